@@ -1,0 +1,31 @@
+"""GReaTer for DSPy: better instructions from a local model's own gradients.
+
+Public names are imported on first use, so that ``import dspy_greater`` costs
+neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from dspy_greater.version import __version__
+
+if TYPE_CHECKING:
+    from dspy_greater.lm import local_lm
+    from dspy_greater.results import DetailedResults
+    from dspy_greater.teleprompter import GreaterTeleprompter
+
+__all__ = ["DetailedResults", "GreaterTeleprompter", "__version__", "local_lm"]
+
+_HOMES = {
+    "DetailedResults": "dspy_greater.results",
+    "GreaterTeleprompter": "dspy_greater.teleprompter",
+    "local_lm": "dspy_greater.lm",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,31 @@
+"""Plain data that the DSPy side and the model side exchange."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypedDict
+
+
+class Message(TypedDict):
+    """One chat turn."""
+
+    role: str
+    content: str
+
+
+class Span(NamedTuple):
+    """Half-open range ``[start, end)`` of token positions."""
+
+    start: int
+    end: int
+
+
+class TextSpan(NamedTuple):
+    """Half-open range ``[start, end)`` of characters inside one message.
+
+    ``message`` indexes the prompt's messages; one past the last is the
+    teacher-forced assistant turn (the completion).
+    """
+
+    message: int
+    start: int
+    end: int
