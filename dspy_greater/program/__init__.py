@@ -1,0 +1,55 @@
+"""DSPy's side: predictors, labels, rendering with spans, runs. Knows no tensors."""
+
+from dspy_greater.program.data import check_dataset
+from dspy_greater.program.errors import (
+    DataError,
+    InstructionError,
+    MetricError,
+    ProgramError,
+    RenderingError,
+    TooManyErrorsError,
+)
+from dspy_greater.program.instructions import check_instruction, normalise
+from dspy_greater.program.labels import check_labels, gold_outputs, gold_value
+from dspy_greater.program.metrics import Metric, Score
+from dspy_greater.program.predictors import (
+    Component,
+    call_of,
+    check_program,
+    components,
+    copy_program,
+    replace_instruction,
+    with_lm,
+)
+from dspy_greater.program.rendering import Call, Rendered, current_adapter, render
+from dspy_greater.program.runs import Run, run_program
+
+__all__ = [
+    "Call",
+    "Component",
+    "DataError",
+    "InstructionError",
+    "Metric",
+    "MetricError",
+    "ProgramError",
+    "Rendered",
+    "RenderingError",
+    "Run",
+    "Score",
+    "TooManyErrorsError",
+    "call_of",
+    "check_dataset",
+    "check_instruction",
+    "check_labels",
+    "check_program",
+    "components",
+    "copy_program",
+    "current_adapter",
+    "gold_outputs",
+    "gold_value",
+    "normalise",
+    "render",
+    "replace_instruction",
+    "run_program",
+    "with_lm",
+]

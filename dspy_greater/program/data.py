@@ -1,0 +1,85 @@
+"""Whether a dataset can be used, before any long work."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import dspy
+
+from dspy_greater.program.errors import DataError
+from dspy_greater.program.predictors import check_program
+
+_HOW = "dspy.Example(question=..., answer=...).with_inputs('question')"
+
+
+def check_dataset(name: str, examples: Any, program: dspy.Module) -> None:
+    """Raise unless ``examples`` are examples that ``program`` can be called on.
+
+    Args:
+        name: What to call the dataset in messages, e.g. ``"trainset"``.
+        examples: What the user gave.
+        program: The program to be run on the examples' inputs.
+
+    Raises:
+        DataError: Names the first example at fault and what to do.
+        ProgramError: The program cannot be optimized at all.
+    """
+    check_program(program)
+    if not isinstance(examples, Sequence) or isinstance(examples, (str, bytes)):
+        raise DataError(
+            f"{name} is a {type(examples).__name__}: give a list of dspy.Example, e.g. [{_HOW}]."
+        )
+    if not examples:
+        raise DataError(f"{name} is empty: give at least one example, e.g. [{_HOW}].")
+    for index, example in enumerate(examples):
+        if fault := _fault(example, program):
+            raise DataError(f"{name}[{index}] {fault}.")
+
+
+def _fault(example: Any, program: dspy.Module) -> str | None:
+    if not isinstance(example, dspy.Example) or isinstance(example, dspy.Prediction):
+        return f"is a {type(example).__name__}, not a dspy.Example: write {_HOW}"
+    try:
+        inputs = example.inputs().toDict()
+    except ValueError:
+        return f"does not say which fields are inputs: call .with_inputs(...), as in {_HOW}"
+    if not inputs:
+        return f"has no input among its fields {sorted(example.keys())}: name them, as in {_HOW}"
+    if missing := [field for field in _required_inputs(program) if field not in inputs]:
+        return (
+            f"has no input {missing[0]!r}, which the program needs (its inputs: {sorted(inputs)}): "
+            "add the field and name it in .with_inputs(...)"
+        )
+    return _call_fault(inputs, program)
+
+
+def _call_fault(inputs: dict[str, Any], program: dspy.Module) -> str | None:
+    try:
+        _forward(program).bind(program, **inputs)
+    except TypeError as error:
+        return (
+            f"has the inputs {sorted(inputs)}, with which {type(program).__name__} cannot be "
+            f"called ({error}): name in .with_inputs(...) the arguments of forward()"
+        )
+    return None
+
+
+def _required_inputs(program: dspy.Module) -> list[str]:
+    """Return the inputs of a program that hands them all to its one predictor."""
+    predictors = program.predictors()
+    kinds = [parameter.kind for parameter in _forward(program).parameters.values()]
+    if len(predictors) != 1 or kinds[1:] != [inspect.Parameter.VAR_KEYWORD]:
+        return []
+    fields = predictors[0].signature.input_fields
+    return [name for name, field in fields.items() if field.is_required()]
+
+
+def _forward(program: dspy.Module) -> inspect.Signature:
+    # From the class: DSPy warns when an instance's forward is looked up.
+    return inspect.signature(getattr(type(program), "forward", _anything))
+
+
+def _anything(self: Any, *args: Any, **kwargs: Any) -> None:
+    """Stand in for a module without ``forward``."""

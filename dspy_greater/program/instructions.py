@@ -1,0 +1,68 @@
+"""Which texts survive as the instruction of a signature."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import unicodedata
+
+import dspy
+
+from dspy_greater.program.errors import InstructionError, shown
+
+# ChatAdapter's field headers, `[[ ## answer ## ]]`: inside an instruction they
+# would look like the start of a field, to the model and to the parser.
+FIELD_HEADER = re.compile(r"\[\[\s*##.*?##\s*\]\]")
+
+
+def normalise(signature: type[dspy.Signature], text: str) -> str:
+    """Return the part of ``text`` that reaches the prompt; ``""`` if none does.
+
+    DSPy cleans instructions like docstrings: outer blank lines and the common
+    indentation go, tabs become spaces. Adapters dedent a second time, which
+    also empties lines of spaces.
+    """
+    # One cleaning can leave something for the next: a last line of spaces.
+    while text.strip() and (kept := _cleaned(signature, text)) != text:
+        text = kept
+    return text if text.strip() else ""
+
+
+def check_instruction(signature: type[dspy.Signature], text: str) -> None:
+    """Raise unless ``text`` reaches the prompt unchanged, line by line.
+
+    Raises:
+        InstructionError: The text is empty, is changed by ``with_instructions``
+            or by the adapters' line splitting, or holds field markup.
+    """
+    if not text.strip():
+        raise InstructionError("The instruction is empty: give the predictor a text to start from.")
+    if header := FIELD_HEADER.search(text):
+        raise InstructionError(
+            f"The instruction contains the field marker {header.group()!r}, which adapters use to "
+            f"separate fields: remove it. Instruction: {shown(text)}"
+        )
+    if broken := next((c for c in text if _breaks_lines(c)), None):
+        raise InstructionError(
+            f"The instruction contains the control character {broken!r}, which does not reach the "
+            f"prompt unchanged: remove it. Instruction: {shown(text)}"
+        )
+    if normalise(signature, text) != text:
+        raise InstructionError(
+            "DSPy would change the instruction (it drops surrounding blank lines, leading spaces, "
+            f"common indentation and lines of spaces): tidy it first. Instruction: {shown(text)}"
+        )
+
+
+def _cleaned(signature: type[dspy.Signature], text: str) -> str:
+    return textwrap.dedent(str(signature.with_instructions(text).instructions))
+
+
+def _breaks_lines(character: str) -> bool:
+    # Cc: control characters; Zl, Zp: U+2028 and U+2029, where str.splitlines
+    # breaks; Cs: lone surrogates, which no tokenizer can encode.
+    return character != "\n" and unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"}
+
+
+def _shown(text: str) -> str:
+    return repr(textwrap.shorten(text, 80, placeholder="...") if len(text) > 80 else text)

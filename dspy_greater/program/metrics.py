@@ -1,0 +1,107 @@
+"""The user's metric, called the way DSPy calls it."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import dspy
+
+from dspy_greater.program.errors import MetricError, shown
+
+_EXPECTED = (
+    "write metric(example, prediction) or metric(example, prediction, trace=None), or a "
+    "GEPA metric(gold, pred, trace, pred_name, pred_trace)"
+)
+
+
+class Score(NamedTuple):
+    """What a metric said about one prediction."""
+
+    value: float
+    feedback: str | None = None
+
+
+class Metric:
+    """A checked metric.
+
+    Args:
+        function: Called with the example and the prediction, like
+            ``dspy.Evaluate`` does; arguments that must be given beyond these
+            (``trace``; GEPA's ``pred_name`` and ``pred_trace``) are None.
+
+    Raises:
+        MetricError: It cannot be called that way.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.name = _name(function)
+        self._extra = (None,) * (_arity(function, self.name) - 2)
+
+    def score(self, example: dspy.Example, prediction: Any) -> Score:
+        """Score one prediction.
+
+        Raises:
+            MetricError: The metric returned something other than a finite
+                number, a bool, or a ``dspy.Prediction(score=..., feedback=...)``.
+        """
+        returned = self.function(example, prediction, *self._extra)
+        value, feedback = returned, None
+        if isinstance(returned, (dspy.Example, dict)):
+            value, feedback = returned.get("score"), returned.get("feedback")
+        number = _number(value)
+        if number is None or not math.isfinite(number):
+            raise MetricError(
+                f"The metric {self.name} returned {shown(returned)} for the example "
+                f"{shown(example)}: it must return a finite number, a bool, or "
+                "dspy.Prediction(score=..., feedback=...)."
+            )
+        return Score(number, None if feedback is None else str(feedback))
+
+
+def _arity(function: Any, name: str) -> int:
+    if not callable(function):
+        raise MetricError(
+            f"The metric is a {type(function).__name__}, not a function: {_EXPECTED}."
+        )
+    if inspect.isclass(function):
+        raise MetricError(f"The metric {name} is a class: create it first, {name}(...).")
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(_call(function)):
+        raise MetricError(f"The metric {name} is asynchronous: write an ordinary function.")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return 2  # A builtin that does not tell.
+    # The fewest that fit: a third argument with a default of its own may not be a trace.
+    for arity in (2, 3, 5):
+        if _binds(signature, arity):
+            return arity
+    raise MetricError(f"The metric {name}{signature} has the wrong arguments: {_EXPECTED}.")
+
+
+def _binds(signature: inspect.Signature, arity: int) -> bool:
+    try:
+        signature.bind(*[None] * arity)
+    except TypeError:
+        return False
+    return True
+
+
+def _call(function: Any) -> Any:
+    return type(function).__call__
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__name__", None) or type(function).__name__)
+
+
+def _number(value: Any) -> float | None:
+    if hasattr(value, "item") and not isinstance(value, dspy.Example):
+        try:
+            value = value.item()  # A scalar of numpy or torch.
+        except (TypeError, ValueError, RuntimeError):
+            return None
+    return float(value) if isinstance(value, (bool, int, float)) else None

@@ -1,0 +1,202 @@
+"""The predictors to optimize, and programs with other instructions in them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dspy
+from dspy.clients.base_lm import BaseLM
+
+from dspy_greater.program.errors import DataError, ProgramError
+from dspy_greater.program.instructions import check_instruction
+from dspy_greater.program.rendering import Call
+
+# What DSPy's modules call the text before the answer. A dataset may hold worked
+# solutions under these names; the model is to reason in its own words.
+REASONING_NAMES = frozenset({"reasoning", "rationale"})
+
+
+@dataclass(frozen=True)
+class Component:
+    """A predictor whose output has gold values in the trainset.
+
+    Attributes:
+        name: The predictor's name in ``program.named_predictors()``.
+        signature: Its signature at the start.
+        predictor: The student's own predictor: not to be changed.
+        label_fields: The output fields with gold values, in the signature's order.
+    """
+
+    name: str
+    signature: type[dspy.Signature] = field(repr=False)
+    predictor: dspy.Predict = field(repr=False)
+    label_fields: tuple[str, ...]
+
+    @property
+    def reasoning_fields(self) -> tuple[str, ...]:
+        """The output fields the model fills in itself before the first label."""
+        fields = list(self.signature.output_fields)
+        return tuple(fields[: fields.index(self.label_fields[0])])
+
+
+def check_program(program: Any) -> None:
+    """Raise unless the program is a DSPy module with an instruction to improve.
+
+    Raises:
+        ProgramError: It is something else, or has no predictor.
+    """
+    if not isinstance(program, dspy.Module):
+        hint = f": create it first, {program.__name__}(...)" if isinstance(program, type) else ""
+        raise ProgramError(f"The student is a {type(program).__name__}, not a dspy.Module{hint}.")
+    if not program.named_predictors():
+        raise ProgramError(
+            f"{type(program).__name__} has no dspy.Predict whose instruction could be improved "
+            "(predictors inside a compiled sub-program are frozen): optimize a program with one."
+        )
+
+
+def components(
+    program: dspy.Module, trainset: Sequence[dspy.Example]
+) -> tuple[list[Component], list[str]]:
+    """Find the predictors that the trainset has gold values for.
+
+    A predictor used in several places counts once, predictors of sub-programs
+    that are already compiled are frozen and do not count.
+
+    Returns:
+        The components in the program's order, and the names of the predictors
+        left out because none of their output fields is a label.
+
+    Raises:
+        ProgramError: The program is no DSPy module or has no predictor.
+        DataError: No predictor's output is labelled.
+    """
+    check_program(program)
+    predictors = program.named_predictors()
+    labels = {name for example in trainset for name in example.labels()}
+    found, left_out = [], []
+    for name, predictor in predictors:
+        if fields := _label_fields(predictor.signature, labels):
+            found.append(Component(name, predictor.signature, predictor, fields))
+        else:
+            left_out.append(name)
+    if not found:
+        raise DataError(_no_labels(predictors, labels))
+    return found, left_out
+
+
+def call_of(component: Component, example: dspy.Example) -> Call:
+    """Return the call that a program of this one predictor makes on an example."""
+    inputs = example.inputs().toDict()
+    values: dict[str, Any] = {}
+    for name, info in component.signature.input_fields.items():
+        if name in inputs:
+            values[name] = inputs[name]
+        elif not info.is_required():
+            values[name] = info.get_default(call_default_factory=True)
+    return Call(component.signature, component.predictor.demos, values)
+
+
+def replace_instruction(program: dspy.Module, instructions: Mapping[str, str]) -> dspy.Module:
+    """Return a copy of the program with other instructions.
+
+    Args:
+        program: Left as it is.
+        instructions: New instructions by predictor name.
+
+    Raises:
+        InstructionError: DSPy would not keep a text byte for byte.
+        KeyError: The program has no predictor of a given name.
+    """
+    predictors = dict(program.named_predictors())
+    for name, text in instructions.items():
+        if name not in predictors:
+            raise KeyError(f"The program has no predictor {name!r}, only {sorted(predictors)}.")
+        check_instruction(predictors[name].signature, text)
+    twin = copy_program(program)
+    for name, predictor in twin.named_predictors():
+        if name in instructions:
+            predictor.signature = predictor.signature.with_instructions(instructions[name])
+    return twin
+
+
+def copy_program(program: dspy.Module) -> dspy.Module:
+    """Deep-copy a program, sharing its language models.
+
+    ``program.deepcopy()`` alone also copies every LM, with its history and
+    its engine.
+    """
+    # deepcopy takes what its memo holds instead of a copy.
+    memo: dict[int, Any] = {id(lm): lm for lm in _language_models(program)}
+    try:
+        return copy.deepcopy(program, dict(memo))
+    except Exception:
+        # The program holds something that cannot be copied: a lock, a client.
+        return _copy_by_parts(program, memo)
+
+
+def with_lm(program: dspy.Module, lm: BaseLM) -> dspy.Module:
+    """Return a copy of the program whose predictors all use ``lm``."""
+    twin = copy_program(program)
+    twin.set_lm(lm)
+    return twin
+
+
+def _label_fields(signature: type[dspy.Signature], labels: set[str]) -> tuple[str, ...]:
+    fields = tuple(name for name in signature.output_fields if name in labels)
+    answers = tuple(name for name in fields if name not in REASONING_NAMES)
+    return answers or fields
+
+
+def _no_labels(predictors: list[tuple[str, Any]], labels: set[str]) -> str:
+    outputs = ", ".join(
+        f"{name}: {list(predictor.signature.output_fields)}" for name, predictor in predictors
+    )
+    return (
+        "No output field of the program is a label of the trainset, so there is no gold value to "
+        f"take gradients of. Output fields: {outputs}. Labels: {sorted(labels)}. Name the label "
+        "like the output field, e.g. "
+        "dspy.Example(question=..., answer=...).with_inputs('question')."
+    )
+
+
+def _copy_by_parts(value: Any, memo: dict[int, Any]) -> Any:
+    """Copy modules and containers, and share only what cannot be copied.
+
+    ``program.deepcopy()`` does so too, but makes two predictors of one that is used
+    twice, and shares the predictors in lists and dicts with the original.
+    """
+    if id(value) in memo:
+        return memo[id(value)]
+    kind: Any = type(value)
+    if isinstance(value, dspy.Module):
+        twin = memo[id(value)] = kind.__new__(kind)
+        twin.__setstate__(_copy_by_parts(value.__getstate__(), memo))
+        return twin
+    if kind is dict:
+        return {key: _copy_by_parts(item, memo) for key, item in value.items()}
+    if kind in (list, tuple):
+        return kind(_copy_by_parts(item, memo) for item in value)
+    try:
+        # A memo of its own: a copy that fails leaves half-made objects in it.
+        return copy.deepcopy(value, dict(memo))
+    except Exception:
+        return value
+
+
+def _language_models(program: dspy.Module) -> Iterator[BaseLM]:
+    for _, module in program.named_sub_modules():
+        yield from _models_in(list(vars(module).values()))
+
+
+def _models_in(values: Sequence[Any]) -> Iterator[BaseLM]:
+    for value in values:
+        if isinstance(value, BaseLM):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from _models_in(value)
+        elif isinstance(value, dict):
+            yield from _models_in(list(value.values()))

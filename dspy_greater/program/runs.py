@@ -1,0 +1,205 @@
+"""Run a program on examples, keep what every predictor was asked and answered."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dspy
+from dspy.clients.base_lm import BaseLM
+from dspy.utils.exceptions import AdapterParseError
+from dspy.utils.parallelizer import ParallelExecutor
+from tqdm import tqdm
+
+from dspy_greater.program.errors import MetricError, TooManyErrorsError
+from dspy_greater.program.metrics import Metric
+from dspy_greater.program.predictors import with_lm
+
+MAX_THREADS = 64
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the program on one example.
+
+    Attributes:
+        score: The metric's score; 0 when the run failed.
+        prediction: What the program returned; None when it failed.
+        calls: By predictor name, the inputs and outputs of each of its calls.
+        feedback: The metric's words, if it gave any.
+        error: What the program or the metric raised.
+        parse_failed: The adapter could not read a completion.
+    """
+
+    score: float
+    prediction: dspy.Prediction | None
+    calls: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = field(default_factory=dict)
+    feedback: str | None = None
+    error: str | None = None
+    parse_failed: bool = False
+
+
+def run_program(
+    program: dspy.Module,
+    examples: Sequence[dspy.Example],
+    metric: Metric | Callable[..., Any],
+    *,
+    lm: BaseLM | None = None,
+    num_threads: int | None = None,
+    max_errors: int | None = None,
+    desc: str | None = None,
+) -> list[Run]:
+    """Run and score a program on every example, in threads.
+
+    Completions that the adapter cannot read score 0. Other exceptions of the
+    program or the metric also score 0, up to ``max_errors``.
+
+    Args:
+        program: Left as it is.
+        examples: What to run on.
+        metric: Called outside of ``lm``'s context: a judge inside it keeps the
+            LM the user configured.
+        lm: Used by all predictors, whatever LM they have; None leaves them theirs.
+        num_threads: None for one per example, at most 64: a local model answers
+            the calls of many threads in one batch.
+        max_errors: None for DSPy's setting. Unreadable completions do not count.
+        desc: Shows a progress bar of this name.
+
+    Returns:
+        One run per example, in their order.
+
+    Raises:
+        TooManyErrorsError: ``max_errors`` examples failed.
+        MetricError: The metric returned something that is no score.
+    """
+    if not examples:
+        return []
+    worker = _Worker(
+        program if lm is None else with_lm(program, lm),
+        metric if isinstance(metric, Metric) else Metric(metric),
+        {} if lm is None else {"lm": lm},
+        dspy.settings.max_errors if max_errors is None else max_errors,
+    )
+    # The executor carries DSPy's settings into its threads. With timeout 0 it
+    # does not submit slow examples a second time.
+    executor = ParallelExecutor(
+        num_threads=num_threads or min(MAX_THREADS, len(examples)),
+        max_errors=len(examples) + 1,
+        disable_progress_bar=True,
+        timeout=0,
+    )
+    with tqdm(total=len(examples), desc=desc, disable=desc is None, leave=False) as bar:
+        try:
+            runs = executor.execute(lambda example: worker(example, bar), list(examples))
+        except BaseException:
+            worker.stop.set()  # Examples still queued are not to run on behind the caller.
+            raise
+    worker.raise_fatal(len(examples))
+    return list(runs)
+
+
+class _Worker:
+    """Runs one example at a time, shared by the threads."""
+
+    def __init__(
+        self, program: dspy.Module, metric: Metric, context: dict[str, Any], max_errors: int
+    ) -> None:
+        self.program = program
+        self.metric = metric
+        self.context = context
+        self.max_errors = max_errors
+        self.names = _Names(program)
+        self.stop = threading.Event()
+        self.lock = threading.Lock()
+        self.errors: list[Exception] = []
+        self.fatal: MetricError | None = None
+
+    def __call__(self, example: dspy.Example, bar: tqdm) -> Run | None:
+        if self.stop.is_set():
+            return None
+        try:
+            run = self._run(example)
+        except MetricError as error:
+            self.fatal = error
+            self.stop.set()
+            return None
+        except BaseException:  # Ctrl-C: the executor hands it on to the caller.
+            self.stop.set()
+            raise
+        with self.lock:
+            bar.update()
+        return run
+
+    def _run(self, example: dspy.Example) -> Run:
+        trace: list[Any] = []
+        prediction = None
+        try:
+            with dspy.context(trace=trace, **self.context):
+                prediction = self.program(**example.inputs())
+        except AdapterParseError as error:
+            # ChatAdapter has by then asked once more, through JSONAdapter (unless
+            # use_json_adapter_fallback=False): only the last failure arrives here.
+            return Run(0.0, None, self.names.calls(trace), error=_text(error), parse_failed=True)
+        except Exception as error:
+            self._count(error)
+            return Run(0.0, None, self.names.calls(trace), error=_text(error))
+        calls = self.names.calls(trace)
+        try:
+            score = self.metric.score(example, prediction)
+        except MetricError:
+            raise
+        except Exception as error:
+            self._count(error)
+            return Run(0.0, prediction, calls, error=_text(error))
+        return Run(score.value, prediction, calls, score.feedback)
+
+    def _count(self, error: Exception) -> None:
+        with self.lock:
+            self.errors.append(error)
+            if len(self.errors) >= self.max_errors:
+                self.stop.set()
+
+    def raise_fatal(self, total: int) -> None:
+        if self.fatal is not None:
+            raise self.fatal
+        if self.stop.is_set():
+            first = self.errors[0]
+            raise TooManyErrorsError(
+                f"{len(self.errors)} of {total} examples failed, and max_errors is "
+                f"{self.max_errors}. Mend the program or the metric, or raise max_errors. The "
+                f"first failure was {_text(first)}"
+            ) from first
+
+
+class _Names:
+    """Finds a predictor's name from the object that a trace holds."""
+
+    def __init__(self, program: dspy.Module) -> None:
+        predictors = program.named_predictors()
+        self.by_identity = {id(predictor): name for name, predictor in predictors}
+        # BestOfN and Refine run copies of their module; a copy keeps the stage.
+        stages = [predictor.stage for _, predictor in predictors]
+        self.by_stage = {
+            predictor.stage: name
+            for name, predictor in predictors
+            if stages.count(predictor.stage) == 1
+        }
+
+    def calls(
+        self, trace: Sequence[tuple[Any, dict[str, Any], dspy.Prediction]]
+    ) -> dict[str, list[tuple[dict[str, Any], dict[str, Any]]]]:
+        found: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
+        for predictor, inputs, prediction in trace:
+            stage = getattr(predictor, "stage", None)
+            name = self.by_identity.get(id(predictor)) or self.by_stage.get(stage)
+            if name is not None:
+                fields = predictor.signature.output_fields
+                outputs = {key: prediction[key] for key in fields if key in prediction}
+                found.setdefault(name, []).append((dict(inputs), outputs))
+        return found
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,136 @@
+"""Gold values are what the adapter would have to write for a right answer."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, Literal
+
+import dspy
+import pydantic
+import pytest
+
+from dspy_greater.program import Component, DataError, check_labels, gold_outputs, gold_value
+
+
+class Person(pydantic.BaseModel):
+    name: str
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+def component_of(annotation: Any, labels: tuple[str, ...] = ("answer",)) -> Component:
+    signature = dspy.Signature(
+        {
+            "question": (str, dspy.InputField()),
+            "thoughts": (str, dspy.OutputField()),
+            "answer": (annotation, dspy.OutputField()),
+            "reason": (str, dspy.OutputField()),
+            "score": (int, dspy.OutputField()),
+        },
+        "Answer.",
+    )
+    return Component("self", signature, dspy.Predict(signature), labels)
+
+
+def example_of(**labels: Any) -> dspy.Example:
+    return dspy.Example(question="?", **labels).with_inputs("question")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "label", "gold"),
+    [
+        (str, "Paris", "Paris"),
+        (str, " Paris\n", "Paris"),
+        (str, 3, "3"),
+        (str, True, "True"),
+        (str, ["Paris", "paris"], "Paris"),
+        (int, 3, 3),
+        (int, "3", 3),
+        (float, "0.5", 0.5),
+        (bool, "True", True),
+        (bool, 1, True),
+        (Literal["a", "b"], "a", "a"),
+        (Literal[1, 2], "2", 2),
+        (Colour, "red", Colour.RED),
+        (Colour, Colour.RED, Colour.RED),
+        (list[str], ["a", "b"], ["a", "b"]),
+        (list[int], "[1, 2]", [1, 2]),
+        (Person, Person(name="Ada"), Person(name="Ada")),
+        (Person, {"name": "Ada"}, Person(name="Ada")),
+        (Person, '{"name": "Ada"}', Person(name="Ada")),
+        (int | None, None, None),
+    ],
+)
+def test_labels_become_values_of_the_fields_type(annotation, label, gold):
+    value = gold_value(component_of(annotation), "answer", example_of(answer=label))
+    assert (value, type(value)) == (gold, type(gold))
+
+
+@pytest.mark.parametrize(
+    ("annotation", "label", "message"),
+    [
+        (int, "three", "not a value of the output field's type"),
+        (Literal["a", "b"], "c", "not a value of the output field's type"),
+        (Person, {"age": 3}, "not a value of the output field's type"),
+        (Colour, "green", "not a value of the output field's type"),
+        (str, {"text": "Paris"}, "not a value of the output field's type"),
+        (str, "", "has an empty label 'answer'"),
+        (str, [], "has an empty label 'answer'"),
+        (str, None, "has no label 'answer'"),
+        (int, None, "has no label 'answer'"),
+    ],
+)
+def test_labels_of_another_type_are_errors(annotation, label, message):
+    with pytest.raises(DataError, match=message):
+        gold_value(component_of(annotation), "answer", example_of(answer=label))
+
+
+def test_the_run_reasons_and_the_label_answers():
+    run = {"thoughts": "hm", "answer": "Rome", "reason": "so", "score": 1}
+    gold = gold_outputs(component_of(str), example_of(answer="Paris"), run)
+    assert gold == {"thoughts": "hm", "answer": "Paris"}
+
+
+def test_fields_between_two_labels_are_the_runs_own():
+    run = {"thoughts": "hm", "answer": "Rome", "reason": "so", "score": 1}
+    component = component_of(str, ("answer", "score"))
+    gold = gold_outputs(component, example_of(answer="Paris", score="5"), run)
+    assert list(gold.items()) == [
+        *[("thoughts", "hm"), ("answer", "Paris")],
+        *[("reason", "so"), ("score", 5)],
+    ]
+
+
+@pytest.mark.parametrize(
+    "adapter", [dspy.ChatAdapter(), dspy.JSONAdapter(), dspy.XMLAdapter()], ids=type
+)
+@pytest.mark.parametrize("label", ["Paris", "a < b & c", 'say "a"', "two\n\nlines", "{x}", "None"])
+def test_labels_that_read_back_pass(adapter, label):
+    check_labels("trainset", [example_of(answer=label)], [component_of(str)], adapter)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "label"),
+    [
+        (dspy.ChatAdapter(), "[[ ## score ## ]]\n3"),
+        (dspy.ChatAdapter(), "a\n[[ ## completed ## ]]\nb"),
+        (dspy.XMLAdapter(), "a\x00b"),
+    ],
+)
+def test_markup_in_a_label_is_an_error_that_names_the_example(adapter, label):
+    examples = [example_of(answer="fine"), example_of(answer=label)]
+    with pytest.raises(DataError, match=r"trainset\[1\] has the label answer=.*remove the adapter"):
+        check_labels("trainset", examples, [component_of(str)], adapter)
+
+
+def test_a_missing_label_names_the_example():
+    examples = [example_of(answer="fine"), example_of(other=1)]
+    with pytest.raises(DataError, match=r"valset\[1\] has no label 'answer'"):
+        check_labels("valset", examples, [component_of(str)], dspy.ChatAdapter())
+
+
+def test_adapters_that_parse_with_a_model_are_not_asked_to():
+    adapter = dspy.TwoStepAdapter(dspy.utils.DummyLM([]))
+    check_labels("trainset", [example_of(answer="a")], [component_of(str)], adapter)

@@ -1,0 +1,259 @@
+"""Runs keep the order, the scores, the failures and every predictor's calls."""
+
+from __future__ import annotations
+
+import _thread
+import threading
+
+import dspy
+import pytest
+from dspy.utils import DummyLM
+
+from dspy_greater.program import MetricError, TooManyErrorsError, run_program
+
+
+class Numbered(dspy.BaseLM):
+    """Answers with the number in the question; unreadable text for the number 13."""
+
+    def __init__(self, name: str = "numbered"):
+        super().__init__(name)
+        self.asked = 0
+        self.lock = threading.Lock()
+
+    def __call__(self, prompt=None, messages=None, **kwargs):
+        with self.lock:
+            self.asked += 1
+        number = int(messages[-1]["content"].split("number ")[1].split("\n")[0])
+        if number == 13:
+            return ["no fields here"]
+        return [f"[[ ## reasoning ## ]]\nr{number}\n\n[[ ## answer ## ]]\n{number}"]
+
+
+def examples_of(*numbers: int) -> list[dspy.Example]:
+    return [
+        dspy.Example(question=f"number {n}", answer=str(n)).with_inputs("question") for n in numbers
+    ]
+
+
+def exact(example, prediction, trace=None):
+    return example.answer == prediction.answer
+
+
+def chain() -> dspy.ChainOfThought:
+    return dspy.ChainOfThought("question -> answer")
+
+
+def test_runs_come_in_the_order_of_the_examples():
+    runs = run_program(chain(), examples_of(*range(14, 44)), exact, lm=Numbered())
+    assert [run.prediction.answer for run in runs] == [str(n) for n in range(14, 44)]
+    assert {run.score for run in runs} == {1.0}
+
+
+def test_a_run_keeps_the_inputs_and_outputs_of_each_predictor():
+    (run,) = run_program(chain(), examples_of(3), exact, lm=Numbered())
+    assert run.calls == {
+        "predict": [({"question": "number 3"}, {"reasoning": "r3", "answer": "3"})]
+    }
+
+
+def test_no_examples_are_no_runs():
+    assert run_program(chain(), [], exact, lm=Numbered()) == []
+
+
+@pytest.mark.parametrize("num_threads", [None, 1, 3])
+def test_the_settings_reach_every_thread(num_threads):
+    with dspy.context(lm=Numbered(), adapter=dspy.ChatAdapter(use_json_adapter_fallback=False)):
+        runs = run_program(chain(), examples_of(1, 13, 2), exact, num_threads=num_threads)
+        assert dspy.settings.lm.asked == 3  # The unreadable one was not asked again.
+    assert [run.parse_failed for run in runs] == [False, True, False]
+
+
+def test_unreadable_completions_score_zero_and_are_no_errors():
+    lm = Numbered()
+    runs = run_program(chain(), examples_of(*[13] * 5), exact, lm=lm, max_errors=1)
+    assert [(run.score, run.prediction, run.parse_failed) for run in runs] == [
+        (0.0, None, True)
+    ] * 5
+    assert "AdapterParseError" in runs[0].error
+    assert lm.asked == 10  # ChatAdapter itself asks again, through JSONAdapter.
+
+
+def test_calls_before_a_failure_are_kept():
+    class TwoSteps(dspy.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = chain(), chain()
+
+        def forward(self, question):
+            self.first(question=question)
+            return self.second(question="number 13")
+
+    (run,) = run_program(TwoSteps(), examples_of(1), exact, lm=Numbered())
+    assert run.parse_failed
+    assert list(run.calls) == ["first.predict"]
+
+
+class Fragile(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.qa = dspy.Predict("question -> reasoning, answer")
+
+    def forward(self, question):
+        if question.endswith("7"):
+            raise RuntimeError("cannot do sevens")
+        return self.qa(question=question)
+
+
+def test_exceptions_of_the_program_score_zero():
+    runs = run_program(Fragile(), examples_of(6, 7, 8), exact, lm=Numbered())
+    assert [run.score for run in runs] == [1.0, 0.0, 1.0]
+    assert runs[1].error == "RuntimeError: cannot do sevens"
+    assert not runs[1].parse_failed
+
+
+@pytest.mark.parametrize("num_threads", [1, 4])
+def test_too_many_exceptions_stop_the_runs(num_threads):
+    lm = Numbered()
+    with pytest.raises(TooManyErrorsError, match=r"max_errors is 2.*cannot do sevens") as error:
+        run_program(
+            Fragile(),
+            examples_of(*[7] * 4, *[1] * 400),
+            exact,
+            lm=lm,
+            max_errors=2,
+            num_threads=num_threads,
+        )
+    assert isinstance(error.value.__cause__, RuntimeError)
+    assert lm.asked < 400
+
+
+def test_max_errors_is_dspys_setting_by_default():
+    with dspy.context(max_errors=3), pytest.raises(TooManyErrorsError, match="max_errors is 3"):
+        run_program(Fragile(), examples_of(7, 7, 7, 7), exact, lm=Numbered())
+
+
+def test_exceptions_of_the_metric_score_zero_and_count():
+    def fragile(example, prediction):
+        return 1 / (int(example.answer) - 2)
+
+    runs = run_program(chain(), examples_of(1, 2, 3), fragile, lm=Numbered())
+    assert [run.score for run in runs] == [-1.0, 0.0, 1.0]
+    assert runs[1].error.startswith("ZeroDivisionError")
+    assert runs[1].prediction.answer == "2"
+    assert "predict" in runs[1].calls
+
+
+def test_a_metric_that_returns_nonsense_stops_at_once():
+    with pytest.raises(MetricError, match="returned None"):
+        run_program(chain(), examples_of(1, 2, 3), lambda e, p: None, lm=Numbered())
+
+
+def test_feedback_is_kept():
+    def judge(example, prediction):
+        return dspy.Prediction(score=0.5, feedback=f"half of {prediction.answer}")
+
+    (run,) = run_program(chain(), examples_of(4), judge, lm=Numbered())
+    assert (run.score, run.feedback) == (0.5, "half of 4")
+
+
+def test_the_given_lm_replaces_the_predictors_own_in_the_run_only():
+    program, own, given = chain(), Numbered("own"), Numbered("given")
+    program.set_lm(own)
+    run_program(program, examples_of(1), exact, lm=given)
+    assert (own.asked, given.asked) == (0, 1)
+    assert program.predict.lm is own
+    run_program(program, examples_of(1), exact)
+    assert (own.asked, given.asked) == (1, 1)
+
+
+def test_predictors_made_inside_forward_use_the_given_lm_too():
+    class Dynamic(dspy.Module):
+        def forward(self, question):
+            return dspy.Predict("question -> reasoning, answer")(question=question)
+
+    (run,) = run_program(Dynamic(), examples_of(6), exact, lm=Numbered())
+    assert (run.score, run.calls) == (1.0, {})
+
+
+def test_a_judge_in_the_metric_keeps_the_users_lm():
+    users, local = Numbered("users"), Numbered("local")
+    seen = []
+
+    def judge(example, prediction):
+        seen.append(dspy.settings.lm)
+        return True
+
+    with dspy.context(lm=users):
+        run_program(chain(), examples_of(1), judge, lm=local)
+    assert seen == [users]
+
+
+def test_runs_do_not_mix_their_traces_nor_touch_the_users():
+    mine: list = []
+    with dspy.context(trace=mine):
+        runs = run_program(chain(), examples_of(*range(20, 50)), exact, lm=Numbered())
+    assert mine == []
+    for number, run in enumerate(runs, 20):
+        assert [inputs["question"] for inputs, _ in run.calls["predict"]] == [f"number {number}"]
+
+
+def test_predictors_inside_best_of_n_keep_their_name():
+    best = dspy.BestOfN(chain(), N=2, reward_fn=lambda inputs, pred: 1.0, threshold=0.5)
+    (run,) = run_program(best, examples_of(5), exact, lm=Numbered())
+    assert [outputs["answer"] for _, outputs in run.calls["module.predict"]] == ["5"]
+
+
+def test_a_predictor_called_twice_has_two_calls():
+    class Twice(dspy.Module):
+        def __init__(self):
+            super().__init__()
+            self.qa = chain()
+
+        def forward(self, question):
+            self.qa(question="number 1")
+            return self.qa(question=question)
+
+    (run,) = run_program(Twice(), examples_of(2), exact, lm=Numbered())
+    assert [outputs["answer"] for _, outputs in run.calls["qa.predict"]] == ["1", "2"]
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_an_interruption_is_not_swallowed(num_threads):
+    lm = Numbered()
+
+    def interrupted(example, prediction):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_program(
+            chain(), examples_of(*range(20, 420)), interrupted, lm=lm, num_threads=num_threads
+        )
+    assert lm.asked <= 4
+
+
+def test_ctrl_c_does_not_wait_for_the_examples_under_way():
+    release, lm = threading.Event(), Numbered()
+
+    class Slow(dspy.Module):
+        def forward(self, question):
+            if question == "number 1":
+                _thread.interrupt_main()
+            release.wait()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_program(Slow(), examples_of(*range(100)), exact, lm=lm, num_threads=2)
+    assert not release.is_set()
+    release.set()
+
+
+def test_a_description_shows_progress(capsys):
+    run_program(chain(), examples_of(1), exact, lm=Numbered())
+    assert capsys.readouterr().err == ""
+    run_program(chain(), examples_of(1), exact, lm=Numbered(), desc="baseline")
+    assert "baseline" in capsys.readouterr().err
+
+
+def test_dspys_dummy_lm_works_too():
+    lm = DummyLM([{"reasoning": "r", "answer": "1"}] * 3)
+    runs = run_program(chain(), examples_of(1, 1, 1), exact, lm=lm)
+    assert [run.score for run in runs] == [1.0] * 3
