@@ -1,0 +1,38 @@
+"""The white box: a frozen causal language model with gradients (torch, transformers; no DSPy)."""
+
+from dspy_greater.model.counts import Counts
+from dspy_greater.model.encoding import ChatEncoder, Encoding
+from dspy_greater.model.errors import (
+    ContextError,
+    LoadingError,
+    MissingModelError,
+    ModelError,
+    TemplateError,
+    TokenizerError,
+    WhiteBoxError,
+)
+from dspy_greater.model.generation import Generation, Sampling, TokenLogProb
+from dspy_greater.model.loading import load
+from dspy_greater.model.vocabulary import allowed_tokens
+from dspy_greater.model.white_box import Gradient, Targeted, WhiteBox
+
+__all__ = [
+    "ChatEncoder",
+    "ContextError",
+    "Counts",
+    "Encoding",
+    "Generation",
+    "Gradient",
+    "LoadingError",
+    "MissingModelError",
+    "ModelError",
+    "Sampling",
+    "Targeted",
+    "TemplateError",
+    "TokenLogProb",
+    "TokenizerError",
+    "WhiteBox",
+    "WhiteBoxError",
+    "allowed_tokens",
+    "load",
+]

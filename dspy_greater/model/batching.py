@@ -1,0 +1,132 @@
+"""Micro-batches under a token budget, halved when memory runs out.
+
+Sequences are bucketed by length, because a batch costs ``rows × longest row``: mixing a long
+sequence with short ones pays for padding. The longest go first, so a batch that is too big fails
+at the start of the work and not near its end. A batch that does not fit is halved, and the budget
+stays lowered for that kind of work: without this memory every later call would run into the same
+wall again.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# CPU and MPS allocators raise a plain RuntimeError; only its text tells.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+@dataclass
+class Budget:
+    """The most that one micro-batch may cost, for one kind of work; lowered when memory runs out.
+
+    Attributes:
+        tokens: Upper bound of ``rows × longest row``.
+        logits: Upper bound of ``target positions × vocab``.
+    """
+
+    tokens: int
+    logits: int
+
+    def lower(self, tokens: int) -> None:
+        """Remember that a batch of ``tokens`` tokens did not fit."""
+        self.tokens = max(1, min(self.tokens, tokens // 2))
+
+
+@dataclass(frozen=True)
+class Size:
+    """What one sequence costs: its length in tokens, and its logits (rows × vocab)."""
+
+    tokens: int
+    logits: int = 0
+
+
+def in_batches(
+    items: Sequence[Item],
+    sizes: Sequence[Size],
+    budget: Budget,
+    work: Callable[[list[Item]], list[Result]],
+    fits: Callable[[list[Item]], bool] = lambda batch: True,
+) -> list[Result]:
+    """Run ``work`` on micro-batches of ``items``; results come back in the order of ``items``.
+
+    Args:
+        items: What to work on.
+        sizes: The cost of each item.
+        budget: The most one micro-batch may cost; lowered here when memory runs out.
+        work: One micro-batch to one result per item.
+        fits: A further condition a micro-batch of more than one item must meet.
+
+    Raises:
+        torch.OutOfMemoryError: (or what the device raises) when one item alone does not fit.
+    """
+    results: dict[int, Result] = {}
+    waiting = deque(sorted(range(len(items)), key=lambda i: -sizes[i].tokens))
+    while waiting:
+        batch = _next_batch(waiting, items, sizes, budget, fits)
+        done = _attempt(work, [items[i] for i in batch], last_chance=len(batch) == 1)
+        if done is None:
+            free_memory()
+            longest = max(sizes[i].tokens for i in batch)
+            budget.lower(longest * len(batch))
+            waiting.extendleft(reversed(batch))
+        else:
+            results.update(zip(batch, done, strict=True))
+    return [results[i] for i in range(len(items))]
+
+
+def _next_batch(
+    waiting: deque[int],
+    items: Sequence[Item],
+    sizes: Sequence[Size],
+    budget: Budget,
+    fits: Callable[[list[Item]], bool],
+) -> list[int]:
+    """Take as many items from ``waiting`` (longest first) as the budget allows; at least one."""
+    batch = [waiting.popleft()]
+    longest, logits = sizes[batch[0]].tokens, sizes[batch[0]].logits
+    while waiting:
+        logits += sizes[waiting[0]].logits
+        too_much = longest * (len(batch) + 1) > budget.tokens or logits > budget.logits
+        if too_much or not fits([items[i] for i in (*batch, waiting[0])]):
+            break
+        batch.append(waiting.popleft())
+    return batch
+
+
+def _attempt(
+    work: Callable[[list[Item]], list[Result]], batch: list[Item], *, last_chance: bool
+) -> list[Result] | None:
+    """The results, or None when memory ran out (the traceback, which holds tensors, is dropped)."""
+    try:
+        return work(batch)
+    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+        if last_chance or not is_out_of_memory(error):
+            raise
+        return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that the device has no memory left."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        text in str(error).lower() for text in OUT_OF_MEMORY
+    )
+
+
+def free_memory() -> None:
+    """Give cached blocks back to the device, so that a smaller batch finds room."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()

@@ -1,0 +1,93 @@
+"""Checks of a loaded model and tokenizer, made before any long work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from dspy_greater.model.errors import ModelError, TokenizerError
+from dspy_greater.model.forward import Forward, at_least_float32
+
+# How configurations call the number of positions.
+CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx")
+UNLIMITED = 1_000_000_000
+
+
+def check_config(config: Any) -> None:
+    """Refuse encoder-decoders; needs no weights."""
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(
+            f"{config.model_type} is an encoder-decoder model. The instruction must be read by the "
+            "same network that writes the answer: use a decoder-only causal language model."
+        )
+
+
+def check_model(model: Any) -> None:
+    """Refuse what is not a causal language model with a head."""
+    for method in ("get_input_embeddings", "get_output_embeddings", "generate", "config"):
+        if not hasattr(model, method):
+            raise ModelError(
+                f"{type(model).__name__} is not a transformers language model (no {method}). Pass "
+                "a hub id, a folder, or a (model, tokenizer) pair."
+            )
+    check_config(model.config)
+    if model.get_output_embeddings() is None:
+        raise ModelError(
+            f"{type(model).__name__} has no language-model head (get_output_embeddings() is None). "
+            "Load it with AutoModelForCausalLM."
+        )
+
+
+def check_tokenizer(tokenizer: Any, model: Any) -> None:
+    """Refuse tokenizers without character offsets, or of another model."""
+    if not getattr(tokenizer, "is_fast", False):
+        raise TokenizerError(
+            f"{type(tokenizer).__name__} has no character offsets, so the tokens of an instruction "
+            "cannot be found. Use the fast tokenizer (AutoTokenizer with a tokenizer.json)."
+        )
+    rows = model.get_input_embeddings().weight.shape[0]
+    highest = max(tokenizer.get_vocab().values(), default=-1)
+    if highest >= rows:
+        raise TokenizerError(
+            f"The tokenizer has token ids up to {highest}, the model only {rows} embeddings: they "
+            "do not belong together."
+        )
+
+
+def check_causal(forward: Forward, vocab_size: int) -> None:
+    """Refuse models in which a later token changes an earlier prediction.
+
+    Masked language models load as causal ones without a word; only their numbers tell.
+    """
+    token = vocab_size // 2
+    other = token - 1 if token else token
+    with torch.no_grad():
+        rows = [range(0, 2), range(0, 2)]
+        logits = forward([[token, token, token], [token, token, other]], rows).logits
+    first, second = at_least_float32(logits).chunk(2)
+    tolerance = 1e-3 if logits.dtype in (torch.float32, torch.float64) else 5e-2
+    spread = first.max() - first.min()
+    if (first - second).abs().max() > tolerance * spread:
+        raise ModelError(
+            "The model looks ahead: changing a token changes the predictions before it. Use a "
+            "causal (decoder-only) language model."
+        )
+
+
+def context_of(model: Any, tokenizer: Any) -> int:
+    """Most positions the model can read."""
+    config = model.config
+    if hasattr(config, "get_text_config"):
+        config = config.get_text_config(decoder=True)
+    for name in CONTEXT_NAMES:
+        value = getattr(config, name, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return int(min(getattr(tokenizer, "model_max_length", UNLIMITED), UNLIMITED))
+
+
+def name_of(model: Any) -> str:
+    """The model's own name: hub id, last part of its folder, or its kind."""
+    path = str(getattr(model, "name_or_path", "") or "")
+    return path or f"{model.config.model_type} (in memory)"

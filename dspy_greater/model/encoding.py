@@ -1,0 +1,223 @@
+"""Chat messages to token ids, with the token spans of the texts that matter.
+
+The whole templated text is tokenised once, and spans come from character offsets. Searching for the
+token ids of an answer instead does not work: the same text is tokenised differently after different
+neighbours, so the search finds nothing, or the wrong place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+from dspy_greater.model.templates import ChatTemplate
+from dspy_greater.spans import Message, Span, TextSpan
+
+BLANK = "▁"
+NO_SPANS: Mapping[str, TextSpan] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A tokenised prompt.
+
+    Attributes:
+        ids: Token ids, the begin-of-text token included.
+        spans: Name -> the tokens that overlap the text of that name.
+    """
+
+    ids: tuple[int, ...]
+    spans: dict[str, Span]
+
+
+class ChatEncoder:
+    """Turns messages into token ids the way the model's chat template asks for."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self._template = ChatTemplate(tokenizer)
+
+    def encode(
+        self,
+        messages: Sequence[Message],
+        *,
+        completion: str | None = None,
+        spans: Mapping[str, TextSpan] = NO_SPANS,
+        open_end: bool = False,
+    ) -> Encoding:
+        """Tokenise a conversation, ready for the assistant to speak.
+
+        Args:
+            messages: The conversation.
+            completion: The assistant's text, appended after the generation prompt.
+            spans: Texts to find, by name; ``message == len(messages)`` means the completion.
+            open_end: End right after the last message's content: no end of turn, no generation
+                prompt. For contexts to which more tokens of that message are appended.
+
+        Raises:
+            TemplateError: The chat template refuses the messages or rewrites a text with a span.
+        """
+        _check(messages, completion, spans, open_end)
+        wanted = {span.message for span in spans.values()}
+        layout = self._template.layout(messages, wanted, open_end=open_end)
+        text = layout.text
+        if completion is not None:
+            text += self._template.assistant_lead if self._template.exists else ""
+            origin = len(text)
+            text += completion
+        ids, offsets = self._tokenise(text)
+        found = {}
+        for name, span in spans.items():
+            if span.message == len(messages):
+                start, end = origin + span.start, origin + span.end
+            else:
+                place = layout.places[span.message]
+                start, end = place.at(span.start), place.at(span.end)
+            found[name] = tokens_over(offsets, start, end)
+        return Encoding(ids, found)
+
+    def decode(self, ids: Sequence[int], *, after: Sequence[int] = ()) -> str:
+        """The text of ``ids``, special tokens kept, spaces not cleaned up.
+
+        Args:
+            ids: Token ids.
+            after: Tokens that stand before. SentencePiece-like decoders drop the space a text
+                starts with; given the tokens before, the space of a word in mid-text is kept.
+        """
+        if not after:
+            return self._decode(ids)
+        before, whole = self._decode(after), self._decode([*after, *ids])
+        # An unfinished character at the end of `after` decodes to U+FFFD until `ids` complete it.
+        return (
+            whole[len(before.rstrip("\ufffd")) :]
+            if not whole.startswith(before)
+            else (whole[len(before) :])
+        )
+
+    @cached_property
+    def end_of_turn(self) -> int | None:
+        """The special token with which the chat template ends an assistant's turn."""
+        tail = self._template.after_assistant.strip() if self._template.exists else ""
+        if not tail:
+            return None
+        first = self._tokenise_plain(tail)[0][0]
+        special = set(self.tokenizer.all_special_ids) | set(self.tokenizer.added_tokens_decoder)
+        return first if first in special else None
+
+    def special_tokens_in(self, text: str) -> list[str]:
+        """Special tokens that the tokenizer would read in a text, such as an end of turn."""
+        added = self.tokenizer.added_tokens_decoder
+        special = {token for token, entry in added.items() if entry.special}
+        special |= set(self.tokenizer.all_special_ids)
+        ids, _ = self._tokenise_plain(text)
+        return [
+            str(self.tokenizer.convert_ids_to_tokens(token)) for token in ids if token in special
+        ]
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(
+            self.tokenizer.decode(
+                list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+            )
+        )
+
+    @cached_property
+    def _opening(self) -> tuple[int, ...]:
+        """Special tokens the tokenizer puts before any text by itself (usually BOS, or none)."""
+        encoded = self.tokenizer("a", return_special_tokens_mask=True)
+        opening = []
+        for token, special in zip(
+            encoded["input_ids"], encoded["special_tokens_mask"], strict=True
+        ):
+            if not special:
+                break
+            opening.append(token)
+        return tuple(opening)
+
+    def _tokenise(self, text: str) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
+        """Ids and character offsets, with the opening special tokens exactly once.
+
+        A chat template usually writes BOS itself, and then nothing may be added; one that forgets
+        it gets what the tokenizer would add to a plain text.
+        """
+        ids, offsets = self._tokenise_plain(text)
+        opening = self._opening
+        if opening and tuple(ids[: len(opening)]) != opening:
+            ids, offsets = [*opening, *ids], [(0, 0)] * len(opening) + offsets
+        return tuple(ids), offsets
+
+    def _tokenise_plain(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        encoded = self.tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+        ids, offsets = list(encoded["input_ids"]), list(encoded["offset_mapping"])
+        pieces = self.tokenizer.convert_ids_to_tokens(ids)
+        return ids, closed_gaps(without_added_blanks(pieces, offsets))
+
+
+def without_added_blanks(
+    pieces: Sequence[str], offsets: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Offsets in which a blank that the tokenizer itself put before a text stands for nothing.
+
+    SentencePiece-like tokenizers begin a text with a ``▁`` of their own, and report it as standing
+    for the first character, which it shares with the token that really does.
+    """
+    following = [start for start, _ in offsets[1:]] + [-1]
+    return [
+        (start, start) if piece == BLANK and start == after else (start, end)
+        for piece, (start, end), after in zip(pieces, offsets, following, strict=True)
+    ]
+
+
+def closed_gaps(offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Offsets in which every character belongs to a token.
+
+    Byte-level tokenizers may report ``Ġworld`` without its space (``trim_offsets``). The missing
+    characters are always those before a token's text, so they go to the token that follows.
+    """
+    closed: list[tuple[int, int]] = []
+    covered = 0
+    for start, end in offsets:
+        if start > covered:
+            start = covered
+        end = max(end, start)
+        closed.append((start, end))
+        covered = max(covered, end)
+    return closed
+
+
+def tokens_over(offsets: Sequence[tuple[int, int]], start: int, end: int) -> Span:
+    """The tokens that overlap the characters ``[start, end)``."""
+    hits = [i for i, (left, right) in enumerate(offsets) if left < end and right > start]
+    if start < end and hits:
+        return Span(hits[0], hits[-1] + 1)
+    at = next((i for i, (_, right) in enumerate(offsets) if right > start), len(offsets))
+    return Span(at, at)
+
+
+def _check(
+    messages: Sequence[Message],
+    completion: str | None,
+    spans: Mapping[str, TextSpan],
+    open_end: bool,
+) -> None:
+    """Refuse calls that cannot mean anything."""
+    if not messages:
+        raise ValueError("There are no messages to encode.")
+    if open_end and completion is not None:
+        raise ValueError("open_end leaves the last message unfinished; it takes no completion.")
+    texts = [message["content"] for message in messages]
+    if completion is not None:
+        texts.append(completion)
+    for name, span in spans.items():
+        if not 0 <= span.message < len(texts):
+            raise ValueError(f"Span {name!r} is in message {span.message}, which does not exist.")
+        if not 0 <= span.start <= span.end <= len(texts[span.message]):
+            raise ValueError(
+                f"Span {name!r} = [{span.start}, {span.end}) lies outside its message of "
+                f"{len(texts[span.message])} characters."
+            )

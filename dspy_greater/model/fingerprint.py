@@ -1,0 +1,45 @@
+"""A short hash of a model's contents, so that saved results are never mixed between models.
+
+Reading every byte of a large model would take minutes, so of each tensor the hash covers its name,
+shape and dtype, a strided sample of at least ``SAMPLE`` elements, and the sum of all elements *read
+as integers*. An integer sum is exact, so it does not depend on threads or on the device, as a
+floating-point sum would; any single changed element changes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import torch
+
+SAMPLE = 4096
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def fingerprint(model: Any, tokenizer: Any) -> str:
+    """Sixteen hex digits for the weights, the vocabulary and the chat template."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if isinstance(tensor, torch.Tensor):
+            digest.update(f"{name}|{tuple(tensor.shape)}|{tensor.dtype}|".encode())
+            digest.update(_contents(tensor))
+    vocabulary = sorted(tokenizer.get_vocab().items())
+    template = getattr(tokenizer, "chat_template", None)
+    digest.update(json.dumps([vocabulary, template]).encode())
+    return digest.hexdigest()[:16]
+
+
+def _contents(tensor: torch.Tensor) -> bytes:
+    """The sum and the sample of one tensor's elements, as bytes."""
+    if tensor.is_meta or tensor.is_sparse or tensor.numel() == 0:  # weights off-loaded to disk
+        return b""
+    flat = tensor.detach().contiguous().view(-1)
+    if flat.dtype == torch.bool:
+        flat = flat.to(torch.uint8)
+    integers = flat.view(_INTEGERS[min(flat.element_size(), 8)])
+    stride = max(1, integers.numel() // SAMPLE)
+    sample = integers[::stride].cpu().numpy().tobytes()
+    total = int(integers.sum(dtype=torch.int64))
+    return f"{total}|".encode() + sample

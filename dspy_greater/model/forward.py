@@ -1,0 +1,150 @@
+"""One forward pass of any causal language model, seen through two hooks.
+
+* *Target rows.* Logits for every position are the largest tensor of a pass (``time × vocab``; 150k
+  floats a token), and nearly all of it is thrown away. A pre-hook on the language-model head hands
+  it only the wanted rows of hidden states. Whatever the model does to logits afterwards
+  (soft-capping, scaling) still happens, because it is the model's own forward that runs.
+* *Embedding leaf.* A hook on the input embedding replaces its output by a detached leaf that asks
+  for a gradient. Models that scale embeddings do so inside that module, so the gradient is taken
+  after the scaling and needs no special case. With frozen weights it is also the only gradient
+  computed: no ``vocab × hidden`` gradient matrix, no parameter gradients.
+
+Both modules come from ``get_input_embeddings()`` and ``get_output_embeddings()``; nothing here
+knows a model class or a model name.
+
+Padding is on the right, where under causal attention it cannot reach a real position (`checks`
+makes sure that the model is causal), so the mask hides nothing. A mask that hid the padding would
+leave padded positions with nothing to attend to behind a sliding window, and attention kernels
+differ in what they make of an empty softmax. Position ids are given explicitly, for models with
+learned positions.
+
+``torch.no_grad`` is used rather than ``inference_mode`` everywhere: modules cache tensors between
+calls (rotary tables, masks), and a cached inference tensor would break a later backward pass.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+
+from dspy_greater.model.errors import ModelError
+
+
+class Pass(NamedTuple):
+    """Result of one forward pass.
+
+    Attributes:
+        logits: ``[rows, vocab]``, the wanted rows of all sequences, one sequence after another.
+        embeddings: ``[batch, time, hidden]`` leaf, when asked for.
+    """
+
+    logits: torch.Tensor
+    embeddings: torch.Tensor | None
+
+
+class Forward:
+    """Runs a model on right-padded sequences; see the module's docstring."""
+
+    def __init__(self, model: Any, pad: int) -> None:
+        self._model = model
+        self._pad = pad
+        self._takes_positions = _accepts(model, "position_ids")
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids must be."""
+        device = self._model.get_input_embeddings().weight.device
+        return self._model.device if device.type == "meta" else device
+
+    def __call__(
+        self,
+        sequences: Sequence[Sequence[int]],
+        rows: Sequence[range],
+        *,
+        embeddings: bool = False,
+    ) -> Pass:
+        """Logits at the wanted positions.
+
+        Args:
+            sequences: ``[batch]`` token ids, lengths may differ.
+            rows: ``[batch]`` positions whose logits are wanted (position t predicts token t + 1).
+            embeddings: Also return the embedding layer's output as a leaf that asks for a gradient.
+        """
+        time = max(len(ids) for ids in sequences)
+        ids = torch.full((len(sequences), time), self._pad, dtype=torch.long)
+        for row, sequence in enumerate(sequences):
+            ids[row, : len(sequence)] = torch.as_tensor(sequence, dtype=torch.long)
+        device = self.device
+        ids = ids.to(device)
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if self._takes_positions:
+            inputs["position_ids"] = torch.arange(time, device=device).expand(len(sequences), time)
+        wanted = torch.tensor(
+            [row * time + position for row, positions in enumerate(rows) for position in positions]
+        )
+        with (
+            target_rows(self._model, wanted),
+            embedding_leaf(self._model, wanted=embeddings) as leaves,
+        ):
+            logits = self._model(**inputs, use_cache=False).logits
+        logits = logits.reshape(-1, logits.shape[-1])
+        if logits.shape[0] != len(wanted):
+            raise ModelError(
+                f"The model returned {logits.shape[0]} rows of logits for {len(wanted)} positions: "
+                "its language-model head does not read one hidden state per position."
+            )
+        return Pass(logits, leaves[0] if leaves else None)
+
+
+@contextmanager
+def target_rows(model: Any, wanted: torch.Tensor) -> Iterator[None]:
+    """Let the language-model head see only the ``wanted`` rows of ``[batch × time, hidden]``."""
+
+    def gather(module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        hidden, *rest = args
+        flat = hidden.reshape(-1, hidden.shape[-1])
+        return (flat[wanted.to(flat.device)].unsqueeze(0), *rest)
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(gather)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def embedding_leaf(model: Any, *, wanted: bool) -> Iterator[list[torch.Tensor]]:
+    """Replace the embedding layer's output by a leaf; yields the list it is put into."""
+    leaves: list[torch.Tensor] = []
+    if not wanted:
+        yield leaves
+        return
+
+    def swap(module: Any, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+        leaf = output.detach().requires_grad_(True)
+        leaves.append(leaf)
+        return leaf
+
+    handle = model.get_input_embeddings().register_forward_hook(swap)
+    try:
+        yield leaves
+    finally:
+        handle.remove()
+
+
+def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
+    """Half precision as float32 (a log-softmax over 100k logits needs it); float64 stays."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def _accepts(model: Any, name: str) -> bool:
+    """Whether ``model.forward`` takes the keyword; wrappers that only pass on are believed to."""
+    parameters = inspect.signature(model.forward).parameters
+    if name in parameters:
+        return True
+    passes_on = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    return passes_on and "input_ids" not in parameters

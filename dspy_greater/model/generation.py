@@ -1,0 +1,336 @@
+"""Generation with different settings in every row of a batch.
+
+``model.generate`` does the decoding (caches, positions, masks). It is called in its greedy mode;
+one logits processor picks each row's token by that row's own settings, and one stopping criterion
+ends each row by its own limits. Requests with different temperatures, seeds, stop strings and
+lengths can so share a batch, and none of a checkpoint's own sampling defaults applies.
+
+A seeded row draws from a generator of its own, by Gumbel-max: ``argmax(log p - log E)`` with
+``E ~ Exp(1)`` is a sample from p, and the same noise gives the same token whatever else is in the
+batch, as long as the log-probabilities agree but for rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
+
+from dspy_greater.model.forward import at_least_float32
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to generate one text.
+
+    Attributes:
+        max_tokens: Most tokens to generate.
+        temperature: 0 is greedy.
+        top_p: Sample among the likeliest tokens that together have this probability.
+        top_k: Sample among this many likeliest tokens; 0 is all.
+        stop: Strings that end the text; they are cut off.
+        seed: Same seed, same text, whatever the batch. None draws one from torch's global state.
+        logprobs: Record log-probabilities, with this many alternatives a token. None is neither.
+    """
+
+    max_tokens: int = 512
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    logprobs: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens must be at least 1, not {self.max_tokens}.")
+        if not self.temperature >= 0:
+            raise ValueError(f"temperature must be 0 (greedy) or more, not {self.temperature}.")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be in (0, 1], not {self.top_p}.")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must be 0 (off) or more, not {self.top_k}.")
+        if self.logprobs is not None and self.logprobs < 0:
+            raise ValueError(f"logprobs must be None, 0 or more, not {self.logprobs}.")
+        stop: object = self.stop  # a bare string is an easy mistake: it would stop at each letter
+        if not isinstance(stop, tuple) or not all(isinstance(s, str) and s for s in stop):
+            raise ValueError(f"stop must be a tuple of non-empty strings, not {self.stop!r}.")
+
+
+@dataclass(frozen=True)
+class TokenLogProb:
+    """Log-probability of a generated token under the model (temperature 1, nothing cut away).
+
+    Attributes:
+        id: The token.
+        log_prob: Its log-probability.
+        top: The likeliest (token, log-probability) pairs at its place, likeliest first.
+    """
+
+    id: int
+    log_prob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One generated text.
+
+    Attributes:
+        ids: The generated tokens without the end token. The tokens of a stop string are among
+            them: a stop string may begin in the middle of a token.
+        text: Their text without special tokens, the stop string cut off.
+        finish: ``stop`` at an end token or a stop string, ``length`` at the limit.
+        log_probs: One per id, when asked for.
+    """
+
+    ids: tuple[int, ...]
+    text: str
+    finish: Literal["stop", "length"]
+    log_probs: tuple[TokenLogProb, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt and how to continue it; ``sampling.max_tokens`` fits the context."""
+
+    prompt: Sequence[int]
+    sampling: Sampling
+
+
+@dataclass(frozen=True)
+class EndTokens:
+    """Tokens that end a text, and the one that fills finished rows."""
+
+    ends: tuple[int, ...]
+    pad: int
+
+
+def generate(
+    model: Any,
+    tokenizer: Any,
+    requests: Sequence[Request],
+    tokens: EndTokens,
+    device: torch.device,
+) -> list[Generation]:
+    """Continue every prompt, in one batch."""
+    width = max(len(request.prompt) for request in requests)
+    ids = torch.full((len(requests), width), tokens.pad, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, request in enumerate(requests):  # left padding: all rows continue at the same column
+        ids[row, width - len(request.prompt) :] = torch.as_tensor(request.prompt, dtype=torch.long)
+        mask[row, width - len(request.prompt) :] = 1
+    samplings = [request.sampling for request in requests]
+    sampler = RowSampler(samplings)
+    stops = RowStops(tokenizer, samplings, width)
+    config = GenerationConfig(
+        do_sample=False,
+        num_beams=1,
+        use_cache=True,
+        max_new_tokens=max(sampling.max_tokens for sampling in samplings),
+        eos_token_id=list(tokens.ends) or None,
+        pad_token_id=tokens.pad,
+    )
+    with torch.no_grad(), only_config(model, config):
+        output = model.generate(
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            generation_config=config,
+            logits_processor=LogitsProcessorList([sampler]),
+            stopping_criteria=StoppingCriteriaList([stops]),
+        )
+    produced = output[:, width:].tolist()
+    records = sampler.records()
+    return [
+        _generation(tokenizer, samplings[row], produced[row], stops, row, tokens, records)
+        for row in range(len(requests))
+    ]
+
+
+def _generation(
+    tokenizer: Any,
+    sampling: Sampling,
+    produced: list[int],
+    stops: RowStops,
+    row: int,
+    tokens: EndTokens,
+    records: list[StepRecord],
+) -> Generation:
+    """Cut one row at its end and describe it."""
+    ids = produced[: stops.length[row]]
+    finish: Literal["stop", "length"] = "stop" if stops.stopped[row] else "length"
+    end = next((i for i, token in enumerate(ids) if token in tokens.ends), None)
+    if end is not None:
+        ids, finish = ids[:end], "stop"
+    text = str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    cuts = [at for at in (text.find(stop) for stop in sampling.stop) if at >= 0]
+    log_probs = None
+    if sampling.logprobs is not None:
+        log_probs = tuple(
+            record.of(row, token, sampling.logprobs)
+            for record, token in zip(records, ids, strict=False)
+        )
+    return Generation(tuple(ids), text[: min(cuts)] if cuts else text, finish, log_probs)
+
+
+@contextmanager
+def only_config(model: Any, config: GenerationConfig) -> Iterator[None]:
+    """Hide the checkpoint's generation defaults.
+
+    ``generate`` fills every setting that is not given from ``model.generation_config``; a
+    checkpoint's temperature or repetition penalty would make "greedy" something else.
+    """
+    own = model.generation_config
+    model.generation_config = config
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """Log-probabilities of one decoding step.
+
+    Attributes:
+        chosen: ``[batch]``.
+        top: ``[batch, k]``, likeliest first.
+        top_ids: ``[batch, k]``.
+    """
+
+    chosen: list[float]
+    top: list[list[float]]
+    top_ids: list[list[int]]
+
+    def of(self, row: int, token: int, count: int) -> TokenLogProb:
+        """The record of one row."""
+        pairs = zip(self.top_ids[row][:count], self.top[row][:count], strict=True)
+        return TokenLogProb(token, self.chosen[row], tuple(pairs))
+
+
+class RowSampler(LogitsProcessor):
+    """Chooses each row's next token by that row's own settings.
+
+    The choice is handed on as scores of which only the chosen token's is finite, so that the
+    greedy search that follows takes it.
+    """
+
+    def __init__(self, samplings: Sequence[Sampling]) -> None:
+        self._sampled = [row for row, s in enumerate(samplings) if s.temperature > 0]
+        self._samplings = [samplings[row] for row in self._sampled]
+        self._generators: list[torch.Generator] | None = None
+        wanted = [s.logprobs for s in samplings if s.logprobs is not None]
+        self._alternatives = max(wanted, default=None)
+        self._steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores ``[batch, vocab]`` in which only the chosen token is possible."""
+        log_probs = torch.log_softmax(at_least_float32(scores), dim=-1)
+        chosen = log_probs.argmax(dim=-1)
+        if self._sampled:
+            rows = torch.tensor(self._sampled, device=scores.device)
+            chosen[rows] = self._draw(log_probs[rows])
+        if self._alternatives is not None:
+            top = log_probs.topk(min(self._alternatives, log_probs.shape[-1]), dim=-1)
+            of_chosen = log_probs.gather(1, chosen[:, None])[:, 0]
+            self._steps.append((of_chosen, top.values, top.indices))  # read once, at the end
+        return torch.full_like(scores, -torch.inf).scatter_(1, chosen[:, None], 0.0)
+
+    def records(self) -> list[StepRecord]:
+        """What was recorded, one entry a step; nothing when no row asked for it."""
+        return [StepRecord(c.tolist(), t.tolist(), i.tolist()) for c, t, i in self._steps]
+
+    def _draw(self, log_probs: torch.Tensor) -> torch.Tensor:
+        """One token for each sampled row; ``[rows, vocab]`` to ``[rows]``."""
+        settings = self._samplings
+        temperature = torch.tensor([s.temperature for s in settings], device=log_probs.device)
+        scaled = log_probs / temperature[:, None]
+        if any(s.top_k or s.top_p < 1 for s in settings):
+            scaled = keep_likeliest(scaled, settings)
+        if self._generators is None:
+            self._generators = [generator(s.seed, log_probs.device) for s in settings]
+        noise = torch.empty_like(scaled)
+        for row, source in zip(noise, self._generators, strict=True):
+            row.exponential_(generator=source)
+        return (scaled - noise.log()).argmax(dim=-1)
+
+
+def keep_likeliest(scaled: torch.Tensor, settings: Sequence[Sampling]) -> torch.Tensor:
+    """Apply each row's top-k, then its top-p; ``[rows, vocab]``, the rest at minus infinity."""
+    vocab = scaled.shape[-1]
+    device = scaled.device
+    top_k = torch.tensor([s.top_k or vocab for s in settings], device=device)
+    top_p = torch.tensor([s.top_p for s in settings], device=device)
+    ordered, order = scaled.sort(dim=-1, descending=True, stable=True)
+    keep = torch.arange(vocab, device=device) < top_k[:, None]
+    probs = torch.softmax(ordered.masked_fill(~keep, -torch.inf), dim=-1)
+    before = probs.cumsum(dim=-1) - probs
+    # A row without top-p keeps its tail even where rounding lets the sum reach one early.
+    keep &= (before < top_p[:, None]) | (top_p[:, None] >= 1)
+    keep[:, 0] = True
+    ordered = ordered.masked_fill(~keep, -torch.inf)
+    return torch.empty_like(scaled).scatter_(1, order, ordered)
+
+
+def generator(seed: int | None, device: torch.device) -> torch.Generator:
+    """A random generator of one row's own."""
+    if seed is None:
+        seed = int(torch.randint(2**62, ()))
+    return torch.Generator(device=device).manual_seed(seed % 2**63)
+
+
+class RowStops(StoppingCriteria):
+    """Ends each row at its own length or stop string.
+
+    Attributes:
+        length: Tokens generated when the row ended here; None while it has not.
+        stopped: Whether a stop string ended it.
+    """
+
+    def __init__(self, tokenizer: Any, samplings: Sequence[Sampling], prompt: int) -> None:
+        self._tokenizer = tokenizer
+        self._samplings = samplings
+        self._prompt = prompt
+        # A token stands for at least one byte, so a stop string spans at most as many tokens as it
+        # has bytes; a few more, because decoding may drop a space at the start of the tail.
+        self._tails = [max((len(t.encode()) + 4 for t in s.stop), default=0) for s in samplings]
+        self.length: list[int | None] = [None] * len(samplings)
+        self.stopped = [False] * len(samplings)
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        """Bool ``[batch]``: which rows are done."""
+        produced = input_ids.shape[1] - self._prompt
+        for row in self._stopping_rows(input_ids, produced):
+            self.length[row], self.stopped[row] = produced, True
+        for row, sampling in enumerate(self._samplings):
+            if self.length[row] is None and produced >= sampling.max_tokens:
+                self.length[row] = produced
+        done = [length is not None for length in self.length]
+        return torch.tensor(done, dtype=torch.bool, device=input_ids.device)
+
+    def _stopping_rows(self, input_ids: torch.Tensor, produced: int) -> list[int]:
+        """Running rows whose last tokens contain one of their stop strings."""
+        rows = [r for r, tail in enumerate(self._tails) if tail and self.length[r] is None]
+        if not rows:
+            return []
+        last = input_ids[:, -min(produced, max(self._tails)) :].tolist()
+        tails = self._tokenizer.batch_decode(
+            [last[row][-self._tails[row] :] for row in rows],
+            skip_special_tokens=False,
+            clean_up_tokenization_spaces=False,
+        )
+        return [
+            row
+            for row, tail in zip(rows, tails, strict=True)
+            if any(stop in tail for stop in self._samplings[row].stop)
+        ]

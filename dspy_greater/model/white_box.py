@@ -1,0 +1,363 @@
+"""The white box: batches of token ids in; log-probabilities, gradients and generations out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from dspy_greater.model import checks
+from dspy_greater.model.batching import Budget, Size, in_batches
+from dspy_greater.model.counts import Counts
+from dspy_greater.model.encoding import ChatEncoder, Encoding
+from dspy_greater.model.errors import ContextError
+from dspy_greater.model.fingerprint import fingerprint
+from dspy_greater.model.forward import Forward, at_least_float32
+from dspy_greater.model.generation import EndTokens, Generation, Request, Sampling, generate
+from dspy_greater.model.vocabulary import allowed_tokens
+from dspy_greater.spans import Span
+
+CPU_TOKENS = 16_384
+ACCELERATOR_TOKENS = 65_536
+# Logits of one micro-batch, in numbers: 2**27 floats are 512 MiB.
+LOGITS = 2**27
+# What a token costs, relative to a token that is only read: a gradient keeps every layer's
+# activations; a token still to be generated holds no more than its place in the cache.
+GRADIENT_COST = 4
+DECODED_COST = 0.25
+# Embedding rows looked up at once, so that a large vocabulary is never copied whole.
+LOOKUP = 16_384
+
+
+@dataclass(frozen=True)
+class Targeted:
+    """One sequence with positions to score.
+
+    Attributes:
+        ids: Token ids of the whole sequence.
+        targets: Token positions whose log-probability is asked: ``log p(ids[t] | ids[:t])``.
+        inputs: Positions whose embedding gradient is asked (for gradients only).
+    """
+
+    ids: Sequence[int]
+    targets: Span
+    inputs: Span | None = None
+
+    @property
+    def rows(self) -> range:
+        """Positions whose logits predict the targets."""
+        return range(self.targets.start - 1, self.targets.end - 1)
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Log-probabilities of one sequence's targets and the gradient of their loss.
+
+    Attributes:
+        log_probs: ``[targets]`` float32 on the CPU, at temperature 1.
+        loss: Mean of ``-log p`` over the targets, at the temperature asked for.
+        positions: ``[inputs, hidden]`` float32 on the CPU: d loss / d embedding-layer output.
+    """
+
+    log_probs: torch.Tensor
+    loss: float
+    positions: torch.Tensor
+
+
+class WhiteBox:
+    """A frozen causal language model with its tokenizer.
+
+    Every public method takes one lock, so generation and gradients never overlap; keeps the order
+    of its arguments; and works in micro-batches under a token budget, smaller ones when memory runs
+    out. Results do not depend on the batching beyond float rounding. Gradients and log-probs that
+    are NaN are returned as they are.
+
+    Attributes:
+        name: Hub id or folder name.
+        fingerprint: Short hash of the weights, the vocabulary and the chat template.
+        context: Most positions the model can read.
+        encoder: Messages to ids.
+        counts: Work done so far.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        name: str | None = None,
+        token_budget: int | None = None,
+    ) -> None:
+        """Take over a loaded model: its weights are frozen and it is put into eval mode.
+
+        Args:
+            model: A causal language model.
+            tokenizer: Its fast tokenizer.
+            name: How to call it; its own name or path by default.
+            token_budget: ``rows × longest row`` of one micro-batch of scoring; a quarter of it for
+                gradients. By default 16k tokens on the CPU and 64k elsewhere.
+
+        Raises:
+            ModelError: Not a causal language model with a head.
+            TokenizerError: No character offsets, or more tokens than the model has embeddings.
+        """
+        checks.check_model(model)
+        checks.check_tokenizer(tokenizer, model)
+        model.requires_grad_(False)
+        model.eval()
+        self._model, self._tokenizer = model, tokenizer
+        self._lock = threading.RLock()
+        self.name = name or checks.name_of(model)
+        self.context = checks.context_of(model, tokenizer)
+        self.encoder = ChatEncoder(tokenizer)
+        self.counts = Counts()
+        self.fingerprint = fingerprint(model, tokenizer)
+        self._end = _end_tokens(model, tokenizer, self.encoder)
+        self._forward = Forward(model, self._end.pad)
+        tokens = token_budget or (CPU_TOKENS if self.device.type == "cpu" else ACCELERATOR_TOKENS)
+        self._budgets = {kind: Budget(tokens, LOGITS) for kind in ("score", "gradient", "generate")}
+        self._budgets["gradient"] = Budget(max(1, tokens // GRADIENT_COST), LOGITS // GRADIENT_COST)
+        self._allowed: torch.Tensor | None = None
+        checks.check_causal(self._forward, self.vocab_size)
+
+    def __repr__(self) -> str:
+        return f"WhiteBox({self.name!r}, context={self.context}, device={str(self.device)!r})"
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go in."""
+        return self._forward.device
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embedding; may exceed the tokenizer's vocabulary."""
+        return int(self._model.get_input_embeddings().weight.shape[0])
+
+    def encode(self, *args: Any, **kwargs: Any) -> Encoding:
+        """Messages to ids and spans; see `ChatEncoder.encode`."""
+        return self.encoder.encode(*args, **kwargs)
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]
+    ) -> list[Generation]:
+        """Continue each prompt by its own settings; ``max_tokens`` is cut to what fits.
+
+        Raises:
+            ContextError: A prompt leaves no room for a single token.
+        """
+        requests = [
+            Request(prompt, self._fitted(prompt, sampling))
+            for prompt, sampling in zip(prompts, samplings, strict=True)
+        ]
+        sizes = [Size(len(r.prompt) + int(DECODED_COST * r.sampling.max_tokens)) for r in requests]
+        with self._lock:
+            return in_batches(
+                requests, sizes, self._budgets["generate"], self._generate_batch, self._fit_together
+            )
+
+    def log_probs(
+        self, items: Sequence[Targeted], *, temperature: float = 1.0
+    ) -> list[torch.Tensor]:
+        """Log-probabilities of each item's targets, ``[targets]`` float32 on the CPU.
+
+        Args:
+            items: Sequences with targets.
+            temperature: Divides the logits; below 1 it sharpens the distribution.
+        """
+        self._check(items)
+        _check_temperature(temperature)
+        with self._lock:
+            return in_batches(
+                items,
+                self._sizes(items),
+                self._budgets["score"],
+                lambda batch: self._log_probs_batch(batch, temperature),
+            )
+
+    def gradients(self, items: Sequence[Targeted], *, temperature: float = 1.0) -> list[Gradient]:
+        """Gradient of each item's mean target loss at its input positions.
+
+        Args:
+            items: Sequences with targets and inputs.
+            temperature: Divides the logits in the loss; below 1 it sharpens the distribution.
+        """
+        self._check(items)
+        _check_temperature(temperature)
+        for index, item in enumerate(items):
+            if item.targets.start == item.targets.end:
+                raise ValueError(f"Item {index} has no targets, so its loss is undefined.")
+        with self._lock:
+            return in_batches(
+                items,
+                self._sizes(items),
+                self._budgets["gradient"],
+                lambda batch: self._gradients_batch(batch, temperature),
+            )
+
+    def next_log_probs(self, prefixes: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Distribution of the token after each prefix, ``[batch, vocab]`` float32 on the CPU."""
+        for prefix in prefixes:
+            self._check_length(len(prefix))
+        sizes = [Size(len(prefix), self.vocab_size) for prefix in prefixes]
+        with self._lock:
+            rows = in_batches(prefixes, sizes, self._budgets["score"], self._next_batch)
+        return torch.stack(rows) if rows else torch.empty(0, self.vocab_size)
+
+    def substitution(self, gradient: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+        """First-order loss of putting each token at each position.
+
+        Args:
+            gradient: ``[positions, hidden]``, from `gradients`.
+            tokens: Token ids.
+
+        Returns:
+            ``[positions, tokens]`` float32 on the CPU: embedding-layer output of the token times
+            the gradient. The difference between two tokens of a row estimates the change of the
+            loss when one replaces the other.
+        """
+        parts = []
+        with self._lock, torch.no_grad():
+            embed = self._model.get_input_embeddings()
+            direction = gradient.to(self.device).float()
+            for start in range(0, len(tokens), LOOKUP):
+                ids = torch.as_tensor(tokens[start : start + LOOKUP], dtype=torch.long)
+                vectors = embed(ids.to(self.device)[None])[0].float()
+                parts.append((direction.to(vectors.device) @ vectors.T).cpu())
+        return torch.cat(parts, dim=1) if parts else torch.empty(len(gradient), 0)
+
+    def allowed_tokens(self) -> torch.Tensor:
+        """Bool ``[vocab]``: tokens an instruction may be made of; see `vocabulary`."""
+        with self._lock:
+            if self._allowed is None:
+                self._allowed = allowed_tokens(self._tokenizer, self.vocab_size)
+            return self._allowed
+
+    # One micro-batch each.
+
+    def _generate_batch(self, requests: list[Request]) -> list[Generation]:
+        done = generate(self._model, self._tokenizer, requests, self._end, self.device)
+        self.counts.rollouts += len(done)
+        self.counts.tokens_forward += sum(len(request.prompt) for request in requests)
+        self.counts.tokens_decoded += sum(len(generation.ids) for generation in done)
+        return done
+
+    def _log_probs_batch(self, items: list[Targeted], temperature: float) -> list[torch.Tensor]:
+        with torch.no_grad():
+            logits = self._forward([i.ids for i in items], [i.rows for i in items]).logits
+            log_probs = _log_probs_of(at_least_float32(logits) / temperature, _targets(items))
+        self.counts.forwards += len(items)
+        self.counts.tokens_forward += sum(len(item.ids) for item in items)
+        return list(log_probs.float().cpu().split([len(item.rows) for item in items]))
+
+    def _gradients_batch(self, items: list[Targeted], temperature: float) -> list[Gradient]:
+        lengths = [len(item.rows) for item in items]
+        with torch.enable_grad():
+            logits, embeddings = self._forward(
+                [i.ids for i in items], [i.rows for i in items], embeddings=True
+            )
+            assert embeddings is not None
+            logits = at_least_float32(logits)
+            targets = _targets(items)
+            # A mean for each sequence, not for the batch: a sequence's gradient must not depend on
+            # what it is batched with.
+            tempered = _log_probs_of(logits / temperature, targets)
+            losses = torch.stack([-part.mean() for part in tempered.split(lengths)])
+            # float16 underflows below 6e-8, where such gradients live; a power of two is exact.
+            scale = 1024.0 if embeddings.dtype == torch.float16 else 1.0
+            (gradient,) = torch.autograd.grad(losses.sum() * scale, embeddings)
+        log_probs = _log_probs_of(logits.detach(), targets).float().cpu().split(lengths)
+        self.counts.backwards += len(items)
+        self.counts.tokens_backward += sum(len(item.ids) for item in items)
+        return [
+            Gradient(
+                log_probs[row],
+                float(losses[row].detach()),
+                (gradient[row, slice(*(item.inputs or Span(0, 0)))].float() / scale).cpu(),
+            )
+            for row, item in enumerate(items)
+        ]
+
+    def _next_batch(self, prefixes: list[Sequence[int]]) -> list[torch.Tensor]:
+        with torch.no_grad():
+            last = [range(len(prefix) - 1, len(prefix)) for prefix in prefixes]
+            logits = self._forward(prefixes, last).logits
+            log_probs = torch.log_softmax(at_least_float32(logits), dim=-1)
+        self.counts.forwards += len(prefixes)
+        self.counts.tokens_forward += sum(len(prefix) for prefix in prefixes)
+        return list(log_probs.float().cpu())
+
+    # Checks and sizes.
+
+    def _fitted(self, prompt: Sequence[int], sampling: Sampling) -> Sampling:
+        """The settings, with ``max_tokens`` cut to what the context leaves."""
+        self._check_length(len(prompt) + 1, " (the prompt and one token to generate)")
+        return replace(sampling, max_tokens=min(sampling.max_tokens, self.context - len(prompt)))
+
+    def _fit_together(self, requests: list[Request]) -> bool:
+        """Whether no row of a batch would be decoded past the context while others go on."""
+        prompt = max(len(request.prompt) for request in requests)
+        return prompt + max(request.sampling.max_tokens for request in requests) <= self.context
+
+    def _sizes(self, items: Sequence[Targeted]) -> list[Size]:
+        return [Size(len(item.ids), len(item.rows) * self.vocab_size) for item in items]
+
+    def _check(self, items: Sequence[Targeted]) -> None:
+        for index, item in enumerate(items):
+            self._check_length(len(item.ids))
+            if not 1 <= item.targets.start <= item.targets.end <= len(item.ids):
+                raise ValueError(
+                    f"Item {index}: targets [{item.targets.start}, {item.targets.end}) must lie in "
+                    f"[1, {len(item.ids)}): a first token has nothing to be predicted from."
+                )
+            inputs = item.inputs or Span(0, 0)
+            if not 0 <= inputs.start <= inputs.end <= len(item.ids):
+                raise ValueError(
+                    f"Item {index}: inputs [{inputs.start}, {inputs.end}) lie outside."
+                )
+
+    def _check_length(self, length: int, purpose: str = "") -> None:
+        if length == 0:
+            raise ValueError("A sequence of no tokens cannot be read.")
+        if length > self.context:
+            raise ContextError(
+                f"A sequence of {length} tokens{purpose} exceeds the context of {self.context} "
+                f"tokens of {self.name}. Shorten the instruction, the demos or the inputs, or use "
+                "a model with a longer context."
+            )
+
+
+def _check_temperature(temperature: float) -> None:
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, not {temperature}.")
+
+
+def _targets(items: Sequence[Targeted]) -> torch.Tensor:
+    """Target token ids of all items, one item after another; ``[rows]``."""
+    return torch.tensor(
+        [token for item in items for token in item.ids[slice(*item.targets)]], dtype=torch.long
+    )
+
+
+def _log_probs_of(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """``[rows, vocab]`` logits to the ``[rows]`` log-probabilities of the targets.
+
+    The same as a log-softmax followed by a gather, without a second tensor of the logits' size.
+    """
+    chosen = logits.gather(1, targets.to(logits.device)[:, None])[:, 0]
+    return chosen - torch.logsumexp(logits, dim=-1)
+
+
+def _end_tokens(model: Any, tokenizer: Any, encoder: ChatEncoder) -> EndTokens:
+    """Every token that ends a text: the checkpoint's, the tokenizer's and the chat template's."""
+    config = getattr(model, "generation_config", None)
+    own = getattr(config, "eos_token_id", None)
+    ends = {*(own if isinstance(own, list | tuple) else [own])}
+    ends |= {tokenizer.eos_token_id, encoder.end_of_turn}
+    known = sorted(int(token) for token in ends if token is not None)
+    pad = tokenizer.pad_token_id
+    if pad is None:
+        pad = known[0] if known else 0
+    return EndTokens(tuple(known), int(pad))

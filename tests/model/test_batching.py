@@ -1,0 +1,97 @@
+"""Micro-batches: buckets, budgets, and less at once when memory runs out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from dspy_greater.model import Sampling, WhiteBox
+from dspy_greater.model.batching import Budget, Size, in_batches, is_out_of_memory
+from tests.model.helpers import model_of, random_ids, random_items, white_box_of
+
+
+class SmallMemory:
+    """Makes a model run out of memory for batches above ``most`` rows."""
+
+    def __init__(self, white_box: WhiteBox, most: int, error: Exception) -> None:
+        self.most, self.error, self.failures = most, error, 0
+        model_of(white_box).get_input_embeddings().register_forward_pre_hook(self.check)
+
+    def check(self, module: Any, args: tuple[torch.Tensor, ...]) -> None:
+        if args[0].shape[0] > self.most:
+            self.failures += 1
+            raise self.error
+
+
+ERRORS = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 17 GB)"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=["cuda", "mps", "cpu"])
+def test_a_batch_that_does_not_fit_is_halved_until_it_does(error: Exception) -> None:
+    items = random_items(9)
+    roomy = white_box_of("llama")
+    tight = white_box_of("llama")
+    memory = SmallMemory(tight, 2, error)
+    for left, right in zip(roomy.log_probs(items), tight.log_probs(items), strict=True):
+        torch.testing.assert_close(left, right, atol=2e-5, rtol=1e-5)
+    for one, two in zip(roomy.gradients(items), tight.gradients(items), strict=True):
+        torch.testing.assert_close(one.positions, two.positions, atol=1e-4, rtol=1e-3)
+    prompts, settings = [random_ids(n, n) for n in range(3, 12)], [Sampling(5)] * 9
+    assert roomy.generate(prompts, settings) == tight.generate(prompts, settings)
+    assert roomy.counts == tight.counts  # work that failed is not counted
+    assert memory.failures > 0
+
+
+def test_the_smaller_size_is_remembered() -> None:
+    white_box = white_box_of("llama")
+    memory = SmallMemory(white_box, 2, ERRORS[0])
+    white_box.log_probs(random_items(9))
+    failures = memory.failures
+    white_box.log_probs(random_items(9))
+    assert memory.failures == failures
+
+
+def test_one_sequence_that_does_not_fit_is_an_error() -> None:
+    white_box = white_box_of("llama")
+    SmallMemory(white_box, 0, ERRORS[0])
+    with pytest.raises(torch.OutOfMemoryError):
+        white_box.log_probs(random_items(3))
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
+    white_box = white_box_of("llama")
+    memory = SmallMemory(white_box, 2, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="shapes"):
+        white_box.log_probs(random_items(9))
+    assert memory.failures == 1
+    assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_batches_respect_the_budget_bucket_by_length_and_keep_the_order() -> None:
+    lengths = [5, 50, 6, 48, 7, 100, 5]
+    batches: list[list[int]] = []
+
+    def work(batch: list[int]) -> list[str]:
+        batches.append(batch)
+        return [str(length) for length in batch]
+
+    sizes = [Size(length) for length in lengths]
+    assert in_batches(lengths, sizes, Budget(100, 1), work) == [str(n) for n in lengths]
+    assert batches == [[100], [50, 48], [7, 6, 5, 5]]
+
+
+def test_logits_have_a_budget_of_their_own() -> None:
+    batches: list[list[int]] = []
+
+    def work(batch: list[int]) -> list[int]:
+        batches.append(batch)
+        return batch
+
+    in_batches([1, 2, 3], [Size(1, 40)] * 3, Budget(1000, 100), work)
+    assert batches == [[1, 2], [3]]

@@ -1,0 +1,142 @@
+"""Log-probabilities: the same numbers as a plain forward pass, without its logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from dspy_greater.model import ContextError, Targeted, WhiteBox
+from dspy_greater.spans import Span
+from tests.conftest import ARCHITECTURES
+from tests.model.helpers import (
+    full_log_probs,
+    model_of,
+    random_ids,
+    random_items,
+    white_box_of,
+)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_scores_are_those_of_a_plain_forward_pass(architecture: str) -> None:
+    white_box = white_box_of(architecture)
+    items = random_items()
+    batched = white_box.log_probs(items)
+    for item, scores in zip(items, batched, strict=True):
+        plain = full_log_probs(model_of(white_box), list(item.ids))
+        expected = [plain[t - 1, item.ids[t]] for t in range(*item.targets)]
+        torch.testing.assert_close(scores, torch.stack(expected), atol=2e-5, rtol=1e-5)
+        assert scores.dtype == torch.float32
+        (single,) = white_box.log_probs([item])
+        torch.testing.assert_close(scores, single, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_next_token_distributions(architecture: str) -> None:
+    white_box = white_box_of(architecture)
+    prefixes = [random_ids(length, length) for length in (3, 30, 1, 12)]
+    together = white_box.next_log_probs(prefixes)
+    assert together.shape == (4, white_box.vocab_size)
+    for prefix, row in zip(prefixes, together, strict=True):
+        plain = full_log_probs(model_of(white_box), prefix)[-1]
+        torch.testing.assert_close(row, plain, atol=2e-5, rtol=1e-5)
+
+
+def test_order_and_numbers_do_not_depend_on_the_token_budget() -> None:
+    items = random_items(9)
+    at_once = white_box_of("llama").log_probs(items)
+    for tokens in (1, 60, 130):
+        in_parts = white_box_of("llama", tokens=tokens).log_probs(items)
+        for left, right in zip(at_once, in_parts, strict=True):
+            torch.testing.assert_close(left, right, atol=2e-5, rtol=1e-5)
+
+
+def test_nothing_to_score(white_box: WhiteBox) -> None:
+    assert white_box.log_probs([]) == []
+    assert white_box.next_log_probs([]).shape == (0, white_box.vocab_size)
+    empty, scored = white_box.log_probs(
+        [Targeted([5, 6], Span(2, 2)), Targeted([5, 6], Span(1, 2))]
+    )
+    assert empty.shape == (0,)
+    assert scored.shape == (1,)
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_only_target_rows_reach_the_head(gradients: bool) -> None:
+    white_box = white_box_of("gemma2")
+    head = model_of(white_box).get_output_embeddings()
+    rows: list[int] = []
+    handle = head.register_forward_hook(lambda m, args, out: rows.append(out.shape[:-1].numel()))
+    items = random_items()
+    white_box.gradients(items) if gradients else white_box.log_probs(items)
+    handle.remove()
+    assert sum(rows) == sum(item.targets.end - item.targets.start for item in items)
+
+
+def test_hooks_are_gone_even_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    white_box = white_box_of("llama")
+    model = model_of(white_box)
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(model.model.layers[0], "forward", fail)
+    with pytest.raises(ZeroDivisionError):
+        white_box.gradients(random_items(1))
+    assert not model.get_output_embeddings()._forward_pre_hooks
+    assert not model.get_input_embeddings()._forward_hooks
+
+
+def test_work_is_counted_in_sequences_and_tokens() -> None:
+    white_box = white_box_of("llama")
+    before = white_box.counts.snapshot()
+    items = random_items(3)
+    white_box.log_probs(items)
+    white_box.gradients(items[:1])
+    done = white_box.counts - before
+    assert (done.forwards, done.backwards) == (3, 1)
+    assert done.tokens_forward == sum(len(item.ids) for item in items)
+    assert done.tokens_backward == len(items[0].ids)
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (Targeted([3, 4], Span(0, 1)), "first token"),
+        (Targeted([3, 4], Span(1, 3)), "must lie in"),
+        (Targeted([3, 4], Span(1, 2), Span(1, 5)), "inputs"),
+        (Targeted([], Span(1, 1)), "no tokens"),
+    ],
+)
+def test_spans_outside_the_sequence_are_refused(
+    white_box: WhiteBox, item: Targeted, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        white_box.log_probs([item])
+
+
+def test_a_sequence_longer_than_the_context_is_refused() -> None:
+    white_box = white_box_of("gpt2", max_position_embeddings=16)
+    with pytest.raises(ContextError, match=r"17 tokens exceeds the context of 16 .*Shorten"):
+        white_box.log_probs([Targeted(random_ids(17), Span(1, 2))])
+    assert white_box.log_probs([Targeted(random_ids(16), Span(1, 16))])[0].shape == (15,)
+    with pytest.raises(ContextError):
+        white_box.next_log_probs([random_ids(17)])
+
+
+def test_a_real_model_prefers_fluent_text(shared: Any) -> None:
+    from dspy_greater.model import load
+
+    if not (shared / "models/tiny1m").is_dir():
+        pytest.skip("no models/tiny1m among the shared assets")
+    white_box = load(shared / "models/tiny1m", device="cpu")
+    fluent = "Once upon a time, there was a little girl. She liked to play with her dog."
+    shuffled = "girl play a with. dog little Once her upon She there liked was a to time,"
+    texts = [
+        white_box.encode([{"role": "user", "content": text}], open_end=True).ids
+        for text in (fluent, shuffled)
+    ]
+    good, bad = white_box.log_probs([Targeted(ids, Span(1, len(ids))) for ids in texts])
+    assert good.mean() > bad.mean() + 1
