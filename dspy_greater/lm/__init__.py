@@ -1,0 +1,112 @@
+"""A local model as a plain ``dspy.LM``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dspy
+
+from dspy_greater.lm.engine import AsyncLocalEngine, LocalEngine
+from dspy_greater.lm.source import Source
+
+if TYPE_CHECKING:
+    from dspy_greater.model.white_box import WhiteBox
+
+__all__ = ["AsyncLocalEngine", "LocalEngine", "NotWhiteBoxError", "local_lm", "white_box"]
+
+
+class NotWhiteBoxError(TypeError):
+    """A language model whose weights are out of reach was given where gradients are needed."""
+
+
+def local_lm(
+    model: Any,
+    *,
+    tokenizer: Any = None,
+    device: Any = None,
+    dtype: Any = None,
+    device_map: Any = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    local_files_only: bool | None = None,
+    max_batch: int = 64,
+    batch_wait: float = 0.01,
+    temperature: float | None = 0.0,
+    max_tokens: int | None = 512,
+    cache: bool = True,
+    **lm_kwargs: Any,
+) -> dspy.LM:
+    """Loads a causal language model of Hugging Face into this process for use with DSPy.
+
+    Calls from several threads or tasks are answered together, in one
+    generation. The model's name for DSPy carries a fingerprint of its weights,
+    so that DSPy's cache never mixes two models up. The result can be copied,
+    pickled and saved as any ``dspy.LM``; the weights stay where they are.
+
+    Args:
+        model: A hub id, a folder, a loaded model (with ``tokenizer``), a
+            ``(model, tokenizer)`` pair, or a ``WhiteBox``.
+        tokenizer: Another tokenizer (id, folder or object) than the model's own.
+        device: Where to run, e.g. ``"cpu"``, ``"cuda:1"`` or ``"mps"``.
+        dtype: Number format of the weights, e.g. ``"bfloat16"``.
+        device_map: Spreads the weights over devices, e.g. ``"auto"``.
+        revision: Branch, tag or commit of the hub id.
+        trust_remote_code: Runs code that comes with the model.
+        local_files_only: Never downloads.
+        max_batch: Most requests answered in one generation.
+        batch_wait: Seconds to wait for further requests before generating.
+        temperature: 0 (or None) always takes the likeliest token. With a
+            temperature and a ``seed``, equal requests get equal answers.
+        max_tokens: Most tokens of an answer.
+        cache: Whether DSPy's cache may answer.
+        **lm_kwargs: Further arguments of ``dspy.LM``, e.g. ``top_p``, ``top_k``,
+            ``stop``, ``seed``, ``logprobs``, ``callbacks``.
+
+    Returns:
+        A ``dspy.LM``; ``white_box(lm)`` gives the model behind it.
+    """
+    from dspy_greater.model.loading import load
+    from dspy_greater.model.white_box import WhiteBox
+
+    options = {
+        "device": device,
+        "dtype": dtype,
+        "device_map": device_map,
+        "revision": revision,
+        "trust_remote_code": trust_remote_code,
+        "local_files_only": local_files_only,
+    }
+    if isinstance(model, WhiteBox):
+        given = [name for name, value in {"tokenizer": tokenizer, **options}.items() if value]
+        if given:
+            raise ValueError(f"A WhiteBox is already loaded: {', '.join(given)} can't be given")
+        loaded, source = model, None
+    else:
+        loaded = load(model, tokenizer=tokenizer, **options)
+        source = Source.of(model, tokenizer, **options)
+    engine = LocalEngine(loaded, source=source, max_batch=max_batch, batch_wait=batch_wait)
+    return dspy.LM(
+        engine.model,
+        engine=engine,
+        async_engine=AsyncLocalEngine(engine),
+        temperature=temperature,
+        max_tokens=max_tokens,
+        cache=cache,
+        **lm_kwargs,
+    )
+
+
+def white_box(lm: Any) -> WhiteBox:
+    """The model behind a language model made by ``local_lm``.
+
+    Raises:
+        NotWhiteBoxError: The language model is another one.
+    """
+    engine = getattr(lm, "engine", None)
+    if not isinstance(engine, LocalEngine):
+        name = getattr(lm, "model", None) or type(lm).__name__
+        raise NotWhiteBoxError(
+            f"{name} does not give access to its weights, which gradients need; "
+            "use local_lm(...) to load a model of Hugging Face into this process."
+        )
+    return engine.white_box

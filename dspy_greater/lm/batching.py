@@ -1,0 +1,165 @@
+"""One worker thread that answers what many callers ask, many at a time."""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_CLOSED = "The local model was closed; make a new one with local_lm(...)"
+_IDLE_SECONDS = 1.0
+_alive: weakref.WeakSet[Batcher] = weakref.WeakSet()
+
+
+class Batcher(Generic[Item, Result]):
+    """Collects items from any number of threads and event loops into batches.
+
+    The worker starts with the first item and ends after a second without any,
+    so that an unused batcher keeps nothing alive.
+
+    A batch goes out when ``max_batch`` items wait, when as many wait as were
+    under way around the last batch (every known caller is blocked on an answer,
+    so nobody else can be coming), or ``batch_wait`` seconds after the worker
+    got ready for it, whichever comes first.
+    """
+
+    _worker: threading.Thread | None
+
+    def __init__(
+        self,
+        answer: Callable[[list[Item]], Sequence[Result | Exception]],
+        *,
+        max_batch: int,
+        batch_wait: float,
+    ) -> None:
+        """Stores the settings; no thread is started yet.
+
+        Args:
+            answer: Gives one result per item, in order; an exception in the
+                place of a result goes to the caller of that item only.
+            max_batch: Most items given to ``answer`` at once.
+            batch_wait: Seconds to wait for further items.
+        """
+        if max_batch < 1:
+            raise ValueError(f"max_batch must be at least 1, not {max_batch}")
+        if batch_wait < 0:
+            raise ValueError(f"batch_wait must not be negative, not {batch_wait}")
+        self._answer = answer
+        self._max_batch = max_batch
+        self._batch_wait = batch_wait
+        self._closed = False
+        self._reset()
+        _alive.add(self)
+
+    def submit(self, item: Item) -> Future[Result]:
+        """Queues an item; the future holds its result. Cancelling it drops the item."""
+        future: Future[Result] = Future()
+        with self._changed:
+            if self._closed:
+                raise RuntimeError(_CLOSED)
+            self._queue.append((item, future))
+            if self._worker is None:
+                worker = threading.Thread(target=self._work, name="local-lm", daemon=True)
+                worker.start()
+                self._worker = worker
+            self._changed.notify_all()
+        return future
+
+    def close(self) -> None:
+        """Stops the worker after its present batch; what still waits fails."""
+        with self._changed:
+            self._closed = True
+            waiting = [future for _, future in self._queue]
+            self._queue.clear()
+            self._changed.notify_all()
+        for future in waiting:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(RuntimeError(_CLOSED))
+
+    def _abandon(self) -> None:
+        # The end of the interpreter kills its threads wherever they are, and one
+        # killed inside torch takes the process down with a core dump. Raising an
+        # exception in the worker ends it within one step of the generation.
+        self.close()
+        worker = self._worker
+        if worker is not None and worker.ident is not None:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(worker.ident), ctypes.py_object(SystemExit)
+            )
+            worker.join()
+
+    def _reset(self) -> None:
+        # Also called in a forked child, where the parent's threads, and
+        # whatever locks they held, are gone.
+        self._changed = threading.Condition()
+        self._queue: deque[tuple[Item, Future[Result]]] = deque()
+        self._worker = None
+
+    def _work(self) -> None:
+        callers = 0  # asking around the last batch; 0: not known yet
+        while True:
+            batch = self._take(callers)
+            if batch is None:
+                return
+            callers = self._serve(batch)
+            del batch  # nothing is kept alive while waiting
+
+    def _serve(self, batch: list[tuple[Item, Future[Result]]]) -> int:
+        """Answers a batch; gives the number of callers known when it was done."""
+        results = self._results([item for item, _ in batch])
+        callers = len(batch) + len(self._queue)
+        for (_, future), result in zip(batch, results, strict=True):
+            if isinstance(result, BaseException):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+        return callers
+
+    def _take(self, callers: int) -> list[tuple[Item, Future[Result]]] | None:
+        """The next batch without the cancelled items, or None when the worker is to end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closed, _IDLE_SECONDS)
+            enough = min(callers or self._max_batch, self._max_batch)
+            if self._queue:
+                self._changed.wait_for(
+                    lambda: len(self._queue) >= enough or self._closed, self._batch_wait
+                )
+            if not self._queue:
+                self._worker = None
+                return None
+            size = min(len(self._queue), self._max_batch)
+            batch = [self._queue.popleft() for _ in range(size)]
+        return [each for each in batch if each[1].set_running_or_notify_cancel()]
+
+    def _results(self, items: list[Item]) -> Sequence[Result | BaseException]:
+        try:
+            results = self._answer(items) if items else []
+            if len(results) != len(items):
+                raise RuntimeError(f"{len(results)} results for {len(items)} items")
+        except BaseException as error:  # a caller left without an answer would wait for ever
+            return [error] * len(items)
+        return results
+
+
+def _reset_after_fork() -> None:
+    for batcher in list(_alive):
+        batcher._reset()
+
+
+@atexit.register
+def _abandon_at_exit() -> None:
+    for batcher in list(_alive):
+        batcher._abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_after_fork)

@@ -1,0 +1,160 @@
+"""Between DSPy's requests and responses and what a white box takes and gives."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from dspy import lm15
+
+from dspy_greater.spans import Message
+
+if TYPE_CHECKING:
+    from dspy_greater.model.generation import Generation, Sampling
+
+# lm15.Config fields that a plain causal LM cannot follow, and what to do instead.
+_REFUSED = {
+    "response_format": "ask for the format in the prompt, as dspy.JSONAdapter does by itself",
+    "tool_choice": "use a module that describes its tools in the prompt, such as dspy.ReAct",
+    "reasoning": "use dspy.ChainOfThought, whose reasoning is a field of the answer",
+    "cache": "leave prompt_cache out: nothing is billed per token",
+    "frequency_penalty": "leave it out",
+    "presence_penalty": "leave it out",
+    "service_tier": "leave it out",
+    "user_id": "leave it out",
+    "store": "leave it out",
+    "probabilities": "use logprobs=True instead",
+}
+
+_PIECES = re.compile(r"\s*\S{1,8}|\s+")
+
+
+def check_supported(request: lm15.Request) -> None:
+    """Raises lm15.UnsupportedFeatureError for anything the local model would have to ignore."""
+    if request.tools:
+        raise _unsupported("tools", _REFUSED["tool_choice"])
+    for name, instead in _REFUSED.items():
+        # A penalty of 0.0 and store=False ask for nothing.
+        if getattr(request.config, name):
+            raise _unsupported(name, instead)
+    for name in request.config.extensions or {}:
+        raise _unsupported(name, "leave it out")
+
+
+def messages_of(request: lm15.Request) -> list[Message]:
+    """The conversation as plain text messages, the system message first."""
+    messages: list[Message] = []
+    if isinstance(request.system, str):
+        messages.append({"role": "system", "content": request.system})
+    elif request.system is not None:
+        messages.append({"role": "system", "content": _text(request.system, "system")})
+    for message in request.messages:
+        role = "system" if message.role == "developer" else message.role
+        messages.append({"role": role, "content": _text(message.parts, message.role)})
+    return messages
+
+
+def sampling_of(config: lm15.Config) -> Sampling:
+    """The settings of one generation; no temperature means greedy."""
+    from dspy_greater.model.generation import Sampling
+
+    given: dict[str, Any] = {
+        "max_tokens": config.max_tokens,
+        "temperature": config.temperature,
+        "top_p": config.top_p,
+        "top_k": config.top_k,
+        "stop": config.stop,
+        "seed": config.seed,
+        "logprobs": config.logprobs,
+    }
+    try:
+        return Sampling(**{name: value for name, value in given.items() if value is not None})
+    except ValueError as error:
+        raise lm15.InvalidRequestError(str(error)) from error
+
+
+def response_of(
+    request: lm15.Request,
+    prompt_tokens: int,
+    generation: Generation,
+    decode: Callable[[Sequence[int]], str],
+) -> lm15.Response:
+    """The answer in DSPy's terms; ``decode`` gives the text of tokens."""
+    log_probs, complete = _log_probs(generation, decode)
+    return lm15.Response(
+        id=None,
+        model=request.model,
+        message=lm15.Message.assistant(generation.text),
+        finish_reason=generation.finish,
+        usage=lm15.Usage(input_tokens=prompt_tokens, output_tokens=len(generation.ids)),
+        logprobs=log_probs,
+        logprobs_complete=complete,
+    )
+
+
+def events_of(response: lm15.Response) -> Iterator[Any]:
+    """The answer as a stream in small pieces, as DSPy's stream listeners need them."""
+    for event in lm15.response_to_events(response):
+        if event.type != "delta":
+            yield event
+            continue
+        first, *others = _PIECES.findall(event.delta.text) or [""]
+        yield replace(event, delta=replace(event.delta, text=first))
+        for text in others:
+            delta = lm15.TextDelta(text=text, part_index=event.delta.part_index)
+            yield lm15.StreamDeltaEvent(delta=delta)
+
+
+def _text(parts: Sequence[Any], role: str) -> str:
+    for part in parts:
+        if not isinstance(part, lm15.TextPart):
+            kind = part.type.replace("_", " ")
+            raise lm15.UnsupportedFeatureError(
+                f"The local model reads text only, but a {role} message holds a {kind} part.",
+                feature=f"messages.{part.type}",
+            )
+    return "".join(part.text for part in parts)
+
+
+def _log_probs(
+    generation: Generation, decode: Callable[[Sequence[int]], str]
+) -> tuple[tuple[lm15.TokenLogprob, ...] | None, bool]:
+    """The tokens' log-probabilities, and whether they cover the whole text."""
+    if generation.log_probs is None:
+        return None, True
+    kept = _tokens_in_text(generation, decode)
+    complete = kept == len(generation.ids) or decode(generation.ids[:kept]) == generation.text
+    text = functools.cache(lambda token: decode([token]))
+    scored = tuple(
+        lm15.TokenLogprob(
+            token=text(each.id),
+            logprob=each.log_prob,
+            token_id=each.id,
+            top=tuple(
+                lm15.TopLogprob(token=text(other), logprob=log_prob, token_id=other)
+                for other, log_prob in each.top
+            ),
+        )
+        for each in generation.log_probs[:kept]
+    )
+    return scored, complete
+
+
+def _tokens_in_text(generation: Generation, decode: Callable[[Sequence[int]], str]) -> int:
+    """How many of the first tokens lie wholly before the stop string that was cut off."""
+    whole = decode(generation.ids)
+    kept = len(generation.ids)
+    if whole == generation.text or not whole.startswith(generation.text):
+        return kept
+    while kept and len(decode(generation.ids[:kept])) > len(generation.text):
+        kept -= 1
+    return kept
+
+
+def _unsupported(name: str, instead: str) -> lm15.UnsupportedFeatureError:
+    return lm15.UnsupportedFeatureError(
+        f"The local model does not support {name}; {instead}.", feature=f"config.{name}"
+    )

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from dspy import lm15
+
+from dspy_greater.lm.translation import check_supported, messages_of, response_of, sampling_of
+from dspy_greater.model.generation import Generation, Sampling, TokenLogProb
+
+USER = lm15.Message.user("Hi")
+
+
+def decode(ids: Sequence[int]) -> str:
+    return "".join({5: "yes", 6: "no", 7: " END"}[token] for token in ids)
+
+
+def request(*messages: lm15.Message, **kwargs: Any) -> lm15.Request:
+    return lm15.Request(model="local/x@1", messages=messages or (USER,), **kwargs)
+
+
+def test_conversations_become_plain_text_messages() -> None:
+    given = request(
+        lm15.Message.user([lm15.TextPart("one "), lm15.TextPart("two")]),
+        lm15.Message.assistant("three"),
+        lm15.Message.developer("now in French"),
+        system="Be brief.",
+    )
+    assert messages_of(given) == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "one two"},
+        {"role": "assistant", "content": "three"},
+        {"role": "system", "content": "now in French"},
+    ]
+
+
+def test_a_system_message_may_come_in_parts() -> None:
+    given = request(system=(lm15.TextPart("Be "), lm15.TextPart("brief.")))
+    assert messages_of(given)[0] == {"role": "system", "content": "Be brief."}
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        (lm15.Message.user(lm15.ImagePart(url="https://example.org/a.png")), "user .* image"),
+        (lm15.Message.tool("call-1", "42"), "tool .* tool result"),
+        (
+            lm15.Message.assistant(lm15.ToolCallPart(id="1", name="add", input={})),
+            "assistant .* tool call",
+        ),
+        (lm15.Message.assistant(lm15.ThinkingPart("hm")), "assistant .* thinking"),
+    ],
+)
+def test_anything_but_text_is_refused(message: lm15.Message, kind: str) -> None:
+    with pytest.raises(lm15.UnsupportedFeatureError, match=f"text only.*{kind} part"):
+        messages_of(request(message))
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"tool_choice": lm15.ToolChoice(mode="auto")}, "tool_choice"),
+        ({"reasoning": lm15.Reasoning(effort="low")}, "reasoning"),
+        ({"frequency_penalty": 0.5}, "frequency_penalty"),
+        ({"presence_penalty": -0.5}, "presence_penalty"),
+        ({"extensions": {"logit_bias": {"5": 1}}}, "logit_bias"),
+        ({"cache": lm15.CacheConfig()}, "cache"),
+        ({"user_id": "me"}, "user_id"),
+    ],
+)
+def test_settings_that_would_be_ignored_are_refused(settings: dict[str, Any], name: str) -> None:
+    with pytest.raises(lm15.UnsupportedFeatureError, match=f"not support {name}; ") as error:
+        check_supported(request(config=lm15.Config(**settings)))
+    assert error.value.feature == f"config.{name}"
+
+
+def test_tools_are_refused() -> None:
+    with pytest.raises(lm15.UnsupportedFeatureError, match=r"tools; .*dspy\.ReAct"):
+        check_supported(request(tools=(lm15.FunctionTool(name="add"),)))
+
+
+def test_settings_that_ask_for_nothing_are_accepted() -> None:
+    check_supported(request(config=lm15.Config(frequency_penalty=0.0, store=False, top_k=5)))
+
+
+def test_settings_reach_the_generation() -> None:
+    config = lm15.Config(
+        max_tokens=7, temperature=0.5, top_p=0.9, top_k=3, stop=("END",), seed=0, logprobs=2
+    )
+    assert sampling_of(config) == Sampling(
+        max_tokens=7, temperature=0.5, top_p=0.9, top_k=3, stop=("END",), seed=0, logprobs=2
+    )
+
+
+def test_impossible_settings_are_the_users_mistake() -> None:
+    with pytest.raises(lm15.InvalidRequestError, match="top_p"):
+        sampling_of(lm15.Config(top_p=0.0))
+
+
+def test_no_settings_mean_greedy() -> None:
+    assert sampling_of(lm15.Config()) == Sampling()
+    assert sampling_of(lm15.Config()).temperature == 0.0
+
+
+def test_answers_carry_text_finish_usage_and_log_probs() -> None:
+    token = TokenLogProb(5, -0.1, top=((5, -0.1), (6, -2.5)))
+    generation = Generation(ids=(5,), text="yes", finish="length", log_probs=(token,))
+    response = response_of(request(), 11, generation, decode)
+    assert (response.text, response.finish_reason) == ("yes", "length")
+    assert response.model == "local/x@1"
+    assert response.usage == lm15.Usage(input_tokens=11, output_tokens=1, total_tokens=12)
+    assert response.logprobs is not None
+    (only,) = response.logprobs
+    assert (only.token, only.token_id, only.logprob) == ("yes", 5, -0.1)
+    assert [(each.token, each.logprob) for each in only.top] == [("yes", -0.1), ("no", -2.5)]
+
+
+@pytest.mark.parametrize(
+    ("text", "scored", "complete"),
+    [
+        ("yes", ["yes"], True),
+        ("yes EN", ["yes"], False),
+        ("yes ENDno", ["yes", " END", "no"], True),
+    ],
+)
+def test_log_probs_end_before_the_stop_string(text: str, scored: list[str], complete: bool) -> None:
+    tokens = tuple(TokenLogProb(token, -0.1) for token in (5, 7, 6))
+    generation = Generation(ids=(5, 7, 6), text=text, finish="stop", log_probs=tokens)
+    response = response_of(request(), 11, generation, decode)
+    assert [each.token for each in response.logprobs or ()] == scored
+    assert response.logprobs_complete is complete
