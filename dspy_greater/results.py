@@ -1,0 +1,157 @@
+"""What a compile did, as plain data that goes to JSON as it stands."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from statistics import mean
+from typing import Any
+
+from dspy_greater.version import __version__
+
+
+@dataclass
+class Candidate:
+    """One instruction that was tried for one predictor.
+
+    Attributes:
+        predictor: Name of the predictor.
+        instruction: The text.
+        step: Step in which it was first tried; 0 for the instruction at the start.
+        position: Token position that the edit changed; None at the start.
+        train_loss: Mean loss over the training examples that gave a finite one.
+        train_scores: The metric on each training example.
+        train_losses: The loss on each training example; None where it was not finite.
+        validation_scores: The metric on each validation example; None where the candidate
+            was never held by the search and so was not validated.
+        accepted: Whether the search held it.
+    """
+
+    predictor: str
+    instruction: str
+    step: int
+    position: int | None
+    train_loss: float
+    train_scores: list[float]
+    train_losses: list[float | None]
+    validation_scores: list[float] | None = None
+    accepted: bool = False
+
+    @property
+    def train_score(self) -> float:
+        """Mean metric on the training examples."""
+        return mean(self.train_scores)
+
+    @property
+    def validation_score(self) -> float | None:
+        """Mean metric on the validation examples, None where it was not validated."""
+        return mean(self.validation_scores) if self.validation_scores else None
+
+
+@dataclass
+class Outcome:
+    """What became of one predictor's instruction.
+
+    Attributes:
+        predictor: Name of the predictor.
+        before: Its instruction in the student.
+        after: Its instruction in the returned program.
+        score_before: Mean metric on the validation examples under ``before``.
+        score_after: The same under ``after``, with the same other predictors.
+        gain: Mean paired difference of the two.
+        standard_error: Standard error of ``gain``.
+        steps: Steps of the search.
+        stopped: Why it ended.
+    """
+
+    predictor: str
+    before: str
+    after: str
+    score_before: float
+    score_after: float
+    gain: float
+    standard_error: float
+    steps: int
+    stopped: str
+
+    @property
+    def changed(self) -> bool:
+        """Whether a better instruction was vouched for."""
+        return self.after != self.before
+
+
+@dataclass
+class DetailedResults:
+    """The whole record of one compile; hangs on the result as ``detailed_results``.
+
+    Attributes:
+        outcomes: One entry per optimised predictor.
+        candidates: Every instruction tried, in order.
+        left_out: Predictors without a labelled output, whose instructions were kept.
+        train_examples: Number of training examples used by the search.
+        validation_examples: Number of examples on which instructions were vouched for.
+        skipped_losses: Example losses and gradients that were NaN, infinite or impossible
+            to render, over the whole run.
+        parse_failures: Runs whose output did not parse, over the whole run.
+        total_calls: Runs of the program (metric calls).
+        counts: Work of the white box: forwards, backwards, rollouts and tokens.
+        seconds: Wall-clock time of the compile.
+        seed: Seed of every random choice.
+        config: The optimizer's settings.
+        model: Name and fingerprint of the white box.
+        versions: Versions of the packages that took part.
+    """
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    candidates: list[Candidate] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    train_examples: int = 0
+    validation_examples: int = 0
+    skipped_losses: int = 0
+    parse_failures: int = 0
+    total_calls: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    seed: int = 0
+    config: dict[str, Any] = field(default_factory=dict)
+    model: str = ""
+    versions: dict[str, str] = field(default_factory=lambda: versions())
+
+    @property
+    def improved(self) -> bool:
+        """Whether any instruction was changed."""
+        return any(outcome.changed for outcome in self.outcomes)
+
+    def summary(self) -> str:
+        """Say in a few lines what changed, or that nothing did."""
+        lines = []
+        for outcome in self.outcomes:
+            if outcome.changed:
+                lines.append(
+                    f"{outcome.predictor}: {outcome.score_before:.1%} -> "
+                    f"{outcome.score_after:.1%} on {self.validation_examples} validation "
+                    f"examples (gain {outcome.gain:+.1%}, standard error "
+                    f"{outcome.standard_error:.1%}): {outcome.after!r}"
+                )
+            else:
+                lines.append(
+                    f"{outcome.predictor}: kept as it was; no instruction beat its "
+                    f"{outcome.score_before:.1%} on {self.validation_examples} validation "
+                    f"examples beyond noise ({outcome.stopped})"
+                )
+        if self.parse_failures:
+            lines.append(f"{self.parse_failures} of {self.total_calls} outputs did not parse")
+        if self.skipped_losses:
+            lines.append(f"{self.skipped_losses} losses or gradients were not finite and left out")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as JSON-able dictionaries and lists."""
+        return asdict(self)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide a result."""
+    packages = {name: version(name) for name in ("dspy", "torch", "transformers")}
+    return {"python": platform.python_version(), "dspy_greater": __version__, **packages}

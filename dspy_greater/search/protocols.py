@@ -1,0 +1,68 @@
+"""What the search asks of the model and of the program it improves.
+
+The search works with token ids, spans and floats only. These two protocols
+are all it knows of the Hugging Face model and of the DSPy program, so that
+every strategy can be tested with a small fake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+    from dspy_greater.model import Gradient, Targeted
+    from dspy_greater.program import Run
+
+
+class Model(Protocol):
+    """The white box: scores, gradients and next-token distributions."""
+
+    def log_probs(
+        self, items: Sequence[Targeted], *, temperature: float = 1.0
+    ) -> list[torch.Tensor]:
+        """Return the log-probability of every target token, one ``[targets]`` per item."""
+
+    def gradients(self, items: Sequence[Targeted], *, temperature: float = 1.0) -> list[Gradient]:
+        """Return each item's loss and its gradient at the item's input positions."""
+
+    def next_log_probs(self, prefixes: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return the next-token log-probabilities after each prefix, ``[batch, vocab]``."""
+
+    def substitution(self, gradient: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+        """Return the first-order loss of each token at each position, ``[positions, tokens]``."""
+
+    def allowed_tokens(self) -> torch.Tensor:
+        """Return the mask of tokens that may stand in an instruction, ``[vocab]``."""
+
+
+class Subject(Protocol):
+    """One predictor of one program on the training examples, as the search sees it."""
+
+    @property
+    def model(self) -> Model:
+        """The white box whose reasoning and gradients are used."""
+
+    def tokens(self, instruction: str) -> tuple[int, ...]:
+        """Return the ids that the instruction has inside the rendered prompt."""
+
+    def substitute(self, instruction: str, position: int, token: int) -> str | None:
+        """Return the instruction with ``token`` at ``position`` (appended when at the end).
+
+        ``None`` when the edit does not survive rendering and tokenising with
+        exactly the intended ids.
+        """
+
+    def roll_out(self, instruction: str) -> list[Run]:
+        """Run the program under the instruction on every training example."""
+
+    def answers(self, instruction: str, runs: Sequence[Run]) -> list[Targeted | None]:
+        """Return, per example, prompt + the run's reasoning + gold answer, gold as target.
+
+        ``None`` where an example cannot be rendered with this run.
+        """
+
+    def proposals(self, instruction: str) -> list[Targeted]:
+        """Return, per example, its inputs followed by the instruction, which is the target."""

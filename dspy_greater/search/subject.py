@@ -1,0 +1,191 @@
+"""One predictor of a program, as the search sees it: text in, ids, runs and targets out.
+
+This is where the DSPy side and the model side meet, through messages and spans.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import dspy
+
+from dspy_greater.model import ContextError, Targeted, WhiteBox
+from dspy_greater.program import (
+    Call,
+    Component,
+    InstructionError,
+    Run,
+    call_of,
+    check_instruction,
+    gold_outputs,
+    normalise,
+    render,
+    replace_instruction,
+)
+from dspy_greater.spans import Message, Span
+
+
+@dataclass
+class PredictorSubject:
+    """A predictor of ``program`` on training examples.
+
+    Args:
+        program: The program as it stands; never changed.
+        component: The predictor to improve.
+        examples: Training examples.
+        run: Runs a program on examples with the white box and scores it.
+        model: The white box.
+        adapter: Renders the predictor's calls.
+    """
+
+    program: dspy.Module
+    component: Component
+    examples: Sequence[dspy.Example]
+    run: Callable[[dspy.Module, Sequence[dspy.Example]], list[Run]]
+    model: WhiteBox
+    adapter: dspy.Adapter
+    _tokens: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
+
+    def check(self) -> None:
+        """Refuse, before any long work, what the search could not edit or the model not read.
+
+        Raises:
+            InstructionError: If the starting instruction is empty, unstable, or holds
+                adapter markup or special tokens.
+            ContextError: If an example's prompt fills the model's context.
+        """
+        instruction = self.component.signature.instructions
+        check_instruction(self.component.signature, instruction)
+        if special := self.model.encoder.special_tokens_in(instruction):
+            raise InstructionError(
+                f"the instruction of predictor {self.component.name!r} contains the tokenizer's "
+                f"special token {special[0]!r}. Take it out of the text."
+            )
+        for inputs in self._direct_inputs or []:
+            rendered = render(self.adapter, self._call(instruction, inputs))
+            length = len(self.model.encode(rendered.messages).ids)
+            if length >= self.model.context:
+                shown = textwrap.shorten(repr(inputs), 120, placeholder=" ...")
+                raise ContextError(
+                    f"the prompt of predictor {self.component.name!r} on the training example "
+                    f"{shown} has {length} tokens, which leaves no room for an answer in the "
+                    f"model's context of {self.model.context}. Use shorter inputs, fewer demos, "
+                    "or a model with a longer context."
+                )
+
+    def tokens(self, instruction: str) -> tuple[int, ...]:
+        """Return the ids that the instruction has inside the rendered prompt."""
+        if instruction not in self._tokens:
+            rendered = render(self.adapter, self._call(instruction, self._inputs[0]))
+            encoding = self.model.encode(rendered.messages, spans=rendered.spans)
+            self._tokens[instruction] = encoding.ids[slice(*encoding.spans["instruction"])]
+        return self._tokens[instruction]
+
+    def substitute(self, instruction: str, position: int, token: int) -> str | None:
+        """Return the instruction with ``token`` at ``position``, if the edit survives.
+
+        It survives when the text passes :func:`check_instruction` and, rendered by the
+        adapter and tokenised as a whole, has exactly the intended ids.
+        """
+        ids = self.tokens(instruction)
+        intended = (*ids[:position], token, *ids[position + 1 :])
+        signature = self.component.signature
+        text = normalise(signature, self.model.encoder.decode(intended))
+        try:
+            check_instruction(signature, text)
+        except InstructionError:
+            return None
+        return text if self.tokens(text) == intended else None
+
+    def roll_out(self, instruction: str) -> list[Run]:
+        """Run the program under the instruction on every training example."""
+        program = replace_instruction(self.program, {self.component.name: instruction})
+        return self.run(program, self.examples)
+
+    def answers(self, instruction: str, runs: Sequence[Run]) -> list[Targeted | None]:
+        """Return, per example, prompt + the run's reasoning + gold answer, gold as target.
+
+        A run whose answer could not be parsed has no reasoning to show: there the gold
+        answer is scored after empty reasoning, so that a candidate which breaks the
+        format on hard examples gains nothing by it.
+        """
+        return [
+            self._answer(instruction, example, run, inputs)
+            for example, run, inputs in zip(self.examples, runs, self._inputs, strict=True)
+        ]
+
+    def proposals(self, instruction: str) -> list[Targeted]:
+        """Return, per example, its inputs followed by the instruction, which is the target."""
+        tokens = self.tokens(instruction)
+        items = []
+        for context in self._proposal_contexts:
+            span = Span(len(context), len(context) + len(tokens))
+            items.append(Targeted((*context, *tokens), targets=span, inputs=span))
+        return items
+
+    @cached_property
+    def _inputs(self) -> list[dict[str, Any]]:
+        """Each example's inputs of this predictor under the program as it stands.
+
+        An example's own inputs do where they fill the signature; a predictor further
+        down the program gets those it received in one run of it.
+        """
+        if self._direct_inputs is not None:
+            return self._direct_inputs
+        received = [self._last_call(run)[0] for run in self.run(self.program, self.examples)]
+        names = self.component.signature.input_fields
+        return [
+            {name: (inputs or {}).get(name, example.get(name, "")) for name in names}
+            for inputs, example in zip(received, self.examples, strict=True)
+        ]
+
+    @cached_property
+    def _direct_inputs(self) -> list[dict[str, Any]] | None:
+        """The examples' own inputs, if they are all that the predictor needs."""
+        calls = [call_of(self.component, example).inputs for example in self.examples]
+        names = self.component.signature.input_fields.keys()
+        return calls if all(inputs.keys() == names for inputs in calls) else None
+
+    @cached_property
+    def _proposal_contexts(self) -> list[tuple[int, ...]]:
+        """Ids of a user turn with an example's inputs, open for an instruction to follow."""
+        contexts = []
+        for inputs in self._inputs:
+            shown = "\n".join(f"{name}: {value}" for name, value in inputs.items())
+            turn = Message(role="user", content=f"{shown}\n\ninstruction:")
+            contexts.append(self.model.encode([turn], open_end=True).ids)
+        return contexts
+
+    def _last_call(self, run: Run) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+        """Return inputs and outputs of the predictor's last call in a run."""
+        calls = run.calls.get(self.component.name)
+        return calls[-1] if calls else (None, {})
+
+    def _call(self, instruction: str, inputs: dict[str, Any]) -> Call:
+        signature = self.component.signature.with_instructions(instruction)
+        return Call(signature, list(self.component.predictor.demos), inputs)
+
+    def _answer(
+        self, instruction: str, example: dspy.Example, run: Run, reference: dict[str, Any]
+    ) -> Targeted | None:
+        inputs, outputs = self._last_call(run)
+        call = self._call(instruction, inputs if inputs is not None else reference)
+        outputs = {name: outputs.get(name, "") for name in call.signature.output_fields}
+        rendered = render(self.adapter, call, gold_outputs(self.component, example, outputs))
+        encoding = self.model.encode(
+            rendered.messages, completion=rendered.completion, spans=rendered.spans
+        )
+        position = encoding.spans["instruction"]
+        if encoding.ids[slice(*position)] != self.tokens(instruction):
+            return None
+        labels = [encoding.spans[label] for label in self.component.label_fields]
+        # Several labelled fields are scored as one stretch, with what the adapter writes
+        # between them.
+        targets = Span(labels[0].start, labels[-1].end)
+        if targets.end > self.model.context:
+            return None
+        return Targeted(encoding.ids[: targets.end], targets=targets, inputs=position)

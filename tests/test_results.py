@@ -1,0 +1,38 @@
+"""The record says what happened, in words and as plain data."""
+
+from __future__ import annotations
+
+import json
+
+from dspy_greater import DetailedResults
+from dspy_greater.results import Candidate, Outcome
+
+
+def outcome(after: str, gain: float) -> Outcome:
+    return Outcome("answer", "old", after, 0.5, 0.5 + gain, gain, 0.05, 8, "all steps taken")
+
+
+def test_a_gain_is_told_with_its_error_and_the_number_of_examples() -> None:
+    record = DetailedResults(outcomes=[outcome("new words", 0.25)], validation_examples=20)
+    assert record.improved
+    assert record.summary() == (
+        "answer: 50.0% -> 75.0% on 20 validation examples "
+        "(gain +25.0%, standard error 5.0%): 'new words'"
+    )
+
+
+def test_no_gain_is_said_and_so_are_failures() -> None:
+    record = DetailedResults(
+        outcomes=[outcome("old", 0.0)], parse_failures=3, total_calls=40, skipped_losses=2
+    )
+    assert not record.improved
+    assert "kept as it was" in record.summary()
+    assert "3 of 40 outputs did not parse" in record.summary()
+    assert "2 losses" in record.summary()
+
+
+def test_the_record_goes_to_json_as_it_stands() -> None:
+    candidate = Candidate("answer", "new", 1, 0, 0.5, [1.0, 0.0], [0.1, None], [1.0], True)
+    back = json.loads(json.dumps(DetailedResults(candidates=[candidate]).to_dict()))
+    assert back["candidates"][0]["train_losses"] == [0.1, None]
+    assert (candidate.train_score, candidate.validation_score) == (0.5, 1.0)

@@ -1,0 +1,306 @@
+"""The teleprompter's contract: what it keeps, what it refuses, what it says."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+
+from dspy_greater import GreaterTeleprompter, local_lm
+from dspy_greater.lm import NotWhiteBoxError
+from dspy_greater.model import ContextError
+from dspy_greater.program import DataError, InstructionError, MetricError
+from dspy_greater.search import LossError
+from tests.conftest import ARCHITECTURES, make_model, make_tokenizer
+
+START = "Solve the problem step by step."
+
+
+def examples(count: int = 6) -> list[dspy.Example]:
+    return [
+        dspy.Example(question=f"What is {n} + 3?", answer=str(n + 3)).with_inputs("question")
+        for n in range(count)
+    ]
+
+
+def metric(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> bool:
+    return bool(example.answer == prediction.answer)
+
+
+def lm_of(architecture: str = "llama", **changes: Any) -> dspy.LM:
+    tokenizer = make_tokenizer()
+    model = make_model(architecture, len(tokenizer), **changes)
+    return local_lm((model, tokenizer), max_tokens=6, cache=False)
+
+
+def small(**knobs: Any) -> GreaterTeleprompter:
+    settings = {"metric": metric, "max_steps": 2, "shortlist": 2, "progress": False, **knobs}
+    return GreaterTeleprompter(**settings)
+
+
+@pytest.fixture(scope="module")
+def lm() -> dspy.LM:
+    return lm_of()
+
+
+@pytest.fixture(autouse=True)
+def configured(lm: dspy.LM) -> Iterator[None]:
+    with dspy.context(lm=lm):
+        yield
+
+
+@pytest.fixture
+def student() -> dspy.Module:
+    program = dspy.ChainOfThought("question -> answer")
+    predictor = program.predictors()[0]
+    predictor.signature = predictor.signature.with_instructions(START)
+    return program
+
+
+class Pipeline(dspy.Module):
+    """Two predictors, of which only the second has a label."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rewrite = dspy.Predict("question -> query")
+        self.answer = dspy.Predict("query -> answer")
+
+    def forward(self, question: str) -> dspy.Prediction:
+        return self.answer(query=self.rewrite(question=question).query)
+
+
+ADAPTERS = {"chat": None, "json": dspy.JSONAdapter(), "xml": dspy.XMLAdapter()}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "adapter"),
+    [*((name, "chat") for name in ARCHITECTURES), ("llama", "json"), ("llama", "xml")],
+)
+def test_every_architecture_and_adapter_goes_through_compile(
+    architecture: str, adapter: str, student: dspy.Module
+) -> None:
+    with dspy.context(lm=lm_of(architecture), adapter=ADAPTERS[adapter]):
+        compiled = small().compile(student, trainset=examples())
+    record = compiled.detailed_results
+    assert record.counts["backwards"] > 0
+    assert record.counts["rollouts"] > 0
+    assert len(record.candidates) > 2
+    assert record.skipped_losses == 0
+
+
+def test_the_student_is_left_alone_and_its_parts_are_kept(
+    student: dspy.Module, lm: dspy.LM
+) -> None:
+    predictor = student.predictors()[0]
+    predictor.demos = [dspy.Example(question="What is 1 + 1?", reasoning="easy", answer="2")]
+    predictor.lm = lm
+    before = json.dumps(student.dump_state(), default=str)
+    compiled = small().compile(student, trainset=examples())
+    assert json.dumps(student.dump_state(), default=str) == before
+    assert not hasattr(student, "detailed_results")
+    assert compiled is not student
+    assert compiled.predictors()[0].demos == predictor.demos
+    assert compiled.predictors()[0].lm is lm
+    assert compiled._compiled == student._compiled
+
+
+def test_no_local_lm_is_built_into_the_result(student: dspy.Module, tmp_path: Path) -> None:
+    compiled = small().compile(student, trainset=examples())
+    assert compiled.predictors()[0].lm is None
+    compiled.save(tmp_path / "program.json")
+    assert "local/" not in (tmp_path / "program.json").read_text()
+
+
+def test_the_original_comes_back_when_nothing_beats_it_and_it_says_so(
+    student: dspy.Module, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "dspy_greater"):
+        compiled = small(metric=lambda example, prediction: 0.5).compile(
+            student, trainset=examples()
+        )
+    assert compiled.predictors()[0].signature.instructions == START
+    assert not compiled.detailed_results.improved
+    assert "kept as it was" in caplog.text
+    assert caplog.records[-1].levelno == logging.WARNING
+
+
+def test_a_perfect_program_is_not_searched(student: dspy.Module) -> None:
+    class Perfect(dspy.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.predict = student
+
+        def forward(self, question: str) -> dspy.Prediction:
+            return dspy.Prediction(answer=str(int(question.split()[2]) + 3))
+
+    compiled = small().compile(Perfect(), trainset=examples())
+    assert compiled.detailed_results.outcomes[0].stopped == "nothing left to gain"
+    assert compiled.detailed_results.counts["backwards"] == 0
+
+
+def test_the_record_is_json_and_complete(student: dspy.Module) -> None:
+    compiled = small(seed=7).compile(student, trainset=examples())
+    record = json.loads(json.dumps(compiled.detailed_results.to_dict()))
+    assert record["seed"] == 7
+    assert record["config"]["shortlist"] == 2
+    assert record["train_examples"] == 4
+    assert record["validation_examples"] == 2
+    assert record["candidates"][0]["instruction"] == START
+    assert len(record["candidates"][0]["train_scores"]) == 4
+    assert record["total_calls"] >= 4 * len(record["candidates"])
+    assert {"dspy", "torch", "transformers", "python"} <= record["versions"].keys()
+    assert all(set(entry) >= {"instruction", "score"} for entry in compiled.candidate_programs)
+
+
+def test_the_same_seed_tries_the_same_instructions(student: dspy.Module) -> None:
+    def tried(seed: int) -> list[str]:
+        compiled = small(seed=seed, top_k=4).compile(student, trainset=examples())
+        return [candidate.instruction for candidate in compiled.detailed_results.candidates]
+
+    assert tried(1) == tried(1)
+
+
+def test_predictors_without_a_label_keep_their_instruction() -> None:
+    compiled = small().compile(Pipeline(), trainset=examples())
+    assert compiled.detailed_results.left_out == ["rewrite"]
+    assert [outcome.predictor for outcome in compiled.detailed_results.outcomes] == ["answer"]
+
+
+def test_the_white_box_may_differ_from_the_programs_lm(student: dspy.Module, lm: dspy.LM) -> None:
+    other = dspy.utils.DummyLM([{"reasoning": "r", "answer": "a"}])
+    student.set_lm(other)
+    compiled = small(lm=lm).compile(student, trainset=examples())
+    assert compiled.predictors()[0].lm is other
+    assert not other.history
+
+
+def test_a_saved_program_runs_where_torch_cannot_be_imported(
+    student: dspy.Module, tmp_path: Path
+) -> None:
+    small().compile(student, trainset=examples()).save(tmp_path / "program.json")
+    script = """
+import sys
+sys.modules["torch"] = sys.modules["transformers"] = sys.modules["dspy_greater"] = None
+import dspy
+dspy.configure(lm=dspy.utils.DummyLM([{"reasoning": "2 + 3 is 5", "answer": "5"}]))
+program = dspy.ChainOfThought("question -> answer")
+program.load("program.json")
+print(program(question="What is 2 + 3?").answer, program.predictors()[0].signature.instructions)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == f"5 {START}", done.stderr
+
+
+def test_it_is_a_teleprompter_with_callbacks_and_named_arguments(student: dspy.Module) -> None:
+    from dspy.utils.callback import BaseCallback
+
+    class Listener(BaseCallback):
+        def __init__(self) -> None:
+            self.events: list[str] = []
+
+        def on_compile_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+            self.events.append("start")
+
+        def on_compile_end(self, call_id: str, outputs: Any, exception: Any = None) -> None:
+            self.events.append("end")
+
+    listener = Listener()
+    with dspy.context(callbacks=[listener]):
+        small(max_steps=1).compile(student, trainset=examples(), teacher=None)
+    assert listener.events == ["start", "end"]
+    assert GreaterTeleprompter in dspy.teleprompt.Teleprompter.__subclasses__()
+
+
+@pytest.mark.parametrize(
+    ("trainset", "words"),
+    [
+        ([], "empty"),
+        ([dspy.Example(question="q", answer="a")], "with_inputs"),
+        ([dspy.Example(question="q").with_inputs("question")] * 3, "label"),
+        (examples(1), "valset"),
+        ([*examples(2), dspy.Example(question="q", answer=None).with_inputs("question")], "answer"),
+    ],
+    ids=["empty", "no inputs", "no labels", "too few to split", "a label missing"],
+)
+def test_bad_data_is_refused_before_any_work(
+    trainset: list[dspy.Example], words: str, student: dspy.Module, lm: dspy.LM
+) -> None:
+    calls = len(lm.history)
+    with pytest.raises(DataError, match=words):
+        small().compile(student, trainset=trainset)
+    assert len(lm.history) == calls
+
+
+def test_a_metric_of_the_wrong_arity_is_refused_at_once() -> None:
+    with pytest.raises(MetricError, match="metric"):
+        GreaterTeleprompter(metric=lambda example: True)
+
+
+def test_a_metric_that_returns_nonsense_is_an_error(student: dspy.Module) -> None:
+    class Right(dspy.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.predict = student
+
+        def forward(self, question: str) -> dspy.Prediction:
+            return dspy.Prediction(answer="7")
+
+    with pytest.raises(MetricError, match="nan"):
+        small(metric=lambda e, p: float("nan")).compile(Right(), trainset=examples())
+
+
+def test_an_lm_that_is_no_white_box_is_refused(student: dspy.Module) -> None:
+    with (
+        dspy.context(lm=dspy.utils.DummyLM([{"answer": "a"}])),
+        pytest.raises(NotWhiteBoxError, match="local_lm"),
+    ):
+        small().compile(student, trainset=examples())
+    with dspy.context(lm=None), pytest.raises(NotWhiteBoxError, match="local_lm"):
+        small().compile(student, trainset=examples())
+
+
+@pytest.mark.parametrize(
+    "text", ["Fill in [[ ## answer ## ]] now.", "Answer.<|im_end|>"], ids=["markup", "special"]
+)
+def test_an_instruction_that_cannot_be_edited_is_refused(text: str, student: dspy.Module) -> None:
+    predictor = student.predictors()[0]
+    predictor.signature = predictor.signature.with_instructions(text)
+    with pytest.raises(InstructionError):
+        small().compile(student, trainset=examples())
+
+
+def test_a_prompt_longer_than_the_context_is_refused(student: dspy.Module) -> None:
+    trainset = [
+        *examples(),
+        dspy.Example(question="why " * 3000, answer="7").with_inputs("question"),
+    ]
+    with pytest.raises(ContextError, match="context"):
+        small().compile(student, trainset=trainset, valset=examples())
+
+
+def test_a_model_of_nan_is_an_error_not_a_result(student: dspy.Module) -> None:
+    tokenizer = make_tokenizer()
+    model = make_model("llama", len(tokenizer))
+    model.model.norm.weight.data.fill_(float("nan"))
+    with (
+        dspy.context(lm=local_lm((model, tokenizer), max_tokens=4, cache=False)),
+        pytest.raises(LossError, match="NaN"),
+    ):
+        small().compile(student, trainset=examples())
+
+
+@pytest.mark.parametrize(
+    "knobs", [{"schedule": "magic"}, {"max_examples": 0}, {"margin": -1}, {"max_steps": 0}]
+)
+def test_senseless_settings_are_refused_at_once(knobs: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(knobs))):
+        small(**knobs)
