@@ -1,0 +1,93 @@
+"""Run the quickstart on every task and several seeds, and print the README's table.
+
+    python -m examples.quickstart_table --seeds 5
+
+Finished runs are kept in examples/results/quickstart.jsonl and not run again; delete the file
+to start afresh.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from examples.quickstart import ROOT, SMALL_MODEL, improve, load, show
+from examples.small_model.tasks import TASKS
+
+RESULTS = ROOT / "examples" / "results" / "quickstart.jsonl"
+
+
+def main() -> None:
+    """Fill in the missing runs, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    wanted = [(task, seed) for seed in range(arguments.seeds) for task in TASKS]
+    missing = set(wanted) - {(run["task"], run["seed"]) for run in read(arguments.results)}
+    if missing:
+        lm = load(SMALL_MODEL)
+        for task, seed in wanted:
+            if (task, seed) in missing:
+                run = improve(lm, TASKS[task], seed, arguments.steps)
+                show(run)
+                append(arguments.results, run)
+    print(table([run for run in read(arguments.results) if (run["task"], run["seed"]) in wanted]))
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return the finished runs, one JSON object a line."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def append(path: Path, run: dict[str, Any]) -> None:
+    """Keep a finished run."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(run) + "\n")
+
+
+def table(runs: Iterable[dict[str, Any]]) -> str:
+    """Return a Markdown table: accuracy before and after per task, over seeds."""
+    rows = [
+        "| task | before | after | gain (95 % interval) | worst seed | seconds | rollouts |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    runs = list(runs)
+    for task in TASKS:
+        if chosen := [run for run in runs if run["task"] == task]:
+            rows.append(row(task, chosen))
+    rows.append(row("**all**", runs))
+    return "\n".join(rows)
+
+
+def row(name: str, runs: list[dict[str, Any]]) -> str:
+    """Return one line of the table, in percentage points."""
+    gains = [100 * (run["score_after"] - run["score_before"]) for run in runs]
+    cells = [
+        name,
+        f"{100 * mean(run['score_before'] for run in runs):.1f}",
+        f"{100 * mean(run['score_after'] for run in runs):.1f}",
+        f"{mean(gains):+.1f} ± {interval(gains):.1f}",
+        f"{min(gains):+.1f}",
+        f"{mean(run['seconds'] for run in runs):.0f}",
+        f"{mean(run['rollouts'] for run in runs):.0f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def interval(gains: list[float]) -> float:
+    """Return the half-width of the mean's 95 % interval over runs (normal approximation)."""
+    return 1.96 * stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else math.nan
+
+
+if __name__ == "__main__":
+    main()

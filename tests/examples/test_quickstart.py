@@ -1,0 +1,67 @@
+"""The quickstart as a new user runs it, and the table made from its runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from examples.quickstart_table import append, read, table
+
+ROOT = Path(__file__).resolve().parents[2]
+KEYS = {
+    "model",
+    "task",
+    "seed",
+    "instruction_before",
+    "instruction_after",
+    "score_before",
+    "score_after",
+    "heldout",
+    "rollouts",
+    "tokens",
+    "seconds",
+}
+
+
+def quickstart(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "examples" / "quickstart.py"), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_the_quickstart_prints_and_writes_what_it_did(tmp_path: Path) -> None:
+    done = quickstart("--steps", "3", "--seed", "1", "--json", "out.json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert result.keys() == KEYS
+    assert result["seed"] == 1
+    assert result["rollouts"] > 0
+    for shown in ("before", "after", "held-out questions", "rollouts", "tokens"):
+        assert shown in done.stdout
+    assert repr(result["instruction_after"]) in done.stdout
+
+
+def test_a_model_that_does_not_exist_is_one_clear_error(tmp_path: Path) -> None:
+    done = quickstart("--model", "./no-such-folder", folder=tmp_path)
+    assert done.returncode != 0
+    assert "no-such-folder" in done.stderr.splitlines()[-1]
+
+
+def test_finished_runs_are_kept_and_tabled(tmp_path: Path) -> None:
+    for seed, after in enumerate((0.5, 0.7)):
+        run = {"task": "counting", "seed": seed, "score_before": 0.2, "score_after": after}
+        append(tmp_path / "runs.jsonl", {**run, "seconds": 10.0, "rollouts": 100})
+    lines = table(read(tmp_path / "runs.jsonl")).splitlines()
+    assert lines[2] == "| counting | 20.0 | 60.0 | +40.0 ± 19.6 | +30.0 | 10 | 100 |"
+    assert lines[3].startswith("| **all** | 20.0 | 60.0 |")
+    assert read(tmp_path / "none.jsonl") == []
+
+
+@pytest.mark.parametrize("task", ["no-such-task"])
+def test_an_unknown_task_lists_the_known_ones(task: str, tmp_path: Path) -> None:
+    done = quickstart("--task", task, folder=tmp_path)
+    assert done.returncode == 2
+    assert "counting" in done.stderr
