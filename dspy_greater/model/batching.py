@@ -54,7 +54,6 @@ def in_batches(
     sizes: Sequence[Size],
     budget: Budget,
     work: Callable[[list[Item]], list[Result]],
-    fits: Callable[[list[Item]], bool] = lambda batch: True,
 ) -> list[Result]:
     """Run ``work`` on micro-batches of ``items``; results come back in the order of ``items``.
 
@@ -63,7 +62,6 @@ def in_batches(
         sizes: The cost of each item.
         budget: The most one micro-batch may cost; lowered here when memory runs out.
         work: One micro-batch to one result per item.
-        fits: A further condition a micro-batch of more than one item must meet.
 
     Raises:
         torch.OutOfMemoryError: (or what the device raises) when one item alone does not fit.
@@ -71,7 +69,7 @@ def in_batches(
     results: dict[int, Result] = {}
     waiting = deque(sorted(range(len(items)), key=lambda i: -sizes[i].tokens))
     while waiting:
-        batch = _next_batch(waiting, items, sizes, budget, fits)
+        batch = _next_batch(waiting, sizes, budget)
         done = _attempt(work, [items[i] for i in batch], last_chance=len(batch) == 1)
         if done is None:
             free_memory()
@@ -83,20 +81,13 @@ def in_batches(
     return [results[i] for i in range(len(items))]
 
 
-def _next_batch(
-    waiting: deque[int],
-    items: Sequence[Item],
-    sizes: Sequence[Size],
-    budget: Budget,
-    fits: Callable[[list[Item]], bool],
-) -> list[int]:
+def _next_batch(waiting: deque[int], sizes: Sequence[Size], budget: Budget) -> list[int]:
     """Take as many items from ``waiting`` (longest first) as the budget allows; at least one."""
     batch = [waiting.popleft()]
     longest, logits = sizes[batch[0]].tokens, sizes[batch[0]].logits
     while waiting:
         logits += sizes[waiting[0]].logits
-        too_much = longest * (len(batch) + 1) > budget.tokens or logits > budget.logits
-        if too_much or not fits([items[i] for i in (*batch, waiting[0])]):
+        if longest * (len(batch) + 1) > budget.tokens or logits > budget.logits:
             break
         batch.append(waiting.popleft())
     return batch

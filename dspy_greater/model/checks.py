@@ -47,11 +47,12 @@ def check_tokenizer(tokenizer: Any, model: Any) -> None:
             "cannot be found. Use the fast tokenizer (AutoTokenizer with a tokenizer.json)."
         )
     rows = model.get_input_embeddings().weight.shape[0]
-    highest = max(tokenizer.get_vocab().values(), default=-1)
-    if highest >= rows:
+    # Added tokens do not count: a text-only checkpoint may share its tokenizer with a larger
+    # sibling that reads images, whose placeholder token it cannot embed and never meets.
+    if tokenizer.vocab_size > rows:
         raise TokenizerError(
-            f"The tokenizer has token ids up to {highest}, the model only {rows} embeddings: they "
-            "do not belong together."
+            f"The tokenizer has {tokenizer.vocab_size} tokens, the model only {rows} embeddings: "
+            "they do not belong together."
         )
 
 

@@ -16,7 +16,8 @@ from typing import Any
 from dspy_greater.model.templates import ChatTemplate
 from dspy_greater.spans import Message, Span, TextSpan
 
-BLANK = "▁"
+# How SentencePiece-like and byte-level vocabularies write a space.
+BLANK, BYTE_SPACE = "▁", "Ġ"
 NO_SPANS: Mapping[str, TextSpan] = MappingProxyType({})
 
 
@@ -90,12 +91,10 @@ class ChatEncoder:
         if not after:
             return self._decode(ids)
         before, whole = self._decode(after), self._decode([*after, *ids])
-        # An unfinished character at the end of `after` decodes to U+FFFD until `ids` complete it.
-        return (
-            whole[len(before.rstrip("\ufffd")) :]
-            if not whole.startswith(before)
-            else (whole[len(before) :])
-        )
+        if not whole.startswith(before):
+            # An unfinished character decodes to U+FFFD until `ids` complete it.
+            before = before.rstrip("\ufffd")
+        return whole[len(before) :]
 
     @cached_property
     def end_of_turn(self) -> int | None:
@@ -155,7 +154,7 @@ class ChatEncoder:
         )
         ids, offsets = list(encoded["input_ids"]), list(encoded["offset_mapping"])
         pieces = self.tokenizer.convert_ids_to_tokens(ids)
-        return ids, closed_gaps(without_added_blanks(pieces, offsets))
+        return ids, closed_gaps(pieces, without_added_blanks(pieces, offsets))
 
 
 def without_added_blanks(
@@ -173,20 +172,21 @@ def without_added_blanks(
     ]
 
 
-def closed_gaps(offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def closed_gaps(pieces: Sequence[str], offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Offsets in which every character belongs to a token.
 
     Byte-level tokenizers may report ``Ġworld`` without its space (``trim_offsets``). The missing
-    characters are always those before a token's text, so they go to the token that follows.
+    characters are always those before a token's text, so they go to the token that follows. A token
+    of spaces only is reported as nothing at all; it is as long as its piece.
     """
     closed: list[tuple[int, int]] = []
     covered = 0
-    for start, end in offsets:
-        if start > covered:
-            start = covered
-        end = max(end, start)
-        closed.append((start, end))
+    for piece, (start, end) in zip(pieces, offsets, strict=True):
+        if start == end and piece and not piece.strip(BYTE_SPACE):
+            start, end = covered, covered + len(piece)
+        start = min(start, covered)
         covered = max(covered, end)
+        closed.append((start, max(start, end)))
     return closed
 
 

@@ -12,6 +12,7 @@ batch, as long as the log-probabilities agree but for rounding.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -116,35 +117,49 @@ class EndTokens:
     pad: int
 
 
-def generate(
-    model: Any,
-    tokenizer: Any,
-    requests: Sequence[Request],
-    tokens: EndTokens,
-    device: torch.device,
-) -> list[Generation]:
+@dataclass(frozen=True)
+class Decoder:
+    """What it takes to generate with one model.
+
+    Attributes:
+        model: The causal language model.
+        tokenizer: Its tokenizer.
+        tokens: The tokens that end a text and fill rows.
+        context: Most positions the model can read.
+        device: Where token ids go in.
+    """
+
+    model: Any
+    tokenizer: Any
+    tokens: EndTokens
+    context: int
+    device: torch.device
+
+
+def generate(decoder: Decoder, requests: Sequence[Request]) -> list[Generation]:
     """Continue every prompt, in one batch."""
+    pad = decoder.tokens.pad
     width = max(len(request.prompt) for request in requests)
-    ids = torch.full((len(requests), width), tokens.pad, dtype=torch.long)
+    ids = torch.full((len(requests), width), pad, dtype=torch.long)
     mask = torch.zeros_like(ids)
     for row, request in enumerate(requests):  # left padding: all rows continue at the same column
         ids[row, width - len(request.prompt) :] = torch.as_tensor(request.prompt, dtype=torch.long)
         mask[row, width - len(request.prompt) :] = 1
     samplings = [request.sampling for request in requests]
     sampler = RowSampler(samplings)
-    stops = RowStops(tokenizer, samplings, width)
+    stops = RowStops(decoder.tokenizer, samplings, width)
     config = GenerationConfig(
         do_sample=False,
         num_beams=1,
         use_cache=True,
         max_new_tokens=max(sampling.max_tokens for sampling in samplings),
-        eos_token_id=list(tokens.ends) or None,
-        pad_token_id=tokens.pad,
+        eos_token_id=list(decoder.tokens.ends) or None,
+        pad_token_id=pad,
     )
-    with torch.no_grad(), only_config(model, config):
-        output = model.generate(
-            input_ids=ids.to(device),
-            attention_mask=mask.to(device),
+    with torch.no_grad(), only_config(decoder.model, config), within_context(decoder):
+        output = decoder.model.generate(
+            input_ids=ids.to(decoder.device),
+            attention_mask=mask.to(decoder.device),
             generation_config=config,
             logits_processor=LogitsProcessorList([sampler]),
             stopping_criteria=StoppingCriteriaList([stops]),
@@ -152,27 +167,28 @@ def generate(
     produced = output[:, width:].tolist()
     records = sampler.records()
     return [
-        _generation(tokenizer, samplings[row], produced[row], stops, row, tokens, records)
+        _generation(decoder, samplings[row], produced[row], stops, row, records)
         for row in range(len(requests))
     ]
 
 
 def _generation(
-    tokenizer: Any,
+    decoder: Decoder,
     sampling: Sampling,
     produced: list[int],
     stops: RowStops,
     row: int,
-    tokens: EndTokens,
     records: list[StepRecord],
 ) -> Generation:
     """Cut one row at its end and describe it."""
     ids = produced[: stops.length[row]]
     finish: Literal["stop", "length"] = "stop" if stops.stopped[row] else "length"
-    end = next((i for i, token in enumerate(ids) if token in tokens.ends), None)
+    end = next((i for i, token in enumerate(ids) if token in decoder.tokens.ends), None)
     if end is not None:
         ids, finish = ids[:end], "stop"
-    text = str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    text = str(
+        decoder.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    )
     cuts = [at for at in (text.find(stop) for stop in sampling.stop) if at >= 0]
     log_probs = None
     if sampling.logprobs is not None:
@@ -181,6 +197,36 @@ def _generation(
             for record, token in zip(records, ids, strict=False)
         )
     return Generation(tuple(ids), text[: min(cuts)] if cuts else text, finish, log_probs)
+
+
+@contextmanager
+def within_context(decoder: Decoder) -> Iterator[None]:
+    """Keep finished rows within the model's positions while the others go on.
+
+    Every row ends before its own positions run out, but a row with a long prompt is filled up while
+    one with a short prompt goes on, and would leave a table of learned positions. What such a row
+    reads and writes no longer matters, so its position is held at the last one. ``generate`` counts
+    columns, padding included, and would warn that the context is exceeded: it is not.
+    """
+
+    def hold(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if kwargs.get("position_ids") is not None:
+            kwargs["position_ids"] = kwargs["position_ids"].clamp(max=decoder.context - 1)
+        return args, kwargs
+
+    warnings = logging.getLogger("transformers.generation.stopping_criteria")
+    handle = decoder.model.register_forward_pre_hook(hold, with_kwargs=True)
+    warnings.addFilter(_nothing)
+    try:
+        yield
+    finally:
+        warnings.removeFilter(_nothing)
+        handle.remove()
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    """A logging filter that lets nothing through."""
+    return False
 
 
 @contextmanager

@@ -72,10 +72,13 @@ def load(
         options["local_files_only"] = not _on_hub(source, revision)
     # The small files first: a mistake should show before gigabytes of weights are read.
     config = _config(source, options)
-    loaded_tokenizer = _tokenizer(source if tokenizer is None else tokenizer, options)
+    if tokenizer is None:
+        tokenizer = _tokenizer(source, options)
+    elif isinstance(tokenizer, str | os.PathLike):
+        tokenizer = _tokenizer(tokenizer, {"trust_remote_code": trust_remote_code})
     weights = _weights(source, config, device, dtype, device_map, options)
     name = Path(source).name if is_folder else source
-    return WhiteBox(weights, loaded_tokenizer, name=name, token_budget=token_budget)
+    return WhiteBox(weights, tokenizer, name=name, token_budget=token_budget)
 
 
 def _from_memory(
@@ -165,9 +168,7 @@ def _config(source: str, options: dict[str, Any]) -> Any:
     return config
 
 
-def _tokenizer(source: Any, options: dict[str, Any]) -> Any:
-    if not isinstance(source, str | os.PathLike):
-        return source
+def _tokenizer(source: str | os.PathLike[str], options: dict[str, Any]) -> Any:
     try:
         return AutoTokenizer.from_pretrained(source, **options)
     except (OSError, ValueError, ImportError, AttributeError, TypeError, KeyError) as error:

@@ -45,8 +45,7 @@ class Layout:
 
     Attributes:
         text: The whole text.
-        places: Message index -> (start of the content in ``text``, characters trimmed off the
-            content's left, characters that were kept).
+        places: Message index -> where its content lies in ``text``.
     """
 
     text: str

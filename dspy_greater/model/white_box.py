@@ -16,7 +16,14 @@ from dspy_greater.model.encoding import ChatEncoder, Encoding
 from dspy_greater.model.errors import ContextError
 from dspy_greater.model.fingerprint import fingerprint
 from dspy_greater.model.forward import Forward, at_least_float32
-from dspy_greater.model.generation import EndTokens, Generation, Request, Sampling, generate
+from dspy_greater.model.generation import (
+    Decoder,
+    EndTokens,
+    Generation,
+    Request,
+    Sampling,
+    generate,
+)
 from dspy_greater.model.vocabulary import allowed_tokens
 from dspy_greater.spans import Span
 
@@ -117,6 +124,7 @@ class WhiteBox:
         self.fingerprint = fingerprint(model, tokenizer)
         self._end = _end_tokens(model, tokenizer, self.encoder)
         self._forward = Forward(model, self._end.pad)
+        self._decoder = Decoder(model, tokenizer, self._end, self.context, self.device)
         tokens = token_budget or (CPU_TOKENS if self.device.type == "cpu" else ACCELERATOR_TOKENS)
         self._budgets = {kind: Budget(tokens, LOGITS) for kind in ("score", "gradient", "generate")}
         self._budgets["gradient"] = Budget(max(1, tokens // GRADIENT_COST), LOGITS // GRADIENT_COST)
@@ -154,9 +162,7 @@ class WhiteBox:
         ]
         sizes = [Size(len(r.prompt) + int(DECODED_COST * r.sampling.max_tokens)) for r in requests]
         with self._lock:
-            return in_batches(
-                requests, sizes, self._budgets["generate"], self._generate_batch, self._fit_together
-            )
+            return in_batches(requests, sizes, self._budgets["generate"], self._generate_batch)
 
     def log_probs(
         self, items: Sequence[Targeted], *, temperature: float = 1.0
@@ -238,7 +244,7 @@ class WhiteBox:
     # One micro-batch each.
 
     def _generate_batch(self, requests: list[Request]) -> list[Generation]:
-        done = generate(self._model, self._tokenizer, requests, self._end, self.device)
+        done = generate(self._decoder, requests)
         self.counts.rollouts += len(done)
         self.counts.tokens_forward += sum(len(request.prompt) for request in requests)
         self.counts.tokens_decoded += sum(len(generation.ids) for generation in done)
@@ -296,11 +302,6 @@ class WhiteBox:
         self._check_length(len(prompt) + 1, " (the prompt and one token to generate)")
         return replace(sampling, max_tokens=min(sampling.max_tokens, self.context - len(prompt)))
 
-    def _fit_together(self, requests: list[Request]) -> bool:
-        """Whether no row of a batch would be decoded past the context while others go on."""
-        prompt = max(len(request.prompt) for request in requests)
-        return prompt + max(request.sampling.max_tokens for request in requests) <= self.context
-
     def _sizes(self, items: Sequence[Targeted]) -> list[Size]:
         return [Size(len(item.ids), len(item.rows) * self.vocab_size) for item in items]
 
@@ -357,7 +358,7 @@ def _end_tokens(model: Any, tokenizer: Any, encoder: ChatEncoder) -> EndTokens:
     ends = {*(own if isinstance(own, list | tuple) else [own])}
     ends |= {tokenizer.eos_token_id, encoder.end_of_turn}
     known = sorted(int(token) for token in ends if token is not None)
-    pad = tokenizer.pad_token_id
-    if pad is None:
-        pad = known[0] if known else 0
-    return EndTokens(tuple(known), int(pad))
+    # A pad token that was added to the tokenizer alone has no row in the embedding.
+    rows = model.get_input_embeddings().weight.shape[0]
+    pads = [token for token in (tokenizer.pad_token_id, *known, 0) if token is not None]
+    return EndTokens(tuple(known), next(int(token) for token in pads if token < rows))

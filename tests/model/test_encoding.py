@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from dspy_greater.model import ChatEncoder
-from dspy_greater.model.encoding import closed_gaps, tokens_over
+from dspy_greater.model.encoding import closed_gaps, tokens_over, without_added_blanks
 from dspy_greater.spans import Message, Span, TextSpan
 from tests.model.small_tokenizers import KINDS
 
@@ -83,12 +83,18 @@ def test_spans_on_real_tokenizers(shared: Any, folder: str) -> None:
 
 
 def test_offsets_that_leave_out_spaces_are_closed() -> None:
-    # "Ġworld" reported without its space, then two spaces reported as nothing at all.
-    assert closed_gaps([(0, 5), (6, 11), (13, 13), (13, 14)]) == [
-        (0, 5),
-        (5, 11),
-        (11, 13),
-        (13, 14),
+    # "hello world  !", as a byte-level tokenizer with trim_offsets reports it.
+    pieces = ["hello", "Ġworld", "Ġ", "Ġ", "!"]
+    reported = [(0, 5), (6, 11), (12, 12), (13, 13), (13, 14)]
+    assert closed_gaps(pieces, reported) == [(0, 5), (5, 11), (11, 12), (12, 13), (13, 14)]
+    assert closed_gaps(["Ġ", "Ġ"], [(0, 0), (2, 2)]) == [(0, 1), (1, 2)]
+
+
+def test_a_blank_of_the_tokenizers_own_stands_for_nothing() -> None:
+    assert without_added_blanks(["▁", "x", "▁"], [(0, 1), (0, 1), (1, 2)]) == [
+        (0, 0),
+        (0, 1),
+        (1, 2),
     ]
 
 
