@@ -20,7 +20,7 @@ from dspy_greater.program import (
     Run,
     current_adapter,
     replace_instruction,
-    run_program,
+    run_programs,
 )
 from dspy_greater.results import Candidate, DetailedResults, Outcome
 from dspy_greater.search import PaperConfig, PaperSchedule, PredictorSubject, Trial, compare
@@ -91,7 +91,7 @@ class Compilation:
         """Search one predictor's instruction and keep the best that can be vouched for."""
         before = component.signature.instructions
         schedule = PaperSchedule(self.subject(component), config, rng)
-        start = schedule.try_out(before)
+        (start,) = schedule.try_out([before])
         self._note(component, start, step=0, position=None, held=True)
         validated = {before: self._validate(component, before)}
         if self._perfect(start, validated[before]):
@@ -138,24 +138,28 @@ class Compilation:
         logger.log(logging.INFO if record.improved else logging.WARNING, record.summary())
         return program
 
-    def _run(self, program: dspy.Module, examples: Sequence[dspy.Example]) -> list[Run]:
-        """Run the program on the white box and keep count of what it cost."""
-        runs = run_program(
-            program,
+    def _run(
+        self, programs: Sequence[dspy.Module], examples: Sequence[dspy.Example]
+    ) -> list[list[Run]]:
+        """Run programs on the white box and keep count of what it cost."""
+        results = run_programs(
+            programs,
             examples,
             self.metric,
             lm=self.lm,
             num_threads=self.num_threads,
             max_errors=self.max_errors,
         )
-        self.record.total_calls += len(runs)
-        self.record.parse_failures += sum(run.parse_failed for run in runs)
-        return runs
+        for runs in results:
+            self.record.total_calls += len(runs)
+            self.record.parse_failures += sum(run.parse_failed for run in runs)
+        return results
 
     def _validate(self, component: Component, instruction: str) -> list[float]:
         """Score an instruction on the validation examples."""
         program = replace_instruction(self.program, {component.name: instruction})
-        scores = [run.score for run in self._run(program, self.validation)]
+        (runs,) = self._run([program], self.validation)
+        scores = [run.score for run in runs]
         for candidate in self.record.candidates:
             if (candidate.predictor, candidate.instruction) == (component.name, instruction):
                 candidate.validation_scores = scores

@@ -30,7 +30,7 @@ def local_lm(
     trust_remote_code: bool = False,
     local_files_only: bool | None = None,
     max_batch: int = 64,
-    batch_wait: float = 0.01,
+    batch_wait: float = 0.02,
     temperature: float | None = 0.0,
     max_tokens: int | None = 512,
     cache: bool = True,
@@ -54,7 +54,7 @@ def local_lm(
         trust_remote_code: Runs code that comes with the model.
         local_files_only: Never downloads.
         max_batch: Most requests answered in one generation.
-        batch_wait: Seconds to wait for further requests before generating.
+        batch_wait: Seconds without a new request after which a batch goes out.
         temperature: 0 (or None) always takes the likeliest token. With a
             temperature and a ``seed``, equal requests get equal answers.
         max_tokens: Most tokens of an answer.

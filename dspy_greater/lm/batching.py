@@ -26,10 +26,10 @@ class Batcher(Generic[Item, Result]):
     The worker starts with the first item and ends after a second without any,
     so that an unused batcher keeps nothing alive.
 
-    A batch goes out when ``max_batch`` items wait, when as many wait as were
-    under way around the last batch (every known caller is blocked on an answer,
-    so nobody else can be coming), or ``batch_wait`` seconds after the worker
-    got ready for it, whichever comes first.
+    A batch goes out when ``max_batch`` items wait, when ``batch_wait`` seconds
+    have passed without a new one, or at once when the last batch had a single
+    caller and it is back. Callers in threads arrive one after the other, as the
+    interpreter lets them: a wait from the first one would split their batch.
     """
 
     _worker: threading.Thread | None
@@ -47,7 +47,7 @@ class Batcher(Generic[Item, Result]):
             answer: Gives one result per item, in order; an exception in the
                 place of a result goes to the caller of that item only.
             max_batch: Most items given to ``answer`` at once.
-            batch_wait: Seconds to wait for further items.
+            batch_wait: Seconds without a new item after which none is expected.
         """
         if max_batch < 1:
             raise ValueError(f"max_batch must be at least 1, not {max_batch}")
@@ -105,40 +105,45 @@ class Batcher(Generic[Item, Result]):
         self._worker = None
 
     def _work(self) -> None:
-        callers = 0  # asking around the last batch; 0: not known yet
+        alone = False  # whether the last batch had a single caller
         while True:
-            batch = self._take(callers)
+            batch = self._take(alone)
             if batch is None:
                 return
-            callers = self._serve(batch)
+            alone = self._serve(batch)
             del batch  # nothing is kept alive while waiting
 
-    def _serve(self, batch: list[tuple[Item, Future[Result]]]) -> int:
-        """Answers a batch; gives the number of callers known when it was done."""
+    def _serve(self, batch: list[tuple[Item, Future[Result]]]) -> bool:
+        """Answers a batch; tells whether its one caller was the only one by then."""
         results = self._results([item for item, _ in batch])
-        callers = len(batch) + len(self._queue)
+        alone = len(batch) + len(self._queue) == 1
         for (_, future), result in zip(batch, results, strict=True):
             if isinstance(result, BaseException):
                 future.set_exception(result)
             else:
                 future.set_result(result)
-        return callers
+        return alone
 
-    def _take(self, callers: int) -> list[tuple[Item, Future[Result]]] | None:
+    def _take(self, alone: bool) -> list[tuple[Item, Future[Result]]] | None:
         """The next batch without the cancelled items, or None when the worker is to end."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closed, _IDLE_SECONDS)
-            enough = min(callers or self._max_batch, self._max_batch)
-            if self._queue:
-                self._changed.wait_for(
-                    lambda: len(self._queue) >= enough or self._closed, self._batch_wait
-                )
+            while self._queue and not alone and self._more_may_come(len(self._queue)):
+                pass
             if not self._queue:
                 self._worker = None
                 return None
             size = min(len(self._queue), self._max_batch)
             batch = [self._queue.popleft() for _ in range(size)]
         return [each for each in batch if each[1].set_running_or_notify_cancel()]
+
+    def _more_may_come(self, waiting: int) -> bool:
+        """Wait for another item; False when none came or no more are wanted."""
+        if waiting >= self._max_batch or self._closed:
+            return False
+        return self._changed.wait_for(
+            lambda: len(self._queue) > waiting or self._closed, self._batch_wait
+        )
 
     def _results(self, items: list[Item]) -> Sequence[Result | BaseException]:
         try:

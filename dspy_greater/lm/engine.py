@@ -48,7 +48,7 @@ class LocalEngine:
         *,
         source: Source | None = None,
         max_batch: int = 64,
-        batch_wait: float = 0.01,
+        batch_wait: float = 0.02,
     ) -> None:
         """Wraps a loaded model.
 
@@ -56,7 +56,7 @@ class LocalEngine:
             white_box: The loaded model.
             source: Where another process can load it; None when nowhere.
             max_batch: Most requests in one generation.
-            batch_wait: Seconds to wait for further requests.
+            batch_wait: Seconds without a new request after which a batch goes out.
         """
         self._set_up(white_box.name, white_box.fingerprint, source, max_batch, batch_wait)
         self._white_box: WhiteBox | None = white_box

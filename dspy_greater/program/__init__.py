@@ -22,7 +22,7 @@ from dspy_greater.program.predictors import (
     with_lm,
 )
 from dspy_greater.program.rendering import Call, Rendered, current_adapter, render
-from dspy_greater.program.runs import Run, run_program
+from dspy_greater.program.runs import Run, run_program, run_programs
 
 __all__ = [
     "Call",
@@ -51,5 +51,6 @@ __all__ = [
     "render",
     "replace_instruction",
     "run_program",
+    "run_programs",
     "with_lm",
 ]

@@ -17,7 +17,7 @@ from dspy_greater.program.errors import MetricError, TooManyErrorsError
 from dspy_greater.program.metrics import Metric
 from dspy_greater.program.predictors import with_lm
 
-MAX_THREADS = 64
+MAX_THREADS = 128
 
 
 @dataclass(frozen=True)
@@ -51,67 +51,99 @@ def run_program(
     max_errors: int | None = None,
     desc: str | None = None,
 ) -> list[Run]:
-    """Run and score a program on every example, in threads.
+    """Run and score one program on every example; see :func:`run_programs`."""
+    (runs,) = run_programs(
+        [program],
+        examples,
+        metric,
+        lm=lm,
+        num_threads=num_threads,
+        max_errors=max_errors,
+        desc=desc,
+    )
+    return runs
 
-    Completions that the adapter cannot read score 0. Other exceptions of the
-    program or the metric also score 0, up to ``max_errors``.
+
+def run_programs(
+    programs: Sequence[dspy.Module],
+    examples: Sequence[dspy.Example],
+    metric: Metric | Callable[..., Any],
+    *,
+    lm: BaseLM | None = None,
+    num_threads: int | None = None,
+    max_errors: int | None = None,
+    desc: str | None = None,
+) -> list[list[Run]]:
+    """Run and score programs on every example, side by side in threads.
+
+    Completions that the adapter cannot read score 0. Other exceptions of a
+    program or the metric also score 0, up to ``max_errors`` for each program.
 
     Args:
-        program: Left as it is.
-        examples: What to run on.
+        programs: Left as they are.
+        examples: What to run each of them on.
         metric: Called outside of ``lm``'s context: a judge inside it keeps the
             LM the user configured.
         lm: Used by all predictors, whatever LM they have; None leaves them theirs.
-        num_threads: None for one per example, at most 64: a local model answers
+        num_threads: None for one per run, at most 128: a local model answers
             the calls of many threads in one batch.
         max_errors: None for DSPy's setting. Unreadable completions do not count.
         desc: Shows a progress bar of this name.
 
     Returns:
-        One run per example, in their order.
+        For each program, one run per example, in their order.
 
     Raises:
-        TooManyErrorsError: ``max_errors`` examples failed.
+        TooManyErrorsError: ``max_errors`` examples failed under one program.
         MetricError: The metric returned something that is no score.
     """
-    if not examples:
-        return []
-    worker = _Worker(
-        program if lm is None else with_lm(program, lm),
-        metric if isinstance(metric, Metric) else Metric(metric),
-        {} if lm is None else {"lm": lm},
-        dspy.settings.max_errors if max_errors is None else max_errors,
-    )
+    checked = metric if isinstance(metric, Metric) else Metric(metric)
+    limit = dspy.settings.max_errors if max_errors is None else max_errors
+    stop = threading.Event()
+    workers = [
+        _Worker(program if lm is None else with_lm(program, lm), checked, lm, limit, stop)
+        for program in programs
+    ]
+    jobs = [(worker, example) for worker in workers for example in examples]
+    if not jobs:
+        return [[] for _ in programs]
     # The executor carries DSPy's settings into its threads. With timeout 0 it
     # does not submit slow examples a second time.
     executor = ParallelExecutor(
-        num_threads=num_threads or min(MAX_THREADS, len(examples)),
-        max_errors=len(examples) + 1,
+        num_threads=num_threads or min(MAX_THREADS, len(jobs)),
+        max_errors=len(jobs) + 1,
         disable_progress_bar=True,
         timeout=0,
     )
-    with tqdm(total=len(examples), desc=desc, disable=desc is None, leave=False) as bar:
+    with tqdm(total=len(jobs), desc=desc, disable=desc is None, leave=False) as bar:
         try:
-            runs = executor.execute(lambda example: worker(example, bar), list(examples))
+            runs = executor.execute(lambda job: job[0](job[1], bar), jobs)
         except BaseException:
-            worker.stop.set()  # Examples still queued are not to run on behind the caller.
+            stop.set()  # Examples still queued are not to run on behind the caller.
             raise
-    worker.raise_fatal(len(examples))
-    return list(runs)
+    for worker in workers:
+        worker.raise_fatal(len(examples))
+    count = len(examples)
+    return [list(runs[start : start + count]) for start in range(0, len(runs), count)]
 
 
 class _Worker:
-    """Runs one example at a time, shared by the threads."""
+    """Runs one program on one example at a time, shared by the threads."""
 
     def __init__(
-        self, program: dspy.Module, metric: Metric, context: dict[str, Any], max_errors: int
+        self,
+        program: dspy.Module,
+        metric: Metric,
+        lm: BaseLM | None,
+        max_errors: int,
+        stop: threading.Event,
     ) -> None:
         self.program = program
         self.metric = metric
-        self.context = context
+        self.context: dict[str, Any] = {} if lm is None else {"lm": lm}
         self.max_errors = max_errors
         self.names = _Names(program)
-        self.stop = threading.Event()
+        self.stop = stop
         self.lock = threading.Lock()
         self.errors: list[Exception] = []
         self.fatal: MetricError | None = None
@@ -164,7 +196,7 @@ class _Worker:
     def raise_fatal(self, total: int) -> None:
         if self.fatal is not None:
             raise self.fatal
-        if self.stop.is_set():
+        if self.errors and len(self.errors) >= self.max_errors:
             first = self.errors[0]
             raise TooManyErrorsError(
                 f"{len(self.errors)} of {total} examples failed, and max_errors is "

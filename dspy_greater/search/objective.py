@@ -11,11 +11,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
 
 if TYPE_CHECKING:
+    from dspy_greater.model import Gradient
     from dspy_greater.program import Run
     from dspy_greater.search.protocols import Subject
 
@@ -97,31 +99,37 @@ class AnswerObjective:
     temperature: float = 0.2
     fluency_weight: float = 0.2
 
-    def try_out(self, subject: Subject, instruction: str) -> Trial:
-        """Regenerate the reasoning under ``instruction`` and score it on every example.
+    def try_out(self, subject: Subject, instructions: Sequence[str]) -> list[Trial]:
+        """Regenerate the reasoning under each instruction and score it on every example.
+
+        All instructions share the batches of the model: the more rows a batch has, the
+        cheaper each of them is.
 
         Raises:
-            LossError: If no example has a finite loss.
+            LossError: If an instruction has no finite loss on any example.
         """
-        runs = subject.roll_out(instruction)
-        items = subject.answers(instruction, runs)
-        known = [item for item in items if item is not None]
-        scored = iter(subject.model.log_probs(known, temperature=self.temperature))
-        fluency = subject.model.log_probs(subject.proposals(instruction))
-        losses = tuple(
-            math.nan
-            if item is None
-            else float(-next(scored).mean() - self.fluency_weight * nll.mean())
-            for item, nll in zip(items, fluency, strict=True)
+        runs = subject.roll_out(instructions)
+        tried = zip(instructions, runs, strict=True)
+        answers = [item for text, own in tried for item in subject.answers(text, own)]
+        contexts = [item for text in instructions for item in subject.proposals(text)]
+        known = [item for item in answers if item is not None]
+        answer = iter(subject.model.log_probs(known, temperature=self.temperature))
+        fluency = iter(subject.model.log_probs(contexts))
+        losses = iter(
+            [
+                math.nan
+                if item is None
+                else -float(next(answer).mean() + self.fluency_weight * nll.mean())
+                for item, nll in zip(answers, fluency, strict=True)
+            ]
         )
-        trial = Trial(instruction, subject.tokens(instruction), runs, losses)
-        if not math.isfinite(trial.loss):
-            raise LossError(
-                f"none of the {len(losses)} training examples gave a finite loss under the "
-                f"instruction {instruction!r}. Check that the model's weights hold no NaN "
-                "and, in half precision, load it with dtype='float32' or 'bfloat16'."
-            )
-        return trial
+        trials = [
+            Trial(text, subject.tokens(text), own, tuple(islice(losses, len(own))))
+            for text, own in zip(instructions, runs, strict=True)
+        ]
+        for trial in trials:
+            _check(trial)
+        return trials
 
     def slope(self, subject: Subject, instruction: str, runs: Sequence[Run]) -> Slope:
         """Take the gradient at all instruction positions, with the reasoning held fixed.
@@ -139,7 +147,7 @@ class AnswerObjective:
         kept = [
             (a.positions, f.positions, i)
             for a, f, i in zip(answer, fluency, examples, strict=True)
-            if bool(a.positions.isfinite().all() and f.positions.isfinite().all())
+            if _finite(a) and _finite(f)
         ]
         if not kept:
             raise LossError(
@@ -184,3 +192,16 @@ class AnswerObjective:
             total += gradient / gradient.norm().clamp_min(1e-12)
         order = torch.argsort(total, stable=True)
         return [candidates[i] for i in order.tolist()]
+
+
+def _check(trial: Trial) -> None:
+    if not math.isfinite(trial.loss):
+        raise LossError(
+            f"none of the {len(trial.losses)} training examples gave a finite loss under the "
+            f"instruction {trial.instruction!r}. Check that the model's weights hold no NaN "
+            "and, in half precision, load it with dtype='float32' or 'bfloat16'."
+        )
+
+
+def _finite(gradient: Gradient) -> bool:
+    return math.isfinite(gradient.loss) and bool(gradient.positions.isfinite().all())

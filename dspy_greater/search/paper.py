@@ -10,7 +10,7 @@ instruction; every edit survives re-tokenising; and everything is seeded.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -111,13 +111,13 @@ class PaperSchedule:
     def __post_init__(self) -> None:
         self.objective = AnswerObjective(self.config.temperature, self.config.fluency_weight)
 
-    def try_out(self, instruction: str) -> Trial:
-        """Score an instruction with fresh reasoning, once per instruction and run."""
-        if instruction not in self._trials:
-            trial = self.objective.try_out(self.subject, instruction)
-            self.skipped += trial.skipped
-            self._trials[instruction] = trial
-        return self._trials[instruction]
+    def try_out(self, instructions: Sequence[str]) -> tuple[Trial, ...]:
+        """Score instructions with fresh reasoning, each once in a run."""
+        if new := [text for text in instructions if text not in self._trials]:
+            for trial in self.objective.try_out(self.subject, new):
+                self.skipped += trial.skipped
+                self._trials[trial.instruction] = trial
+        return tuple(self._trials[text] for text in instructions)
 
     def steps(self, instruction: str) -> Iterator[Step]:
         """Yield steps from ``instruction`` on; the caller may stop at any of them.
@@ -125,7 +125,7 @@ class PaperSchedule:
         Raises:
             LossError: If no training example gives a finite loss or gradient.
         """
-        incumbent = self.try_out(instruction)
+        (incumbent,) = self.try_out([instruction])
         slope: Slope | None = None
         position = 0
         for number in range(1, self.config.max_steps + 1):
@@ -134,7 +134,7 @@ class PaperSchedule:
             if slope is None and not grew:
                 slope = self._slope(incumbent.instruction, incumbent)
             shortlist, proposed = self._shortlist(incumbent, position, None if grew else slope)
-            tried = tuple(self.try_out(text) for text in shortlist)
+            tried = self.try_out(shortlist)
             best = max(tried, key=lambda trial: trial.gain_over(incumbent), default=incumbent)
             accepted = best.gain_over(incumbent) > 0
             if accepted:

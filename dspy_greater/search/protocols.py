@@ -55,8 +55,8 @@ class Subject(Protocol):
         exactly the intended ids.
         """
 
-    def roll_out(self, instruction: str) -> list[Run]:
-        """Run the program under the instruction on every training example."""
+    def roll_out(self, instructions: Sequence[str]) -> list[list[Run]]:
+        """Run the program under each instruction on every training example, side by side."""
 
     def answers(self, instruction: str, runs: Sequence[Run]) -> list[Targeted | None]:
         """Return, per example, prompt + the run's reasoning + gold answer, gold as target.

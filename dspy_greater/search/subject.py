@@ -37,7 +37,7 @@ class PredictorSubject:
         program: The program as it stands; never changed.
         component: The predictor to improve.
         examples: Training examples.
-        run: Runs a program on examples with the white box and scores it.
+        run: Runs programs on examples with the white box and scores them.
         model: The white box.
         adapter: Renders the predictor's calls.
     """
@@ -45,7 +45,7 @@ class PredictorSubject:
     program: dspy.Module
     component: Component
     examples: Sequence[dspy.Example]
-    run: Callable[[dspy.Module, Sequence[dspy.Example]], list[Run]]
+    run: Callable[[Sequence[dspy.Module], Sequence[dspy.Example]], list[list[Run]]]
     model: WhiteBox
     adapter: dspy.Adapter
     _tokens: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
@@ -101,10 +101,11 @@ class PredictorSubject:
             return None
         return text if self.tokens(text) == intended else None
 
-    def roll_out(self, instruction: str) -> list[Run]:
-        """Run the program under the instruction on every training example."""
-        program = replace_instruction(self.program, {self.component.name: instruction})
-        return self.run(program, self.examples)
+    def roll_out(self, instructions: Sequence[str]) -> list[list[Run]]:
+        """Run the program under each instruction on every training example, side by side."""
+        name = self.component.name
+        programs = [replace_instruction(self.program, {name: text}) for text in instructions]
+        return self.run(programs, self.examples)
 
     def answers(self, instruction: str, runs: Sequence[Run]) -> list[Targeted | None]:
         """Return, per example, prompt + the run's reasoning + gold answer, gold as target.
@@ -136,7 +137,8 @@ class PredictorSubject:
         """
         if self._direct_inputs is not None:
             return self._direct_inputs
-        received = [self._last_call(run)[0] for run in self.run(self.program, self.examples)]
+        (runs,) = self.run([self.program], self.examples)
+        received = [self._last_call(run)[0] for run in runs]
         names = self.component.signature.input_fields
         return [
             {name: (inputs or {}).get(name, example.get(name, "")) for name in names}

@@ -98,17 +98,21 @@ class FakeSubject:
         words[position : position + 1] = [WORDS[token]]
         return None if WORDS[token] in self.unstable else " ".join(words)
 
-    def roll_out(self, instruction: str) -> list[Run]:
-        self.roll_outs.append(instruction)
-        ids = list(self.tokens(instruction))
-        scores = [float(weights(e)[ids].sum() < -2) for e in range(self.examples)]
-        return [Run(score, None) for score in scores]
+    def roll_out(self, instructions: Sequence[str]) -> list[list[Run]]:
+        self.roll_outs += instructions
+        return [
+            [self._run(list(self.tokens(text)), example) for example in range(self.examples)]
+            for text in instructions
+        ]
 
     def answers(self, instruction: str, runs: Sequence[Run]) -> list[Targeted | None]:
         return [self._item(ANSWER, e, instruction) for e in range(self.examples)]
 
     def proposals(self, instruction: str) -> list[Targeted]:
         return [self._item(CONTEXT, e, instruction) for e in range(self.examples)]
+
+    def _run(self, ids: list[int], example: int) -> Run:
+        return Run(float(weights(example)[ids].sum() < -2), None)
 
     def _item(self, kind: int, example: int, instruction: str) -> Targeted:
         ids = self.tokens(instruction)

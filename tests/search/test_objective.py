@@ -17,7 +17,8 @@ def words(*names: str) -> list[int]:
 
 def rank(objective: AnswerObjective, subject: FakeSubject, candidates: list[int]) -> list[str]:
     instruction = "read the answer ."
-    slope = objective.slope(subject, instruction, subject.roll_out(instruction))
+    (runs,) = subject.roll_out([instruction])
+    slope = objective.slope(subject, instruction, runs)
     log_probs = subject.model.next_log_probs([[]] * subject.examples)
     return [WORDS[i] for i in objective.rank(subject, slope, 1, log_probs, candidates)]
 
@@ -38,15 +39,22 @@ def test_the_candidates_own_likelihood_breaks_equal_gradients() -> None:
 def test_a_trial_is_cross_entropy_plus_weighted_nll() -> None:
     subject = FakeSubject()
     nll = -float(subject.model.word_log_probs()[words("count", "the")].mean())
-    trial = AnswerObjective(fluency_weight=0.3).try_out(subject, "count the")
+    (trial,) = AnswerObjective(fluency_weight=0.3).try_out(subject, ["count the"])
     assert trial.losses[0] == pytest.approx(BASE - 2.0 + 0.3 * nll, rel=1e-5)
     assert len(trial.losses) == len(trial.runs) == subject.examples
 
 
+def test_instructions_tried_together_score_as_if_tried_alone() -> None:
+    objective, texts = AnswerObjective(), ["count the", "guess", "read items slowly ."]
+    together = objective.try_out(FakeSubject(), texts)
+    alone = [objective.try_out(FakeSubject(), [text])[0] for text in texts]
+    assert [trial.losses for trial in together] == [trial.losses for trial in alone]
+
+
 def test_two_trials_are_compared_on_the_examples_finite_in_both() -> None:
     objective = AnswerObjective(fluency_weight=0.0)
-    whole = objective.try_out(FakeSubject(), "count")
-    holed = objective.try_out(FakeSubject(FakeModel(nan_examples=frozenset({0}))), "count")
+    (whole,) = objective.try_out(FakeSubject(), ["count"])
+    (holed,) = objective.try_out(FakeSubject(FakeModel(nan_examples=frozenset({0}))), ["count"])
     assert holed.skipped == 1
     assert holed.loss != whole.loss
     assert holed.gain_over(whole) == pytest.approx(0.0)
