@@ -49,7 +49,9 @@ class GreaterTeleprompter(Teleprompter):
         top_k: Likeliest next tokens taken per input (k). 20; the authors used 10-40.
         proposal_inputs: Inputs whose top-k sets are intersected (q). 5.
         intersections: Intersections that are united. 5.
-        shortlist: Candidates tried for real at each step (mu). 3.
+        shortlist: ``"gradient"``, or ``"random"`` to try candidates regardless of the gradient:
+            the baseline against which the gradient has to earn its keep.
+        shortlist_size: Candidates tried for real at each step (mu). 3.
         fluency_weight: Weight of the instruction's negative log-likelihood (lambda). 0.2.
         temperature: Temperature of the gold answer's cross-entropy. 0.2 as in the authors'
             scripts: close to counting wrong answer tokens.
@@ -81,7 +83,8 @@ class GreaterTeleprompter(Teleprompter):
         top_k: int = 20,
         proposal_inputs: int = 5,
         intersections: int = 5,
-        shortlist: int = 3,
+        shortlist: Literal["gradient", "random"] = "gradient",
+        shortlist_size: int = 3,
         fluency_weight: float = 0.2,
         temperature: float = 0.2,
         max_instruction_tokens: int = 64,
@@ -109,6 +112,7 @@ class GreaterTeleprompter(Teleprompter):
             proposal_inputs=proposal_inputs,
             intersections=intersections,
             shortlist=shortlist,
+            shortlist_size=shortlist_size,
             fluency_weight=fluency_weight,
             temperature=temperature,
             max_instruction_tokens=max_instruction_tokens,

@@ -27,13 +27,16 @@ from examples.small_model.tasks import TASKS, Task, examples  # noqa: E402
 
 SMALL_MODEL = ROOT / "examples" / "small_model" / "model"
 TRAIN, VALIDATION, HELD_OUT = 24, 32, 200
+STEPS = 24
 
 
 def main() -> None:
     """Parse the command line, run, and print what a reader wants to know."""
     arguments = parse()
-    lm = load(arguments.model)
-    result = improve(lm, TASKS[arguments.task], arguments.seed, arguments.steps)
+    if arguments.json:  # found out now rather than after the work
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    load(arguments.model)
+    result = improve(TASKS[arguments.task], arguments.seed, max_steps=arguments.steps)
     result = {"model": str(arguments.model), **result}
     show(result)
     if arguments.json:
@@ -46,7 +49,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", default=SMALL_MODEL, help="hub id or folder of a causal LM")
     parser.add_argument("--task", default=next(iter(TASKS)), choices=list(TASKS))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=24, help="steps of the search")
+    parser.add_argument("--steps", type=int, default=STEPS, help="steps of the search")
     parser.add_argument("--json", type=Path, help="write the result to this file")
     return parser.parse_args()
 
@@ -54,19 +57,19 @@ def parse() -> argparse.Namespace:
 def load(model: str | Path) -> dspy.LM:
     """Load a local model and make it DSPy's LM, without answers cached by earlier runs."""
     dspy.configure_cache(enable_disk_cache=False)
-    lm = local_lm(str(model), max_tokens=200)
+    lm = local_lm(str(model), max_tokens=200, max_batch=128)
     dspy.configure(lm=lm)
     return lm
 
 
-def improve(lm: dspy.LM, task: Task, seed: int, steps: int) -> dict[str, Any]:
+def improve(task: Task, seed: int, **knobs: Any) -> dict[str, Any]:
     """Compile one task from its weak instruction and score it before and after."""
     program = task.program()
     predictor = program.predictors()[0]
     predictor.signature = predictor.signature.with_instructions(task.weak_instruction)
     held_out = examples(task.name, "test", HELD_OUT, seed)
 
-    teleprompter = GreaterTeleprompter(metric=task.metric, max_steps=steps, seed=seed)
+    teleprompter = GreaterTeleprompter(metric=task.metric, seed=seed, **knobs)
     began = time.perf_counter()
     compiled = teleprompter.compile(
         program,
@@ -92,7 +95,7 @@ def improve(lm: dspy.LM, task: Task, seed: int, steps: int) -> dict[str, Any]:
 def accuracy(program: dspy.Module, task: Task, questions: list[dspy.Example]) -> float:
     """Return the fraction of questions answered right."""
     evaluate = dspy.Evaluate(
-        devset=questions, metric=task.metric, num_threads=64, display_progress=False
+        devset=questions, metric=task.metric, num_threads=128, display_progress=False
     )
     return round(float(evaluate(program).score) / 100, 4)
 

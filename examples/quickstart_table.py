@@ -1,9 +1,9 @@
 """Run the quickstart on every task and several seeds, and print the README's table.
 
     python -m examples.quickstart_table --seeds 5
+    python -m examples.quickstart_table --seeds 5 --shortlist random
 
-Finished runs are kept in examples/results/quickstart.jsonl and not run again; delete the file
-to start afresh.
+Finished runs of the same model and settings are kept in examples/results/ and not run again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from examples.quickstart import ROOT, SMALL_MODEL, improve, load, show
+from examples.quickstart import ROOT, SMALL_MODEL, STEPS, improve, load, show
 from examples.small_model.tasks import TASKS
 
 RESULTS = ROOT / "examples" / "results" / "quickstart.jsonl"
@@ -26,19 +26,27 @@ def main() -> None:
     """Fill in the missing runs, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=24)
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--shortlist", choices=["gradient", "random"], default="gradient")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="file of finished runs")
     arguments = parser.parse_args()
-    wanted = [(task, seed) for seed in range(arguments.seeds) for task in TASKS]
-    missing = set(wanted) - {(run["task"], run["seed"]) for run in read(arguments.results)}
-    if missing:
-        lm = load(SMALL_MODEL)
-        for task, seed in wanted:
-            if (task, seed) in missing:
-                run = improve(lm, TASKS[task], seed, arguments.steps)
+    lm = load(SMALL_MODEL)
+    knobs = {"max_steps": arguments.steps, "shortlist": arguments.shortlist}
+    settings = {"model": lm.model, **knobs}
+    for seed in range(arguments.seeds):
+        for name, task in TASKS.items():
+            if not finished(arguments.results, settings, name, seed):
+                run = improve(task, seed, **knobs)
                 show(run)
-                append(arguments.results, run)
-    print(table([run for run in read(arguments.results) if (run["task"], run["seed"]) in wanted]))
+                append(arguments.results, {**settings, **run})
+    runs = [run for run in read(arguments.results) if settings.items() <= run.items()]
+    print(table(run for run in runs if run["seed"] < arguments.seeds))
+
+
+def finished(path: Path, settings: dict[str, Any], task: str, seed: int) -> bool:
+    """Whether this run has been made before, with the same model and settings."""
+    wanted = {**settings, "task": task, "seed": seed}.items()
+    return any(wanted <= run.items() for run in read(path))
 
 
 def read(path: Path) -> list[dict[str, Any]]:

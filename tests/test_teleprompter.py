@@ -41,7 +41,7 @@ def lm_of(architecture: str = "llama", **changes: Any) -> dspy.LM:
 
 
 def small(**knobs: Any) -> GreaterTeleprompter:
-    settings = {"metric": metric, "max_steps": 2, "shortlist": 2, "progress": False, **knobs}
+    settings = {"metric": metric, "max_steps": 2, "shortlist_size": 2, "progress": False, **knobs}
     return GreaterTeleprompter(**settings)
 
 
@@ -149,7 +149,7 @@ def test_the_record_is_json_and_complete(student: dspy.Module) -> None:
     compiled = small(seed=7).compile(student, trainset=examples())
     record = json.loads(json.dumps(compiled.detailed_results.to_dict()))
     assert record["seed"] == 7
-    assert record["config"]["shortlist"] == 2
+    assert record["config"]["shortlist_size"] == 2
     assert record["train_examples"] == 4
     assert record["validation_examples"] == 2
     assert record["candidates"][0]["instruction"] == START
@@ -304,3 +304,26 @@ def test_a_model_of_nan_is_an_error_not_a_result(student: dspy.Module) -> None:
 def test_senseless_settings_are_refused_at_once(knobs: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(knobs))):
         small(**knobs)
+
+
+class Terse(dspy.ChatAdapter):
+    """A chat format short enough for a context of 256 tokens."""
+
+    def format_field_description(self, signature: type[dspy.Signature]) -> str:
+        return ""
+
+    def format_field_structure(self, signature: type[dspy.Signature]) -> str:
+        return ""
+
+    def user_message_output_requirements(self, signature: type[dspy.Signature]) -> str:
+        return ""
+
+
+def test_a_real_base_model_without_a_template_goes_through(shared: Path) -> None:
+    lm = local_lm(shared / "models" / "tiny1m", max_tokens=8, cache=False)
+    program = dspy.Predict(dspy.Signature("question -> answer", "Tell a story."))
+    with dspy.context(lm=lm, adapter=Terse(use_json_adapter_fallback=False)):
+        compiled = small().compile(program, trainset=examples())
+    assert compiled.detailed_results.counts["backwards"] > 0
+    with dspy.context(lm=lm), pytest.raises(ContextError, match="256"):
+        small().compile(program, trainset=examples())

@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 
@@ -33,7 +34,9 @@ class PaperConfig:
         top_k: Next tokens taken per input (k; 10-40 in the scripts).
         proposal_inputs: Inputs per intersection (q; 5).
         intersections: Intersections united (5-6 in the scripts).
-        shortlist: Candidates re-scored with regenerated reasoning (mu; 3).
+        shortlist: How candidates are chosen for re-scoring: ``"gradient"``, or ``"random"`` to
+            measure what the gradient is worth.
+        shortlist_size: Candidates re-scored with regenerated reasoning (mu; 3).
         fluency_weight: Weight of the instruction's NLL (lambda; 0.2).
         temperature: Temperature of the answer's cross-entropy (0.2).
         max_instruction_tokens: The instruction grows no further than this.
@@ -43,7 +46,8 @@ class PaperConfig:
     top_k: int = 20
     proposal_inputs: int = 5
     intersections: int = 5
-    shortlist: int = 3
+    shortlist: Literal["gradient", "random"] = "gradient"
+    shortlist_size: int = 3
     fluency_weight: float = 0.2
     temperature: float = 0.2
     max_instruction_tokens: int = 64
@@ -54,12 +58,14 @@ class PaperConfig:
             "top_k",
             "proposal_inputs",
             "intersections",
-            "shortlist",
+            "shortlist_size",
             "max_instruction_tokens",
         ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+        if self.shortlist not in ("gradient", "random"):
+            raise ValueError(f"shortlist must be 'gradient' or 'random', not {self.shortlist!r}")
         if not self.temperature > 0:
             raise ValueError(f"temperature must be above 0, not {self.temperature!r}")
         if not self.fluency_weight >= 0:
@@ -75,7 +81,7 @@ class Step:
         position: Token position that was edited.
         grew: Whether the step tried to append a token.
         proposed: How many candidate tokens the model proposed.
-        tried: Candidates re-scored, best gradient rank first.
+        tried: Candidates re-scored, most promising first.
         incumbent: The instruction held after the step.
         accepted: Whether the incumbent changed in this step.
     """
@@ -131,7 +137,7 @@ class PaperSchedule:
         for number in range(1, self.config.max_steps + 1):
             position = self._next_position(incumbent, position)
             grew = position == len(incumbent.tokens)
-            if slope is None and not grew:
+            if slope is None and not grew and self.config.shortlist == "gradient":
                 slope = self._slope(incumbent.instruction, incumbent)
             shortlist, proposed = self._shortlist(incumbent, position, None if grew else slope)
             tried = self.try_out(shortlist)
@@ -155,7 +161,7 @@ class PaperSchedule:
     def _shortlist(
         self, incumbent: Trial, position: int, slope: Slope | None
     ) -> tuple[list[str], int]:
-        """Return the mu best edits at a position by gradient, and how many were proposed."""
+        """Return the mu most promising edits at a position, and how many were proposed."""
         config, subject = self.config, self.subject
         current = incumbent.tokens[position] if position < len(incumbent.tokens) else None
         log_probs = self._next_log_probs(incumbent.instruction, position)
@@ -166,20 +172,21 @@ class PaperSchedule:
             top_k=config.top_k,
             inputs=config.proposal_inputs,
             intersections=config.intersections,
-            at_least=2 * config.shortlist,
+            at_least=2 * config.shortlist_size,
         )
         candidates = [token for token in tokens if token != current]
-        if slope is None:
-            slope = self._slope_of_growth(incumbent, candidates)
-        if slope is None:
-            return [], 0
-        ranked = self.objective.rank(subject, slope, position, log_probs, candidates)
+        if config.shortlist == "random":
+            ranked = self.rng.sample(candidates, len(candidates))
+        elif slope := slope or self._slope_of_growth(incumbent, candidates):
+            ranked = self.objective.rank(subject, slope, position, log_probs, candidates)
+        else:
+            ranked = []
         shortlist: list[str] = []
         for token in ranked:
             text = subject.substitute(incumbent.instruction, position, token)
             if text is not None and text not in shortlist:
                 shortlist.append(text)
-            if len(shortlist) == config.shortlist:
+            if len(shortlist) == config.shortlist_size:
                 break
         return shortlist, len(candidates)
 

@@ -26,7 +26,7 @@ def test_a_worse_candidate_is_never_kept() -> None:
     losses = [step.incumbent.loss for step in schedule(FakeSubject()).steps("count guess .")]
     assert losses == sorted(losses, reverse=True)
     model = FakeModel(likely=("guess", "quickly"))
-    *_, last = schedule(FakeSubject(model), shortlist=1, top_k=1).steps("count items .")
+    *_, last = schedule(FakeSubject(model), shortlist_size=1, top_k=1).steps("count items .")
     assert last.incumbent.instruction == "count items ."
     assert not last.accepted
 
@@ -54,6 +54,14 @@ def test_one_backward_pass_serves_all_positions_until_the_instruction_changes() 
     assert subject.model.backward_items == subject.examples
 
 
+def test_a_random_shortlist_asks_for_no_gradient() -> None:
+    subject = FakeSubject()
+    steps = list(schedule(subject, shortlist="random").steps("read the answer"))
+    assert subject.model.backward_items == 0
+    assert all(len(step.tried) == 3 for step in steps)
+    assert steps[-1].incumbent.loss < steps[0].tried[0].loss
+
+
 def test_no_instruction_is_generated_twice() -> None:
     subject = FakeSubject()
     list(schedule(subject, max_steps=12).steps("read the answer ."))
@@ -69,7 +77,7 @@ def test_edits_that_do_not_survive_are_passed_over() -> None:
 
 def test_the_same_seed_gives_the_same_steps() -> None:
     def run(seed: int) -> list[str]:
-        steps = schedule(FakeSubject(), seed, top_k=3, shortlist=1).steps("read the answer .")
+        steps = schedule(FakeSubject(), seed, top_k=3, shortlist_size=1).steps("read the answer .")
         return [step.incumbent.instruction for step in steps]
 
     assert run(3) == run(3)
@@ -77,7 +85,7 @@ def test_the_same_seed_gives_the_same_steps() -> None:
 
 def test_examples_with_nan_losses_are_skipped_and_counted() -> None:
     subject = FakeSubject(FakeModel(nan_examples=frozenset({1, 4})))
-    search = schedule(subject, max_steps=1, shortlist=1)
+    search = schedule(subject, max_steps=1, shortlist_size=1)
     first = next(iter(search.steps("read the answer .")))
     assert first.incumbent.skipped == 2
     assert math.isfinite(first.incumbent.loss)
@@ -95,7 +103,7 @@ def test_nothing_but_nan_is_an_error_that_says_what_to_do() -> None:
     [
         ("max_steps", 0),
         ("top_k", -1),
-        ("shortlist", 1.5),
+        ("shortlist_size", 1.5),
         ("temperature", 0),
         ("fluency_weight", -1),
     ],
