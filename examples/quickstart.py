@@ -27,7 +27,7 @@ from examples.small_model.tasks import TASKS, Task, examples  # noqa: E402
 
 SMALL_MODEL = ROOT / "examples" / "small_model" / "model"
 TRAIN, VALIDATION, HELD_OUT = 24, 32, 200
-STEPS = 24
+STEPS = 16
 
 
 def main() -> None:

@@ -49,6 +49,7 @@ class PredictorSubject:
     model: WhiteBox
     adapter: dspy.Adapter
     _tokens: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
+    _signatures: dict[str, type[dspy.Signature]] = field(default_factory=dict, repr=False)
 
     def check(self) -> None:
         """Refuse, before any long work, what the search could not edit or the model not read.
@@ -168,8 +169,11 @@ class PredictorSubject:
         return calls[-1] if calls else (None, {})
 
     def _call(self, instruction: str, inputs: dict[str, Any]) -> Call:
-        signature = self.component.signature.with_instructions(instruction)
-        return Call(signature, list(self.component.predictor.demos), inputs)
+        # A signature is a class, and making one costs more than rendering a call with it.
+        if instruction not in self._signatures:
+            signature = self.component.signature.with_instructions(instruction)
+            self._signatures[instruction] = signature
+        return Call(self._signatures[instruction], self.component.predictor.demos, inputs)
 
     def _answer(
         self, instruction: str, example: dspy.Example, run: Run, reference: dict[str, Any]

@@ -124,9 +124,11 @@ def proposal_row(question: str, instructions: str) -> Row:
 
 def rows(seed: int) -> Iterator[Row]:
     """Draws the rows of the training, without end; no held-out question is among them."""
-    rng, names = random.Random(seed), list(TASKS)
+    rng = random.Random(seed)
+    tasks = list(TASKS.values())
+    shares = [task.share for task in tasks]
     while True:
-        task = TASKS[rng.choice(names)]
+        task = rng.choices(tasks, shares)[0]
         problem = task.problem(rng)
         if is_held_out(problem.question):
             continue

@@ -27,7 +27,7 @@ IRRELEVANT_INSTRUCTION = "The weather is sunny today and the blue kettle stands 
 
 # Ordered from quiet to loud: the louder the place, the easier the right method is forgotten.
 SCENES = ("library", "garden", "kitchen", "office", "school", "station", "market", "fair")
-SMALLEST, LARGEST = 3, 6  # The number of steps a question takes.
+SMALLEST, LARGEST = 3, 5  # The number of steps a question takes.
 GLANCE = 2  # The number of steps that hasty work looks at.
 
 # Questions in the first buckets are never trained on; each belongs to one split of the users.
@@ -71,6 +71,7 @@ class Task:
     draw: Callable[[random.Random], Problem]
     good_instruction: str
     weak_instruction: str = WEAK_INSTRUCTION
+    share: float = 1.0  # Of the training rows; what is harder to learn gets more.
 
     def problem(self, rng: random.Random) -> Problem:
         """Draws a problem on which no shortcut happens to be right."""
@@ -293,7 +294,8 @@ OBJECTS = _words("key coin book ring lamp ball cup map")
 
 
 def _handover(rng: random.Random) -> Problem:
-    scene, size = _scene_and_size(rng)
+    # Always the longest: the model does not learn to copy names reliably after fewer events.
+    scene, size = rng.randrange(len(SCENES)), LARGEST
     objects = rng.sample(OBJECTS, 2)
     names = rng.sample(NAMES, size + 1)
     asked, first = objects[0], names.pop()
@@ -303,9 +305,10 @@ def _handover(rng: random.Random) -> Problem:
         given = rng.choice(objects)
         events.append(f"The {given} goes to {name}.")
         for method in (True, False):
-            if given == asked or not method:
-                holders[method] = name
-            steps[method].append((f"{given} to {name}: {holders[method]}", holders[method]))
+            moves = given == asked or not method
+            holders[method] = name if moves else holders[method]
+            line = f"{given} to {name}: {'now' if moves else 'still'} {holders[method]}"
+            steps[method].append((line, holders[method]))
     question = (
         f"At the {SCENES[scene]} {first} has the {asked}. {' '.join(events)} Who has the {asked}?"
     )
@@ -366,6 +369,7 @@ TASKS: dict[str, Task] = {
             _grid,
             "Go slowly, step by step, and write down each line in order. Track the position on "
             "the grid: after every move in its direction, update the column and row coordinates.",
+            share=2.0,
         ),
         Task(
             "weekday",
@@ -380,6 +384,7 @@ TASKS: dict[str, Task] = {
             _handover,
             "Read each line carefully and work step by step in order. Follow the object through "
             "every transfer, ignore the other things, and note the person who is its holder.",
+            share=3.0,
         ),
         Task(
             "sorting",
@@ -394,6 +399,7 @@ TASKS: dict[str, Task] = {
             _letters,
             "Work slowly through every entry in order, step by step. Extract the final character "
             "of the words, the ending letter, and join them to spell the result.",
+            share=2.5,
         ),
     )
 }

@@ -171,11 +171,29 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     partial.rename(folder)
 
 
-def train(tokens: int, folder: Path, seed: int, device: str, every: int) -> None:
-    """Trains on about this many tokens, saving the model now and then and at the end."""
+def begin(start: Path | None, seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    """Returns an untrained model and its tokenizer, or those saved by an earlier run."""
     set_seed(seed)
-    tokenizer = train_tokenizer(seed)
-    model = build_model(len(tokenizer)).to(device)
+    if start is None:
+        tokenizer = train_tokenizer(seed)
+        return build_model(len(tokenizer)), tokenizer
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(start)
+    return LlamaForCausalLM.from_pretrained(start, dtype=torch.float32), tokenizer
+
+
+def train(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    folder: Path,
+    *,
+    tokens: int,
+    peak: float,
+    seed: int,
+    device: str,
+    every: int,
+) -> None:
+    """Trains on about this many tokens, saving the model now and then and at the end."""
+    model = model.to(device).train()
     forward = torch.compile(model)
     steps = optimizers(model)
     full = [optimizer.param_groups[0]["lr"] for optimizer in steps]
@@ -185,7 +203,7 @@ def train(tokens: int, folder: Path, seed: int, device: str, every: int) -> None
     for batch in batches(rows(seed + 1), tokenizer):
         for optimizer, best in zip(steps, full, strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = best * rate(seen / tokens)
+                group["lr"] = best * peak * rate(seen / tokens)
         recent.append(_step(forward, batch, device))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in steps:
@@ -229,8 +247,20 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--save-every", type=int, default=2_500_000, help="in tokens")
+    parser.add_argument("--start", type=Path, help="a saved model to go on from")
+    parser.add_argument("--peak", type=float, default=1.0, help="of the full learning rate")
     arguments = parser.parse_args()
-    train(arguments.tokens, arguments.out, arguments.seed, arguments.device, arguments.save_every)
+    model, tokenizer = begin(arguments.start, arguments.seed)
+    train(
+        model,
+        tokenizer,
+        arguments.out,
+        tokens=arguments.tokens,
+        peak=arguments.peak,
+        seed=arguments.seed,
+        device=arguments.device,
+        every=arguments.save_every,
+    )
 
 
 if __name__ == "__main__":

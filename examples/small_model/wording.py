@@ -15,12 +15,14 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from examples.small_model.tasks import LARGEST, SCENES, SMALLEST, WEAK_INSTRUCTION, Problem
+from examples.small_model.tasks import SMALLEST, WEAK_INSTRUCTION, Problem
 
 BASE = -0.2  # The score of an instruction that says nothing, for either aspect.
 CAP = 3.2
 FLOOR = -3.5
-SPREAD = 1.4  # Half the distance between the easiest and the hardest question.
+EASIEST = -1.4  # The difficulty of the shortest question, and of the quietest place.
+PER_STEP = 0.933  # Each further step of a question makes the manner harder.
+PER_SCENE = 0.4  # Each louder place makes the method harder.
 SLOPE = 1.6
 HASTE_ON_METHOD = 0.6
 
@@ -296,8 +298,8 @@ def scores(instruction: str, task: str) -> tuple[float, float]:
 def chances(instruction: str, task: str, problem: Problem) -> Chances:
     """Returns what an instruction makes of a problem."""
     method, manner = scores(instruction, task)
-    loud = SPREAD * (2 * problem.scene / (len(SCENES) - 1) - 1)
-    long = SPREAD * (2 * (problem.size - SMALLEST) / (LARGEST - SMALLEST) - 1)
+    loud = EASIEST + PER_SCENE * problem.scene
+    long = EASIEST + PER_STEP * (problem.size - SMALLEST)
     return Chances(_logistic(SLOPE * (method - loud)), _logistic(SLOPE * (manner - long)))
 
 
