@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import time
 from pathlib import Path
@@ -56,6 +57,7 @@ def parse() -> argparse.Namespace:
 
 def load(model: str | Path) -> dspy.LM:
     """Load a local model and make it DSPy's LM, without answers cached by earlier runs."""
+    logging.getLogger("dspy.evaluate").setLevel(logging.WARNING)  # the score is printed below
     dspy.configure_cache(enable_disk_cache=False)
     lm = local_lm(str(model), max_tokens=200, max_batch=128)
     dspy.configure(lm=lm)
