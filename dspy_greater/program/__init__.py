@@ -22,7 +22,7 @@ from dspy_greater.program.predictors import (
     with_lm,
 )
 from dspy_greater.program.rendering import Call, Rendered, current_adapter, render
-from dspy_greater.program.runs import Run, run_program, run_programs
+from dspy_greater.program.runs import Run, run_programs
 
 __all__ = [
     "Call",
@@ -50,7 +50,6 @@ __all__ = [
     "normalise",
     "render",
     "replace_instruction",
-    "run_program",
     "run_programs",
     "with_lm",
 ]

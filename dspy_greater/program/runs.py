@@ -41,29 +41,6 @@ class Run:
     parse_failed: bool = False
 
 
-def run_program(
-    program: dspy.Module,
-    examples: Sequence[dspy.Example],
-    metric: Metric | Callable[..., Any],
-    *,
-    lm: BaseLM | None = None,
-    num_threads: int | None = None,
-    max_errors: int | None = None,
-    desc: str | None = None,
-) -> list[Run]:
-    """Run and score one program on every example; see :func:`run_programs`."""
-    (runs,) = run_programs(
-        [program],
-        examples,
-        metric,
-        lm=lm,
-        num_threads=num_threads,
-        max_errors=max_errors,
-        desc=desc,
-    )
-    return runs
-
-
 def run_programs(
     programs: Sequence[dspy.Module],
     examples: Sequence[dspy.Example],

@@ -77,6 +77,7 @@ class Slope:
         fluency: d NLL / d embedding, ``[positions, hidden]`` per example. It reaches only
             the tokens *after* each position; the token's own term is added exactly where
             candidates are ranked.
+        examples: Index of the training example that each of these belongs to.
         skipped: Examples left out because their gradient was not finite.
     """
 

@@ -9,7 +9,13 @@ import dspy
 import pytest
 from dspy.utils import DummyLM
 
-from dspy_greater.program import MetricError, TooManyErrorsError, run_program
+from dspy_greater.program import MetricError, TooManyErrorsError, run_programs
+
+
+def run_program(program, *args, **kwargs):
+    """One program, as most tests need it."""
+    (runs,) = run_programs([program], *args, **kwargs)
+    return runs
 
 
 class Numbered(dspy.BaseLM):
