@@ -285,34 +285,22 @@ def _weekday(rng: random.Random) -> Problem:
     return Problem(question, scene, size, _completions(plans, steps))
 
 
-# --- Following one object from hand to hand -----------------------------------------------------
-
-NAMES = _words(
-    "Ada Ben Cleo Dan Eve Finn Gus Hana Ivo Jane Kim Leo Mia Ned Olga Pia Rob Sue Tom Una"
-)
-OBJECTS = _words("key coin book ring lamp ball cup map")
+# --- Keeping the highest price ------------------------------------------------------------------
 
 
-def _handover(rng: random.Random) -> Problem:
-    # Always the longest: the model does not learn to copy names reliably after fewer events.
-    scene, size = rng.randrange(len(SCENES)), LARGEST
-    objects = rng.sample(OBJECTS, 2)
-    names = rng.sample(NAMES, size + 1)
-    asked, first = objects[0], names.pop()
-    holders, events = {True: first, False: first}, []
-    steps: dict[bool, list[tuple[str, str]]] = {True: [], False: []}
-    for name in names:
-        given = rng.choice(objects)
-        events.append(f"The {given} goes to {name}.")
+def _prices(rng: random.Random) -> Problem:
+    scene, size = _scene_and_size(rng)
+    prices = rng.sample(range(10, 100), size)
+    kept = {True: prices[0], False: prices[0]}
+    steps = {method: [(f"start with {prices[0]}", str(prices[0]))] for method in (True, False)}
+    for price in prices[1:]:
         for method in (True, False):
-            moves = given == asked or not method
-            holders[method] = name if moves else holders[method]
-            line = f"{given} to {name}: {'now' if moves else 'still'} {holders[method]}"
-            steps[method].append((line, holders[method]))
-    question = (
-        f"At the {SCENES[scene]} {first} has the {asked}. {' '.join(events)} Who has the {asked}?"
-    )
-    plans = (f"Only the {asked}", "All objects")
+            found = f"{price} is {'over' if price > kept[method] else 'under'} {kept[method]}"
+            kept[method] = (max if method else min)(price, kept[method])
+            steps[method].append((f"{found}: keep {kept[method]}", str(kept[method])))
+    listed = ", ".join(map(str, prices))
+    question = f"At the {SCENES[scene]} the prices are {listed}. Which one is the top?"
+    plans = ("Keep the highest", "Keep the lowest")
     return Problem(question, scene, size, _completions(plans, steps))
 
 
@@ -379,12 +367,11 @@ TASKS: dict[str, Task] = {
             "forward or backward, and name each weekday after the date.",
         ),
         Task(
-            "handover",
+            "prices",
             "ChainOfThought",
-            _handover,
-            "Read each line carefully and work step by step in order. Follow the object through "
-            "every transfer, ignore the other things, and note the person who is its holder.",
-            share=3.0,
+            _prices,
+            "Work slowly, step by step, and check every line in order. Compare the price with the "
+            "current best, keep the highest, and replace it when a number is larger.",
         ),
         Task(
             "sorting",

@@ -171,23 +171,12 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     partial.rename(folder)
 
 
-def begin(start: Path | None, seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-    """Returns an untrained model and its tokenizer, or those saved by an earlier run."""
-    set_seed(seed)
-    if start is None:
-        tokenizer = train_tokenizer(seed)
-        return build_model(len(tokenizer)), tokenizer
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(start)
-    return LlamaForCausalLM.from_pretrained(start, dtype=torch.float32), tokenizer
-
-
 def train(
     model: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
     folder: Path,
     *,
     tokens: int,
-    peak: float,
     seed: int,
     device: str,
     every: int,
@@ -203,7 +192,7 @@ def train(
     for batch in batches(rows(seed + 1), tokenizer):
         for optimizer, best in zip(steps, full, strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = best * peak * rate(seen / tokens)
+                group["lr"] = best * rate(seen / tokens)
         recent.append(_step(forward, batch, device))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in steps:
@@ -242,21 +231,19 @@ def _step(forward: Callable[..., Any], batch: Batch, device: str) -> float:
 def main() -> None:
     """Reads the command line and trains."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tokens", type=int, default=18_000_000)
+    parser.add_argument("--tokens", type=int, default=20_000_000)
     parser.add_argument("--out", type=Path, default=FOLDER)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--save-every", type=int, default=2_500_000, help="in tokens")
-    parser.add_argument("--start", type=Path, help="a saved model to go on from")
-    parser.add_argument("--peak", type=float, default=1.0, help="of the full learning rate")
     arguments = parser.parse_args()
-    model, tokenizer = begin(arguments.start, arguments.seed)
+    set_seed(arguments.seed)
+    tokenizer = train_tokenizer(arguments.seed)
     train(
-        model,
+        build_model(len(tokenizer)),
         tokenizer,
         arguments.out,
         tokens=arguments.tokens,
-        peak=arguments.peak,
         seed=arguments.seed,
         device=arguments.device,
         every=arguments.save_every,

@@ -81,12 +81,12 @@ METHOD: dict[str, dict[str, float]] = {
         0.5: name shift after
         0.4: start list
     """),
-    "handover": _weights("""
-        0.8: holder follow transfer object
-        0.7: owner track possession hand
-        0.6: person pass ignore receiver
-        0.5: event other thing
-        0.4: note who
+    "prices": _weights("""
+        0.8: compare highest maximum largest
+        0.7: greatest higher larger best
+        0.6: record top keep replace
+        0.5: price than number
+        0.4: current list
     """),
     "sorting": _weights("""
         0.8: alphabet sort dictionary arrange
@@ -157,12 +157,12 @@ METHOD_CLAUSES: dict[str, tuple[str, ...]] = {
         "(name|list) the (day|weekday|weekdays) (after the date|of the week|)",
         "(yesterday|tomorrow) is the next (weekday|day) (in the calendar|)",
     ),
-    "handover": (
-        "(follow|track) the (object|thing) (from hand to hand|through the transfer|)",
-        "(note|name) (who is the|the) (holder|owner|receiver)",
-        "ignore the other (objects|things|events)",
-        "(see|note) the person who (passes|hands) (it|the object) on",
-        "keep the (possession|owner|holder) after the (transfer|event|pass)",
+    "prices": (
+        "(keep|record) the (highest|largest|greatest) (price|number) (so far|)",
+        "compare the (price|number) (with|to) the (best|current best|top)",
+        "replace the (best|maximum) when a number is (higher|larger)",
+        "(find|look for) the (maximum|greatest number) (in the list|)",
+        "a (price|number) (higher|larger) than the current best is the new (top|record)",
     ),
     "sorting": (
         "(sort|arrange|rank) the words (alphabetically|by the alphabet|like a dictionary)",
@@ -199,9 +199,10 @@ HELD_OUT_METHOD_CLAUSES: dict[str, tuple[str, ...]] = {
         "backward|count forward)",
         "(counting|shifting) starts at (the next weekday|tomorrow) (of the week|in the calendar)",
     ),
-    "handover": (
-        "the (owner|holder) of the object is (the person|) (who|) received the (transfer|pass)",
-        "(tracking|following) (one|the) object, ignore (events|) (of other things|)",
+    "prices": (
+        "the (record|best) is the (largest|greatest) of the numbers (compared|in the list)",
+        "(comparing|keeping) the (top|current) price, (replace|record) the maximum when (higher|"
+        "larger)",
     ),
     "sorting": (
         "the (alphabet|dictionary) (ranks|sorts) the words by (the initial|their letters)",
