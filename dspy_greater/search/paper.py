@@ -3,8 +3,9 @@
 GReaTer, algorithm 1. What differs from the published code is what it got wrong:
 the incumbent is always among the scored, so a worse candidate is never kept;
 the choice is made by the paper's loss; one backward pass serves all positions
-until the instruction changes; nothing is generated twice for the same
-instruction; every edit survives re-tokenising; and everything is seeded.
+until the instruction changes; nothing is tried twice, and a position visited
+again gets new candidates; every edit survives re-tokenising; and everything is
+seeded.
 """
 
 from __future__ import annotations
@@ -184,7 +185,8 @@ class PaperSchedule:
         shortlist: list[str] = []
         for token in ranked:
             text = subject.substitute(incumbent.instruction, position, token)
-            if text is not None and text not in shortlist:
+            # What was tried lost to an incumbent of its time, and would lose again.
+            if text is not None and text not in shortlist and text not in self._trials:
                 shortlist.append(text)
             if len(shortlist) == config.shortlist_size:
                 break

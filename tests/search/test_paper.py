@@ -68,6 +68,14 @@ def test_no_instruction_is_generated_twice() -> None:
     assert len(subject.roll_outs) == len(set(subject.roll_outs))
 
 
+def test_a_position_visited_again_gets_new_candidates() -> None:
+    subject = FakeSubject(unstable=frozenset({"count", "items", "carefully"}))
+    steps = list(schedule(subject, max_steps=8, shortlist_size=2).steps("read the answer ."))
+    assert not any(step.accepted for step in steps)
+    texts = [trial.instruction for step in steps for trial in step.tried]
+    assert len(texts) == len(set(texts)) == 8 * 2
+
+
 def test_edits_that_do_not_survive_are_passed_over() -> None:
     subject = FakeSubject(unstable=frozenset({"count"}))
     for step in schedule(subject).steps("read the answer ."):
