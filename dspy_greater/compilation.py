@@ -23,7 +23,7 @@ from dspy_greater.program import (
     run_programs,
 )
 from dspy_greater.results import Candidate, DetailedResults, Outcome
-from dspy_greater.search import PaperConfig, PaperSchedule, PredictorSubject, Trial, compare
+from dspy_greater.search import PaperConfig, PaperSchedule, PredictorSubject, Trial, choose
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Compilation:
         validation: Examples on which instructions are vouched for.
         metric: Scores a run of the program.
         lm: The white box as a DSPy LM.
-        margin: Standard errors by which an instruction must win on ``validation``.
+        confidence: With which an instruction must beat the old one on ``validation``.
         perfect_score: Mean score at which the search stops.
         num_threads: Threads of one evaluation.
         max_errors: Failing examples after which an evaluation is given up.
@@ -50,7 +50,7 @@ class Compilation:
     validation: list[dspy.Example]
     metric: Metric
     lm: dspy.LM
-    margin: float
+    confidence: float
     perfect_score: float | None
     num_threads: int | None
     max_errors: int | None
@@ -199,12 +199,10 @@ class Compilation:
     def _conclude(
         self, component: Component, validated: dict[str, list[float]], steps: int, stopped: str
     ) -> None:
-        """Keep the best instruction that beats the old one by more than the margin."""
+        """Keep the best instruction that beats the old one beyond doubt."""
         before = component.signature.instructions
-        old = validated[before]
-        wins = {text: compare(scores, old) for text, scores in validated.items()}
-        vouched = [text for text, win in wins.items() if win.exceeds(self.margin)]
-        after = max(vouched, key=lambda text: wins[text].gain, default=before)
+        verdict = choose(validated, before, self.confidence)
+        after = verdict.instruction
         if after != before:
             self.instructions[component.name] = after
         self.record.outcomes.append(
@@ -212,10 +210,12 @@ class Compilation:
                 predictor=component.name,
                 before=before,
                 after=after,
-                score_before=mean(old),
+                score_before=mean(validated[before]),
                 score_after=mean(validated[after]),
-                gain=wins[after].gain,
-                standard_error=wins[after].standard_error,
+                gain=verdict.comparison.gain,
+                interval=verdict.comparison.interval,
+                p_value=verdict.p_value,
+                looks=verdict.looks,
                 steps=steps,
                 stopped=stopped,
             )

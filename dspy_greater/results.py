@@ -60,7 +60,9 @@ class Outcome:
         score_before: Mean metric on the validation examples under ``before``.
         score_after: The same under ``after``, with the same other predictors.
         gain: Mean paired difference of the two.
-        standard_error: Standard error of ``gain``.
+        interval: 95 % interval of ``gain``.
+        p_value: One-sided p-value of ``gain``, times ``looks``; 1 where nothing changed.
+        looks: Instructions that were tried on the validation examples besides ``before``.
         steps: Steps of the search.
         stopped: Why it ended.
     """
@@ -71,7 +73,9 @@ class Outcome:
     score_before: float
     score_after: float
     gain: float
-    standard_error: float
+    interval: tuple[float, float]
+    p_value: float
+    looks: int
     steps: int
     stopped: str
 
@@ -131,8 +135,9 @@ class DetailedResults:
                 lines.append(
                     f"{outcome.predictor}: {outcome.score_before:.1%} -> "
                     f"{outcome.score_after:.1%} on {self.validation_examples} validation "
-                    f"examples (gain {outcome.gain:+.1%}, standard error "
-                    f"{outcome.standard_error:.1%}): {outcome.after!r}"
+                    f"examples (gain {outcome.gain:+.1%}, 95 % interval "
+                    f"{outcome.interval[0]:+.1%} to {outcome.interval[1]:+.1%}, "
+                    f"p = {outcome.p_value:.2g} after {looks(outcome.looks)}): {outcome.after!r}"
                 )
             else:
                 lines.append(
@@ -149,6 +154,11 @@ class DetailedResults:
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON-able dictionaries and lists."""
         return asdict(self)
+
+
+def looks(count: int) -> str:
+    """Say how many instructions were validated."""
+    return f"{count} look{'' if count == 1 else 's'}"
 
 
 def versions() -> dict[str, str]:

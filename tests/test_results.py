@@ -9,15 +9,27 @@ from dspy_greater.results import Candidate, Outcome
 
 
 def outcome(after: str, gain: float) -> Outcome:
-    return Outcome("answer", "old", after, 0.5, 0.5 + gain, gain, 0.05, 8, "all steps taken")
+    return Outcome(
+        predictor="answer",
+        before="old",
+        after=after,
+        score_before=0.5,
+        score_after=0.5 + gain,
+        gain=gain,
+        interval=(gain - 0.1, gain + 0.1),
+        p_value=0.0123,
+        looks=3,
+        steps=8,
+        stopped="all steps taken",
+    )
 
 
-def test_a_gain_is_told_with_its_error_and_the_number_of_examples() -> None:
+def test_a_gain_is_told_with_its_interval_and_the_number_of_looks() -> None:
     record = DetailedResults(outcomes=[outcome("new words", 0.25)], validation_examples=20)
     assert record.improved
     assert record.summary() == (
         "answer: 50.0% -> 75.0% on 20 validation examples "
-        "(gain +25.0%, standard error 5.0%): 'new words'"
+        "(gain +25.0%, 95 % interval +15.0% to +35.0%, p = 0.012 after 3 looks): 'new words'"
     )
 
 

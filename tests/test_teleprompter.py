@@ -299,7 +299,7 @@ def test_a_model_of_nan_is_an_error_not_a_result(student: dspy.Module) -> None:
 
 
 @pytest.mark.parametrize(
-    "knobs", [{"schedule": "magic"}, {"max_examples": 0}, {"margin": -1}, {"max_steps": 0}]
+    "knobs", [{"schedule": "magic"}, {"max_examples": 0}, {"confidence": 1}, {"max_steps": 0}]
 )
 def test_senseless_settings_are_refused_at_once(knobs: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(knobs))):

@@ -1,6 +1,6 @@
 """The search: proposals, objective, schedule and acceptance, behind small protocols."""
 
-from dspy_greater.search.acceptance import Comparison, compare
+from dspy_greater.search.acceptance import Comparison, Verdict, choose, compare
 from dspy_greater.search.objective import AnswerObjective, LossError, Slope, Trial
 from dspy_greater.search.paper import PaperConfig, PaperSchedule, Step
 from dspy_greater.search.proposal import propose
@@ -19,6 +19,8 @@ __all__ = [
     "Step",
     "Subject",
     "Trial",
+    "Verdict",
+    "choose",
     "compare",
     "propose",
 ]

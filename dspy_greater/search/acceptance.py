@@ -2,14 +2,22 @@
 
 A training gain of the size of its own noise is no gain. The final choice is
 made on validation examples that the search never saw, paired example by
-example against the instruction that the user brought.
+example against the instruction that the user brought, and the bar rises with
+every instruction that was looked at there.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mean
+
+import numpy as np
+
+#: Up to this many differing pairs every assignment of signs is tried, beyond it DRAWS of them.
+EXACT_PAIRS = 14
+DRAWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -18,13 +26,22 @@ class Comparison:
 
     Attributes:
         gain: Mean difference of the metric, new minus old.
-        standard_error: Its standard error over examples (0 when all differences are equal).
+        standard_error: Its standard error over examples.
+        p_value: One-sided p-value of a sign-flip test: how often a gain at least this large
+            comes from differences whose signs are chance.
         examples: Number of pairs.
     """
 
     gain: float
     standard_error: float
+    p_value: float
     examples: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the gain (normal approximation)."""
+        half = 1.96 * self.standard_error
+        return self.gain - half, self.gain + half
 
     def exceeds(self, multiple: float) -> bool:
         """Whether the gain is positive and above ``multiple`` standard errors."""
@@ -44,8 +61,68 @@ def compare(new: Sequence[float], old: Sequence[float]) -> Comparison:
     if len(new) != len(old) or not new:
         raise ValueError(f"need two equally long lists of scores, got {len(new)} and {len(old)}")
     differences = [n - o for n, o in zip(new, old, strict=True)]
-    gain = sum(differences) / len(differences)
     guarded = [*differences, -max(differences, key=abs)]
-    mean = sum(guarded) / len(guarded)
-    variance = sum((d - mean) ** 2 for d in guarded) / max(len(guarded) - 1, 1)
-    return Comparison(gain, math.sqrt(variance / len(guarded)), len(differences))
+    variance = float(np.var(guarded, ddof=1))
+    return Comparison(
+        gain=mean(differences),
+        standard_error=math.sqrt(variance / len(guarded)),
+        p_value=sign_flip_p_value(differences),
+        examples=len(differences),
+    )
+
+
+def sign_flip_p_value(differences: Sequence[float]) -> float:
+    """Return the one-sided p-value of a mean difference above zero.
+
+    Under the null hypothesis that both instructions are equally good, every pair's
+    difference is as likely to have either sign.
+    """
+    sizes = np.abs([d for d in differences if d])
+    if not len(sizes):
+        return 1.0
+    if len(sizes) <= EXACT_PAIRS:
+        bits = np.arange(2 ** len(sizes))[:, None] >> np.arange(len(sizes)) & 1
+    else:
+        # Drawn with a seed of its own: the same scores always give the same p-value.
+        bits = np.random.default_rng(0).integers(0, 2, (DRAWS, len(sizes)))
+        bits[0] = np.array([d > 0 for d in differences if d])  # what was seen is one of the draws
+    sums = (2 * bits - 1) @ sizes
+    return float(np.mean(sums >= sum(differences) - 1e-9))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The instruction that is vouched for.
+
+    Attributes:
+        instruction: The best one beyond doubt, or the one at the start.
+        comparison: Its validation scores against those of the one at the start.
+        looks: Instructions that were validated besides the one at the start.
+        p_value: The p-value of the comparison, times ``looks`` (Bonferroni), at most 1.
+    """
+
+    instruction: str
+    comparison: Comparison
+    looks: int
+    p_value: float
+
+
+def choose(validated: Mapping[str, Sequence[float]], start: str, confidence: float) -> Verdict:
+    """Return the best validated instruction that beats the one at the start beyond doubt.
+
+    Every validated instruction was a look at the validation examples, and each look is
+    another chance to be lucky: p-values are multiplied by the number of looks, so that a
+    run in which no instruction is better keeps the one at the start with a probability of
+    at least ``confidence``.
+
+    Args:
+        validated: Validation scores by instruction, ``start`` among them.
+        start: The instruction that the user brought.
+        confidence: Above 0, below 1.
+    """
+    looks = len(validated) - 1
+    comparisons = {text: compare(scores, validated[start]) for text, scores in validated.items()}
+    p_values = {text: min(1.0, c.p_value * looks) for text, c in comparisons.items()}
+    proven = [text for text in validated if p_values[text] <= 1 - confidence and text != start]
+    best = max(proven, key=lambda text: comparisons[text].gain, default=start)
+    return Verdict(best, comparisons[best], looks, p_values[best] if best != start else 1.0)

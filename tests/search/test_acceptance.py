@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_greater.search import compare
+from dspy_greater.search import choose, compare
 
 scores = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=40)
 
@@ -41,6 +43,48 @@ def test_swapping_the_sides_turns_the_gain_around(pairs: list[tuple[float, float
     assert there.gain == pytest.approx(-back.gain)
     assert there.standard_error == pytest.approx(back.standard_error)
     assert not (there.exceeds(0.0) and back.exceeds(0.0))
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=10))
+def test_the_p_value_is_that_of_all_assignments_of_signs(differences: list[int]) -> None:
+    signs = itertools.product((1, -1), repeat=len(differences))
+    sums = [sum(s * d for s, d in zip(each, differences, strict=True)) for each in signs]
+    expected = sum(total >= sum(differences) for total in sums) / len(sums)
+    p_value = compare([float(d) for d in differences], [0.0] * len(differences)).p_value
+    assert p_value == pytest.approx(expected)
+
+
+def test_many_pairs_give_nearly_the_exact_p_value() -> None:
+    wins, pairs = 15, 20
+    exact = sum(math.comb(pairs, k) for k in range(wins, pairs + 1)) / 2**pairs
+    p_value = compare([1.0] * wins + [0.0] * 5, [0.0] * wins + [1.0] * 5).p_value
+    assert p_value == pytest.approx(exact, abs=0.005)
+
+
+def test_every_look_raises_the_bar() -> None:
+    start, better = [0.0] * 8, [1.0] * 5 + [0.0] * 3  # p = 1/32
+    assert choose({"old": start, "new": better}, "old", 0.95).instruction == "new"
+    looks = {"old": start, "new": better, "other": start}
+    verdict = choose(looks, "old", 0.95)
+    assert (verdict.instruction, verdict.looks, verdict.p_value) == ("old", 2, 1.0)
+
+
+def test_the_best_of_the_proven_is_chosen() -> None:
+    scores = {"old": [0.0] * 9, "good": [1.0] * 7 + [0.0] * 2, "best": [1.0] * 9}
+    verdict = choose(scores, "old", 0.95)
+    assert verdict.instruction == "best"
+    assert verdict.comparison.gain == 1.0
+    assert verdict.p_value == pytest.approx(2 / 2**9)
+
+
+def test_chance_is_seldom_chosen_however_often_it_is_looked_at() -> None:
+    rng = random.Random(0)
+    runs = [
+        {f"text {i}": [float(rng.random() < 0.5) for _ in range(32)] for i in range(8)}
+        for _ in range(200)
+    ]
+    changed = sum(choose(run, "text 0", 0.95).instruction != "text 0" for run in runs)
+    assert changed / len(runs) <= 0.05
 
 
 def test_lists_of_different_examples_cannot_be_compared() -> None:
