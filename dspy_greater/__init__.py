@@ -13,14 +13,26 @@ from dspy_greater.version import __version__
 
 if TYPE_CHECKING:
     from dspy_greater.lm import local_lm
-    from dspy_greater.results import DetailedResults
+    from dspy_greater.results import DetailedResults, StepEvent
+    from dspy_greater.search import PaperConfig, VerifiedConfig
     from dspy_greater.teleprompter import GreaterTeleprompter
 
-__all__ = ["DetailedResults", "GreaterTeleprompter", "__version__", "local_lm"]
+__all__ = [
+    "DetailedResults",
+    "GreaterTeleprompter",
+    "PaperConfig",
+    "StepEvent",
+    "VerifiedConfig",
+    "__version__",
+    "local_lm",
+]
 
 _HOMES = {
     "DetailedResults": "dspy_greater.results",
     "GreaterTeleprompter": "dspy_greater.teleprompter",
+    "PaperConfig": "dspy_greater.search",
+    "StepEvent": "dspy_greater.results",
+    "VerifiedConfig": "dspy_greater.search",
     "local_lm": "dspy_greater.lm",
 }
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import math
-import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import mean
+from typing import Any
 
 import dspy
 from tqdm.auto import tqdm
@@ -22,8 +21,19 @@ from dspy_greater.program import (
     replace_instruction,
     run_programs,
 )
-from dspy_greater.results import Candidate, DetailedResults, Outcome
-from dspy_greater.search import PaperConfig, PaperSchedule, PredictorSubject, Trial, choose
+from dspy_greater.results import Candidate, DetailedResults, Outcome, StepEvent
+from dspy_greater.search import (
+    Attempt,
+    Budget,
+    Judge,
+    PaperConfig,
+    PredictorSubject,
+    Schedule,
+    Step,
+    VerifiedConfig,
+    choose,
+    schedule_for,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +53,11 @@ class Compilation:
         num_threads: Threads of one evaluation.
         max_errors: Failing examples after which an evaluation is given up.
         progress: Whether to show a progress bar.
+        budget: Bounds of the whole compile.
+        callback: Told of every step; ends the search by returning True.
+
+    Attributes:
+        interrupted: Whether the user pressed Ctrl-C.
     """
 
     student: dspy.Module
@@ -55,11 +70,14 @@ class Compilation:
     num_threads: int | None
     max_errors: int | None
     progress: bool
+    budget: Budget
+    callback: Callable[[StepEvent], bool | None] | None
     record: DetailedResults = field(default_factory=DetailedResults)
 
     def __post_init__(self) -> None:
         self.model = white_box(self.lm)
         self.instructions: dict[str, str] = {}
+        self.interrupted = False
         self.record.train_examples = len(self.train)
         self.record.validation_examples = len(self.validation)
         self.record.model = f"{self.model.name}@{self.model.fingerprint}"
@@ -87,36 +105,65 @@ class Compilation:
         for component in components:
             self.subject(component).check()
 
-    def improve(self, component: Component, config: PaperConfig, rng: random.Random) -> None:
-        """Search one predictor's instruction and keep the best that can be vouched for."""
-        before = component.signature.instructions
-        schedule = PaperSchedule(self.subject(component), config, rng)
-        (start,) = schedule.try_out([before])
-        self._note(component, start, step=0, position=None, held=True)
-        validated = {before: self._validate(component, before)}
-        if self._perfect(start, validated[before]):
-            return self._conclude(component, validated, 0, "nothing left to gain")
-        steps, stopped = 0, "all steps taken"
-        with tqdm(total=config.max_steps, desc=component.name, disable=not self.progress) as bar:
-            for step in schedule.steps(before):
-                steps, held = step.number, step.incumbent
-                for trial in step.tried:
-                    accepted = step.accepted and trial is held
-                    self._note(component, trial, steps, step.position, held=accepted)
-                if held.instruction not in validated:
-                    validated[held.instruction] = self._validate(component, held.instruction)
-                self._show(bar, held, validated)
-                if self._perfect(held, validated[held.instruction]):
-                    stopped = "a perfect score"
-                    break
-        self.record.skipped_losses += schedule.skipped
-        return self._conclude(component, validated, steps, stopped)
+    def improve(self, component: Component, config: PaperConfig | VerifiedConfig) -> None:
+        """Search one predictor's instruction and keep the best that can be vouched for.
 
-    def _show(self, bar: tqdm, held: Trial, validated: dict[str, list[float]]) -> None:
-        """Advance the progress bar: loss, best validation score, instruction so far."""
-        best = max(mean(scores) for scores in validated.values())
+        Ctrl-C ends the search with what it has.
+        """
+        before = component.signature.instructions
+        judge = Judge(lambda text: self._validate(component, text), self.perfect_score)
+        schedule = schedule_for(
+            config,
+            self.subject(component),
+            judge,
+            start=before,
+            train_examples=len(self.train),
+            seed=f"{self.record.seed} {component.name}",
+        )
+        stopped = ""
+        try:
+            stopped = self._follow(component, schedule, judge, config.max_steps)
+        except KeyboardInterrupt:
+            self.interrupted, stopped = True, "interrupted"
+        self.record.skipped_losses += schedule.skipped
+        self._note_validation(component, judge)
+        if before in judge.validated:
+            self._conclude(component, judge.validated, stopped)
+
+    def _follow(self, component: Component, schedule: Schedule, judge: Judge, most: int) -> str:
+        """Take the schedule's steps until it, the budget or the callback ends them; say which."""
+        self._note(component, schedule.begin(), step=0, held=True)
+        with tqdm(total=most, desc=component.name, disable=not self.progress) as bar:
+            for step in schedule.steps():
+                self._note_step(component, step)
+                self._show(bar, step, judge)
+                if stopped := self._stop(component, step, judge):
+                    return stopped
+        return schedule.stopped
+
+    def _stop(self, component: Component, step: Step, judge: Judge) -> str:
+        """Say why the search has to end after this step, ``""`` if it goes on."""
+        event = StepEvent(
+            predictor=component.name,
+            step=step.number,
+            instruction=step.held,
+            accepted=step.accepted,
+            attempts=tuple(step.attempts),
+            validation_score=judge.score(step.held),
+            metric_calls=self.record.total_calls,
+            tokens=(self.model.counts - self._counts).tokens,
+            seconds=time.perf_counter() - self._began,
+        )
+        if self.callback is not None and self.callback(event):
+            return "stopped by the callback"
+        return self.budget.spent(
+            metric_calls=event.metric_calls, tokens=event.tokens, seconds=event.seconds
+        )
+
+    def _show(self, bar: tqdm, step: Step, judge: Judge) -> None:
+        """Advance the progress bar: status, best validation score, instruction so far."""
         bar.set_postfix_str(
-            f"loss {held.loss:.3f}, best {best:.1%}, {_shorten(held.instruction)!r}", refresh=False
+            f"{step.status}, best {judge.best:.1%}, {_shorten(step.held)!r}", refresh=False
         )
         bar.update()
 
@@ -139,14 +186,17 @@ class Compilation:
         return program
 
     def _run(
-        self, programs: Sequence[dspy.Module], examples: Sequence[dspy.Example]
+        self,
+        programs: Sequence[dspy.Module],
+        examples: Sequence[dspy.Example],
+        samplings: Sequence[dict[str, Any]] | None = None,
     ) -> list[list[Run]]:
         """Run programs on the white box and keep count of what it cost."""
         results = run_programs(
             programs,
             examples,
             self.metric,
-            lm=self.lm,
+            lms=[self.lm.copy(**s) if s else self.lm for s in samplings or [{}] * len(programs)],
             num_threads=self.num_threads,
             max_errors=self.max_errors,
         )
@@ -159,45 +209,34 @@ class Compilation:
         """Score an instruction on the validation examples."""
         program = replace_instruction(self.program, {component.name: instruction})
         (runs,) = self._run([program], self.validation)
-        scores = [run.score for run in runs]
-        for candidate in self.record.candidates:
-            if (candidate.predictor, candidate.instruction) == (component.name, instruction):
-                candidate.validation_scores = scores
-        return scores
+        return [run.score for run in runs]
 
-    def _perfect(self, trial: Trial, validation_scores: list[float]) -> bool:
-        """Whether neither training nor validation examples leave anything to gain."""
-        if self.perfect_score is None:
-            return False
-        return min(trial.score, mean(validation_scores)) >= self.perfect_score
+    def _note_step(self, component: Component, step: Step) -> None:
+        for attempt in step.attempts:
+            held = step.accepted and attempt.instruction == step.held
+            self._note(component, attempt, step.number, held)
 
-    def _note(
-        self, component: Component, trial: Trial, step: int, position: int | None, held: bool
-    ) -> None:
+    def _note(self, component: Component, attempt: Attempt, step: int, held: bool) -> None:
         """Put a tried instruction on record, once."""
-        known = (
-            candidate
-            for candidate in self.record.candidates
-            if (candidate.predictor, candidate.instruction) == (component.name, trial.instruction)
-        )
-        if candidate := next(known, None):
-            candidate.accepted |= held
-            return
-        self.record.candidates.append(
-            Candidate(
-                predictor=component.name,
-                instruction=trial.instruction,
-                step=step,
-                position=position,
-                train_loss=trial.loss,
-                train_scores=[run.score for run in trial.runs],
-                train_losses=[loss if math.isfinite(loss) else None for loss in trial.losses],
-                accepted=held,
-            )
-        )
+        known = self._on_record(component, attempt.instruction)
+        if known is None:
+            known = Candidate.of(component.name, step, attempt)
+            self.record.candidates.append(known)
+        known.accepted |= held
+
+    def _note_validation(self, component: Component, judge: Judge) -> None:
+        for instruction, scores in judge.validated.items():
+            if candidate := self._on_record(component, instruction):
+                candidate.validation_scores = scores
+
+    def _tried(self, component: Component) -> Iterator[Candidate]:
+        return (c for c in self.record.candidates if c.predictor == component.name)
+
+    def _on_record(self, component: Component, instruction: str) -> Candidate | None:
+        return next((c for c in self._tried(component) if c.instruction == instruction), None)
 
     def _conclude(
-        self, component: Component, validated: dict[str, list[float]], steps: int, stopped: str
+        self, component: Component, validated: dict[str, list[float]], stopped: str
     ) -> None:
         """Keep the best instruction that beats the old one beyond doubt."""
         before = component.signature.instructions
@@ -216,7 +255,7 @@ class Compilation:
                 interval=verdict.comparison.interval,
                 p_value=verdict.p_value,
                 looks=verdict.looks,
-                steps=steps,
+                steps=max((c.step for c in self._tried(component)), default=0),
                 stopped=stopped,
             )
         )

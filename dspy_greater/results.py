@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dspy_greater.version import __version__
+
+if TYPE_CHECKING:
+    from dspy_greater.search import Attempt
 
 
 @dataclass
@@ -19,10 +23,14 @@ class Candidate:
         predictor: Name of the predictor.
         instruction: The text.
         step: Step in which it was first tried; 0 for the instruction at the start.
-        position: Token position that the edit changed; None at the start.
-        train_loss: Mean loss over the training examples that gave a finite one.
-        train_scores: The metric on each training example.
-        train_losses: The loss on each training example; None where it was not finite.
+        kind: Where it comes from: ``"replace"``, ``"insert"``, ``"phrase"`` ...
+        position: First token position that the edit changed; None at the start.
+        train_scores: The metric on the training examples that it was run on.
+        train_losses: The paper's loss on each of them, None where it was not finite; None
+            as a whole under another schedule.
+        train_loss: Mean of the finite ones.
+        estimate: What the objective promised of it before it was run; None where nothing was
+            estimated.
         validation_scores: The metric on each validation example; None where the candidate
             was never held by the search and so was not validated.
         accepted: Whether the search held it.
@@ -31,12 +39,33 @@ class Candidate:
     predictor: str
     instruction: str
     step: int
+    kind: str
     position: int | None
-    train_loss: float
     train_scores: list[float]
-    train_losses: list[float | None]
+    train_losses: list[float | None] | None = None
+    train_loss: float | None = None
+    estimate: float | None = None
     validation_scores: list[float] | None = None
     accepted: bool = False
+
+    @classmethod
+    def of(cls, predictor: str, step: int, attempt: Attempt) -> Candidate:
+        """Return an attempt as plain data."""
+        losses = attempt.losses
+        finite = [loss for loss in losses or () if math.isfinite(loss)]
+        return cls(
+            predictor=predictor,
+            instruction=attempt.instruction,
+            step=step,
+            kind=attempt.kind,
+            position=attempt.position,
+            train_scores=list(attempt.scores),
+            train_losses=None
+            if losses is None
+            else [loss if math.isfinite(loss) else None for loss in losses],
+            train_loss=mean(finite) if finite else None,
+            estimate=attempt.estimate,
+        )
 
     @property
     def train_score(self) -> float:
@@ -47,6 +76,33 @@ class Candidate:
     def validation_score(self) -> float | None:
         """Mean metric on the validation examples, None where it was not validated."""
         return mean(self.validation_scores) if self.validation_scores else None
+
+
+@dataclass(frozen=True)
+class StepEvent:
+    """What a callback is told after every step.
+
+    Attributes:
+        predictor: Name of the predictor being improved.
+        step: Number of the step, from 1 for each predictor.
+        instruction: The instruction held now.
+        accepted: Whether it changed in this step.
+        attempts: What was run in this step.
+        validation_score: Mean metric of ``instruction`` on the validation examples.
+        metric_calls: Runs of the program so far, in the whole compile.
+        tokens: Tokens through the model so far.
+        seconds: Wall-clock time so far.
+    """
+
+    predictor: str
+    step: int
+    instruction: str
+    accepted: bool
+    attempts: tuple[Attempt, ...]
+    validation_score: float
+    metric_calls: int
+    tokens: int
+    seconds: float
 
 
 @dataclass

@@ -18,22 +18,23 @@ from dspy_greater.program import (
     check_labels,
     components,
     current_adapter,
+    warn_of_overlap,
 )
-from dspy_greater.search import PaperConfig
+from dspy_greater.results import StepEvent
+from dspy_greater.search import Budget, PaperConfig, VerifiedConfig, settings
 
 
 class GreaterTeleprompter(Teleprompter):
     """Improve a program's instructions with gradients over a local model's own reasoning.
 
     The program runs on a local white box (:func:`dspy_greater.local_lm`). Each predictor
-    whose output is labelled in the trainset has its instruction edited token by token:
-    the model proposes tokens, the gradient of its loss on the gold answer, taken through
-    its own reasoning, ranks them, and the best are tried for real. What is returned is
-    the best instruction that beat the old one on examples the search never saw, or the
-    program as it was.
+    whose output is labelled in the trainset has its instruction edited: the gradient of an
+    objective taken through the model's own reasoning, and the model's own writing, propose
+    edits; the most promising are tried for real; and only what is better beyond noise is
+    accepted. What is returned is the best instruction that beat the old one on examples the
+    search never saw, or the program as it was.
 
-    Method: GReaTer (ICLR 2025, arXiv 2412.09722). The names in brackets below are the
-    paper's.
+    Method: GReaTer (ICLR 2025, arXiv 2412.09722) and what was learned since.
 
     Args:
         metric: ``metric(example, prediction)``, also with DSPy's ``trace`` or GEPA's five
@@ -42,20 +43,18 @@ class GreaterTeleprompter(Teleprompter):
         lm: A ``local_lm(...)``. Default: the program's own LM, which then must be one.
             With another program LM, instructions are searched and validated on ``lm``;
             the returned program keeps its own.
-        schedule: ``"paper"``, the published algorithm: one position at a time, left to
-            right, growing until a full stop.
-        max_steps: Positions visited for each predictor (T). 40; the authors ran 100-125, and
-            80 % of their gain had come by step 31.
-        top_k: Likeliest next tokens taken per input (k). 20; the authors used 10-40.
-        proposal_inputs: Inputs whose top-k sets are intersected (q). 5.
-        intersections: Intersections that are united. 5.
-        shortlist: ``"gradient"``, or ``"random"`` to try candidates regardless of the gradient:
-            the baseline against which the gradient has to earn its keep.
-        shortlist_size: Candidates tried for real at each step (mu). 3.
-        fluency_weight: Weight of the instruction's negative log-likelihood (lambda). 0.2.
-        temperature: Temperature of the gold answer's cross-entropy. 0.2 as in the authors'
-            scripts: close to counting wrong answer tokens.
-        max_instruction_tokens: An instruction without a full stop grows up to here. 64.
+        schedule: ``"verified"``: every accepted edit is proven. ``"paper"``: the published
+            algorithm. For other settings than those of ``auto`` give a
+            :class:`VerifiedConfig` or :class:`PaperConfig` (every knob under its paper name).
+        auto: The effort: ``"light"``, ``"medium"`` or ``"heavy"``. Light where nothing else is
+            said.
+        max_steps: Instead of ``auto``: steps for each predictor.
+        max_metric_calls: Instead of ``auto``: scored runs of the program.
+        max_tokens: Instead of ``auto``: tokens read and written by the model.
+        max_seconds: Instead of ``auto``: wall-clock seconds. Bounds are checked before each
+            step, so that a run exceeds them by up to a step.
+        callback: Called after every step with a :class:`StepEvent`; returns True to stop the
+            search, which then gives back what it has. Ctrl-C does the same.
         max_examples: Training examples used by the search (N), drawn at random from a
             larger trainset. 50.
         confidence: With which an instruction must beat the one it replaces on the
@@ -67,11 +66,11 @@ class GreaterTeleprompter(Teleprompter):
         max_errors: Failing examples after which an evaluation is given up. None:
             ``dspy.settings.max_errors``.
         seed: Seed of every random choice.
-        progress: Show a progress bar: step, loss, best score and instruction so far.
+        progress: Show a progress bar: step, score and instruction so far.
 
     Raises:
         MetricError: If the metric takes a number of arguments that DSPy never passes.
-        ValueError: If a setting is out of range.
+        ValueError: If a setting is out of range, or effort and bounds are both given.
     """
 
     def __init__(
@@ -79,16 +78,13 @@ class GreaterTeleprompter(Teleprompter):
         metric: Callable[..., Any],
         *,
         lm: dspy.LM | None = None,
-        schedule: Literal["paper"] = "paper",
-        max_steps: int = 40,
-        top_k: int = 20,
-        proposal_inputs: int = 5,
-        intersections: int = 5,
-        shortlist: Literal["gradient", "random"] = "gradient",
-        shortlist_size: int = 3,
-        fluency_weight: float = 0.2,
-        temperature: float = 0.2,
-        max_instruction_tokens: int = 64,
+        schedule: Literal["verified", "paper"] | VerifiedConfig | PaperConfig = "verified",
+        auto: Literal["light", "medium", "heavy"] | None = None,
+        max_steps: int | None = None,
+        max_metric_calls: int | None = None,
+        max_tokens: int | None = None,
+        max_seconds: float | None = None,
+        callback: Callable[[StepEvent], bool | None] | None = None,
         max_examples: int = 50,
         confidence: float = 0.95,
         perfect_score: float | None = 1.0,
@@ -98,26 +94,15 @@ class GreaterTeleprompter(Teleprompter):
         progress: bool = True,
     ) -> None:
         super().__init__()
-        if schedule != "paper":
-            raise ValueError(f"schedule must be 'paper', not {schedule!r}")
         if max_examples < 1:
             raise ValueError(f"max_examples must be at least 1, not {max_examples!r}")
         if not 0 < confidence < 1:
             raise ValueError(f"confidence must be above 0 and below 1, not {confidence!r}")
         self.metric = Metric(metric)
         self.lm = lm
-        self.schedule = schedule
-        self.config = PaperConfig(
-            max_steps=max_steps,
-            top_k=top_k,
-            proposal_inputs=proposal_inputs,
-            intersections=intersections,
-            shortlist=shortlist,
-            shortlist_size=shortlist_size,
-            fluency_weight=fluency_weight,
-            temperature=temperature,
-            max_instruction_tokens=max_instruction_tokens,
-        )
+        self.budget = Budget(max_metric_calls, max_tokens, max_seconds)
+        self.config = settings(schedule, auto, max_steps, bounded=self.budget != Budget())
+        self.callback = callback
         self.max_examples = max_examples
         self.confidence = confidence
         self.perfect_score = perfect_score
@@ -160,6 +145,7 @@ class GreaterTeleprompter(Teleprompter):
         check_dataset("trainset", trainset, student)
         if valset is not None:
             check_dataset("valset", valset, student)
+            warn_of_overlap(trainset, valset)
         lm = self._local_lm(student)
         parts, left_out = components(student, trainset)
         check_labels("trainset", trainset, parts, current_adapter())
@@ -176,20 +162,25 @@ class GreaterTeleprompter(Teleprompter):
             num_threads=self.num_threads,
             max_errors=self.max_errors,
             progress=self.progress,
+            budget=self.budget,
+            callback=self.callback,
         )
         compilation.check(parts)
         compilation.record.left_out = left_out
         compilation.record.seed = self.seed
         compilation.record.config = self.get_config()
         for part in parts:
-            compilation.improve(part, self.config, rng)
+            compilation.improve(part, self.config)
+            if compilation.interrupted:
+                break
         return compilation.result()
 
     def get_config(self) -> dict[str, Any]:
         """Return the settings of the search, JSON-able."""
         return {
-            "schedule": self.schedule,
-            **vars(self.config),
+            "schedule": type(self.config).__name__,
+            **{name: _plain(value) for name, value in vars(self.config).items()},
+            **vars(self.budget),
             "max_examples": self.max_examples,
             "confidence": self.confidence,
             "perfect_score": self.perfect_score,
@@ -232,3 +223,8 @@ def _program_lms(student: dspy.Module) -> list[dspy.LM]:
         predictor.lm if predictor.lm is not None else dspy.settings.lm
         for predictor in student.predictors()
     ]
+
+
+def _plain(value: Any) -> Any:
+    """Return a setting as JSON takes it; an objective by its name."""
+    return value if value is None or isinstance(value, bool | int | float | str) else repr(value)

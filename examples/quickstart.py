@@ -1,7 +1,8 @@
 """Take a weak instruction to a better one, and check it on questions nobody has seen.
 
     python examples/quickstart.py
-    python examples/quickstart.py --model Qwen/Qwen2.5-1.5B-Instruct --task counting --seed 1
+    python examples/quickstart.py --task weekday --seed 1 --schedule paper
+    python examples/quickstart.py --model Qwen/Qwen2.5-1.5B-Instruct
 
 Without arguments it uses the small model of this repository, in which the effect
 of words is built in (examples/small_model/README.md): it shows that the optimizer works,
@@ -28,7 +29,6 @@ from examples.small_model.tasks import TASKS, Task, examples  # noqa: E402
 
 SMALL_MODEL = ROOT / "examples" / "small_model" / "model"
 TRAIN, VALIDATION, HELD_OUT = 24, 32, 200
-STEPS = 16
 
 
 def main() -> None:
@@ -37,7 +37,9 @@ def main() -> None:
     if arguments.json:  # found out now rather than after the work
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
     load(arguments.model)
-    result = improve(TASKS[arguments.task], arguments.seed, max_steps=arguments.steps)
+    effort = {"auto": arguments.auto} if arguments.steps is None else {"max_steps": arguments.steps}
+    task = TASKS[arguments.task]
+    result = improve(task, arguments.seed, schedule=arguments.schedule, **effort)
     result = {"model": str(arguments.model), **result}
     show(result)
     if arguments.json:
@@ -50,7 +52,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", default=SMALL_MODEL, help="hub id or folder of a causal LM")
     parser.add_argument("--task", default=next(iter(TASKS)), choices=list(TASKS))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=STEPS, help="steps of the search")
+    parser.add_argument("--schedule", default="verified", choices=["verified", "paper"])
+    parser.add_argument("--auto", default="light", choices=["light", "medium", "heavy"])
+    parser.add_argument("--steps", type=int, help="steps of the search, instead of --auto")
     parser.add_argument("--json", type=Path, help="write the result to this file")
     return parser.parse_args()
 

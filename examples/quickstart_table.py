@@ -1,7 +1,8 @@
 """Run the quickstart on every task and several seeds, and print the README's table.
 
     python -m examples.quickstart_table
-    python -m examples.quickstart_table --shortlist random
+    python -m examples.quickstart_table --schedule paper
+    python -m examples.quickstart_table --schedule paper --shortlist random
 
 Finished runs of the same model and settings are kept in examples/results/ and not run again, so
 seeds may also be run apart: --seeds 0 1 2.
@@ -13,13 +14,17 @@ import argparse
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from examples.quickstart import ROOT, SMALL_MODEL, STEPS, improve, load, show
+from dspy_greater import PaperConfig, VerifiedConfig
+from examples.quickstart import ROOT, SMALL_MODEL, improve, load, show
 from examples.small_model.tasks import TASKS
 
+# What auto="light" is.
+SCHEDULES = {"verified": VerifiedConfig(), "paper": PaperConfig(max_steps=16)}
 RESULTS = ROOT / "examples" / "results" / "quickstart.jsonl"
 
 
@@ -27,17 +32,24 @@ def main() -> None:
     """Fill in the missing runs, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--shortlist", choices=["gradient", "random"], default="gradient")
+    parser.add_argument("--schedule", choices=list(SCHEDULES), default="verified")
+    parser.add_argument("--shortlist", help="the schedule's own by default")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file of finished runs")
     arguments = parser.parse_args()
     lm = load(SMALL_MODEL)
-    knobs = {"max_steps": arguments.steps, "shortlist": arguments.shortlist}
-    settings = {"model": lm.model, **knobs}
+    config = SCHEDULES[arguments.schedule]
+    if arguments.shortlist:
+        config = replace(config, shortlist=arguments.shortlist)
+    settings = {
+        "model": lm.model,
+        "schedule": arguments.schedule,
+        "max_steps": config.max_steps,
+        "shortlist": config.shortlist,
+    }
     for seed in arguments.seeds:
         for name, task in TASKS.items():
             if not finished(arguments.results, settings, name, seed):
-                run = improve(task, seed, **knobs)
+                run = improve(task, seed, schedule=config)
                 show(run)
                 append(arguments.results, {**settings, **run})
     runs = [run for run in read(arguments.results) if settings.items() <= run.items()]

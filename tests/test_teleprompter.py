@@ -13,7 +13,13 @@ from typing import Any
 import dspy
 import pytest
 
-from dspy_greater import GreaterTeleprompter, local_lm
+from dspy_greater import (
+    GreaterTeleprompter,
+    PaperConfig,
+    StepEvent,
+    VerifiedConfig,
+    local_lm,
+)
 from dspy_greater.lm import NotWhiteBoxError
 from dspy_greater.model import ContextError
 from dspy_greater.program import DataError, InstructionError, MetricError
@@ -40,8 +46,15 @@ def lm_of(architecture: str = "llama", **changes: Any) -> dspy.LM:
     return local_lm((model, tokenizer), max_tokens=6, cache=False)
 
 
+PAPER = PaperConfig(max_steps=2, shortlist_size=2)
+VERIFIED = VerifiedConfig(
+    max_steps=2, rollouts=2, rollout_examples=2, exact_size=4, race_size=2, starts=1, phrases=1
+)
+SCHEDULES = pytest.mark.parametrize("schedule", [PAPER, VERIFIED], ids=["paper", "verified"])
+
+
 def small(**knobs: Any) -> GreaterTeleprompter:
-    settings = {"metric": metric, "max_steps": 2, "shortlist_size": 2, "progress": False, **knobs}
+    settings = {"metric": metric, "schedule": PAPER, "progress": False, **knobs}
     return GreaterTeleprompter(**settings)
 
 
@@ -79,15 +92,19 @@ class Pipeline(dspy.Module):
 ADAPTERS = {"chat": None, "json": dspy.JSONAdapter(), "xml": dspy.XMLAdapter()}
 
 
+@SCHEDULES
 @pytest.mark.parametrize(
     ("architecture", "adapter"),
     [*((name, "chat") for name in ARCHITECTURES), ("llama", "json"), ("llama", "xml")],
 )
 def test_every_architecture_and_adapter_goes_through_compile(
-    architecture: str, adapter: str, student: dspy.Module
+    architecture: str,
+    adapter: str,
+    schedule: PaperConfig | VerifiedConfig,
+    student: dspy.Module,
 ) -> None:
     with dspy.context(lm=lm_of(architecture), adapter=ADAPTERS[adapter]):
-        compiled = small().compile(student, trainset=examples())
+        compiled = small(schedule=schedule).compile(student, trainset=examples())
     record = compiled.detailed_results
     assert record.counts["backwards"] > 0
     assert record.counts["rollouts"] > 0
@@ -149,6 +166,7 @@ def test_the_record_is_json_and_complete(student: dspy.Module) -> None:
     compiled = small(seed=7).compile(student, trainset=examples())
     record = json.loads(json.dumps(compiled.detailed_results.to_dict()))
     assert record["seed"] == 7
+    assert record["config"]["schedule"] == "PaperConfig"
     assert record["config"]["shortlist_size"] == 2
     assert record["train_examples"] == 4
     assert record["validation_examples"] == 2
@@ -159,9 +177,12 @@ def test_the_record_is_json_and_complete(student: dspy.Module) -> None:
     assert all(set(entry) >= {"instruction", "score"} for entry in compiled.candidate_programs)
 
 
-def test_the_same_seed_tries_the_same_instructions(student: dspy.Module) -> None:
+@SCHEDULES
+def test_the_same_seed_tries_the_same_instructions(
+    student: dspy.Module, schedule: PaperConfig | VerifiedConfig
+) -> None:
     def tried(seed: int) -> list[str]:
-        compiled = small(seed=seed, top_k=4).compile(student, trainset=examples())
+        compiled = small(seed=seed, schedule=schedule).compile(student, trainset=examples())
         return [candidate.instruction for candidate in compiled.detailed_results.candidates]
 
     assert tried(1) == tried(1)
@@ -296,6 +317,80 @@ def test_a_model_of_nan_is_an_error_not_a_result(student: dspy.Module) -> None:
         pytest.raises(LossError, match="NaN"),
     ):
         small().compile(student, trainset=examples())
+
+
+def test_a_callback_is_told_of_every_step_and_may_stop_the_search(student: dspy.Module) -> None:
+    events: list[StepEvent] = []
+
+    def first_only(event: StepEvent) -> bool:
+        events.append(event)
+        return True
+
+    compiled = small(callback=first_only).compile(student, trainset=examples())
+    assert [event.step for event in events] == [1]
+    assert events[0].predictor == "predict"
+    assert events[0].metric_calls == compiled.detailed_results.total_calls
+    assert compiled.detailed_results.outcomes[0].stopped == "stopped by the callback"
+
+
+def test_what_a_callback_raises_reaches_the_caller(student: dspy.Module) -> None:
+    def broken(event: StepEvent) -> bool:
+        raise LookupError("no such panel")
+
+    with pytest.raises(LookupError, match="no such panel"):
+        small(callback=broken).compile(student, trainset=examples())
+
+
+@pytest.mark.parametrize(
+    "budget", [{"max_metric_calls": 1}, {"max_tokens": 1}, {"max_seconds": 0.001}]
+)
+def test_a_spent_budget_ends_the_search_after_the_step(
+    budget: dict[str, Any], student: dspy.Module
+) -> None:
+    compiled = small(**budget).compile(student, trainset=examples())
+    (outcome,) = compiled.detailed_results.outcomes
+    assert outcome.steps == 1
+    assert next(iter(budget)) in outcome.stopped
+
+
+def test_ctrl_c_gives_back_what_there_is(student: dspy.Module) -> None:
+    def press(event: StepEvent) -> bool:
+        raise KeyboardInterrupt
+
+    compiled = small(callback=press).compile(student, trainset=examples())
+    (outcome,) = compiled.detailed_results.outcomes
+    assert (outcome.stopped, outcome.after) == ("interrupted", START)
+
+
+def test_a_validation_set_with_training_examples_is_warned_of(
+    student: dspy.Module, caplog: pytest.LogCaptureFixture
+) -> None:
+    small().compile(student, trainset=examples(), valset=examples(3))
+    assert "3 of 3 validation examples are also training examples" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"auto": "light", "max_tokens": 5},
+        {"auto": "light", "schedule": PAPER},
+        {"auto": "enormous", "schedule": "verified"},
+        {"max_seconds": -1},
+        {"max_metric_calls": 0},
+        {"max_tokens": float("nan")},
+    ],
+)
+def test_budgets_that_cannot_be_meant_are_refused_at_once(knobs: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(knobs))):
+        small(**knobs)
+
+
+def test_the_effort_decides_the_sizes() -> None:
+    light, heavy = (GreaterTeleprompter(metric, auto=each).config for each in ("light", "heavy"))
+    assert light.max_steps < heavy.max_steps
+    assert isinstance(GreaterTeleprompter(metric).config, VerifiedConfig)
+    assert GreaterTeleprompter(metric, schedule="paper", max_steps=7).config.max_steps == 7
+    assert GreaterTeleprompter(metric, max_seconds=60).config.max_steps > 1000
 
 
 @pytest.mark.parametrize(

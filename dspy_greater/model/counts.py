@@ -25,6 +25,11 @@ class Counts:
     tokens_backward: int = 0
     tokens_decoded: int = 0
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of every kind."""
+        return self.tokens_forward + self.tokens_backward + self.tokens_decoded
+
     def snapshot(self) -> Counts:
         """A copy that later work does not change."""
         return replace(self)

@@ -12,6 +12,7 @@ batch, as long as the log-probabilities agree but for rounding.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -40,7 +41,8 @@ class Sampling:
         top_p: Sample among the likeliest tokens that together have this probability.
         top_k: Sample among this many likeliest tokens; 0 is all.
         stop: Strings that end the text; they are cut off.
-        seed: Same seed, same text, whatever the batch. None draws one from torch's global state.
+        seed: Same seed and prompt, same text, whatever the batch; other prompts draw on their
+            own. None takes a seed from torch's global state.
         logprobs: Record log-probabilities, with this many alternatives a token. None is neither.
     """
 
@@ -146,7 +148,7 @@ def generate(decoder: Decoder, requests: Sequence[Request]) -> list[Generation]:
         ids[row, width - len(request.prompt) :] = torch.as_tensor(request.prompt, dtype=torch.long)
         mask[row, width - len(request.prompt) :] = 1
     samplings = [request.sampling for request in requests]
-    sampler = RowSampler(samplings)
+    sampler = RowSampler(requests)
     stops = RowStops(decoder.tokenizer, samplings, width)
     config = GenerationConfig(
         do_sample=False,
@@ -271,9 +273,11 @@ class RowSampler(LogitsProcessor):
     greedy search that follows takes it.
     """
 
-    def __init__(self, samplings: Sequence[Sampling]) -> None:
+    def __init__(self, requests: Sequence[Request]) -> None:
+        samplings = [request.sampling for request in requests]
         self._sampled = [row for row, s in enumerate(samplings) if s.temperature > 0]
         self._samplings = [samplings[row] for row in self._sampled]
+        self._prompts = [requests[row].prompt for row in self._sampled]
         self._generators: list[torch.Generator] | None = None
         wanted = [s.logprobs for s in samplings if s.logprobs is not None]
         self._alternatives = max(wanted, default=None)
@@ -304,7 +308,10 @@ class RowSampler(LogitsProcessor):
         if any(s.top_k or s.top_p < 1 for s in settings):
             scaled = keep_likeliest(scaled, settings)
         if self._generators is None:
-            self._generators = [generator(s.seed, log_probs.device) for s in settings]
+            self._generators = [
+                generator(sampling.seed, prompt, log_probs.device)
+                for sampling, prompt in zip(settings, self._prompts, strict=True)
+            ]
         noise = torch.empty_like(scaled)
         for row, source in zip(noise, self._generators, strict=True):
             row.exponential_(generator=source)
@@ -328,11 +335,17 @@ def keep_likeliest(scaled: torch.Tensor, settings: Sequence[Sampling]) -> torch.
     return torch.empty_like(scaled).scatter_(1, order, ordered)
 
 
-def generator(seed: int | None, device: torch.device) -> torch.Generator:
-    """A random generator of one row's own."""
+def generator(seed: int | None, prompt: Sequence[int], device: torch.device) -> torch.Generator:
+    """A random generator of one row's own.
+
+    The prompt goes into the seed: rows that share a seed would otherwise all draw the same
+    noise, and their samples would err in the same direction.
+    """
     if seed is None:
         seed = int(torch.randint(2**62, ()))
-    return torch.Generator(device=device).manual_seed(seed % 2**63)
+    text = f"{seed} {list(prompt)}".encode()
+    mixed = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
+    return torch.Generator(device=device).manual_seed(mixed % 2**63)
 
 
 class RowStops(StoppingCriteria):

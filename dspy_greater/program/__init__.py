@@ -1,6 +1,7 @@
 """DSPy's side: predictors, labels, rendering with spans, runs. Knows no tensors."""
 
-from dspy_greater.program.data import check_dataset
+from dspy_greater.program.copying import copied_words
+from dspy_greater.program.data import check_dataset, warn_of_overlap
 from dspy_greater.program.errors import (
     DataError,
     InstructionError,
@@ -43,6 +44,7 @@ __all__ = [
     "check_labels",
     "check_program",
     "components",
+    "copied_words",
     "copy_program",
     "current_adapter",
     "gold_outputs",
@@ -51,5 +53,6 @@ __all__ = [
     "render",
     "replace_instruction",
     "run_programs",
+    "warn_of_overlap",
     "with_lm",
 ]

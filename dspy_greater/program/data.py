@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ import dspy
 
 from dspy_greater.program.errors import DataError
 from dspy_greater.program.predictors import check_program
+
+logger = logging.getLogger(__name__)
 
 _HOW = "dspy.Example(question=..., answer=...).with_inputs('question')"
 
@@ -36,6 +39,22 @@ def check_dataset(name: str, examples: Any, program: dspy.Module) -> None:
     for index, example in enumerate(examples):
         if fault := _fault(example, program):
             raise DataError(f"{name}[{index}] {fault}.")
+
+
+def warn_of_overlap(trainset: Sequence[dspy.Example], valset: Sequence[dspy.Example]) -> None:
+    """Log a warning if validation examples are training examples, too.
+
+    Instructions are fitted to the training examples; what is vouched for on them proves
+    little about others.
+    """
+    shared = sum(example in trainset for example in valset)
+    if shared:
+        logger.warning(
+            "%d of %d validation examples are also training examples: take them out of one of "
+            "the two, or the gain on them will be too good to be true.",
+            shared,
+            len(valset),
+        )
 
 
 def _fault(example: Any, program: dspy.Module) -> str | None:

@@ -45,8 +45,8 @@ class Metric:
         """Score one prediction.
 
         Raises:
-            MetricError: The metric returned something other than a finite
-                number, a bool, or a ``dspy.Prediction(score=..., feedback=...)``.
+            MetricError: The metric returned something other than a number from 0 to 1, a bool,
+                or a ``dspy.Prediction(score=..., feedback=...)``.
         """
         returned = self.function(example, prediction, *self._extra)
         value, feedback = returned, None
@@ -58,6 +58,11 @@ class Metric:
                 f"The metric {self.name} returned {shown(returned)} for the example "
                 f"{shown(example)}: it must return a finite number, a bool, or "
                 "dspy.Prediction(score=..., feedback=...)."
+            )
+        if not 0 <= number <= 1:
+            raise MetricError(
+                f"The metric {self.name} returned {number} for the example {shown(example)}: "
+                "scores go from 0 (wrong) to 1 (perfect), so divide by the best possible score."
             )
         return Score(number, None if feedback is None else str(feedback))
 

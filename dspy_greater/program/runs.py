@@ -11,7 +11,6 @@ import dspy
 from dspy.clients.base_lm import BaseLM
 from dspy.utils.exceptions import AdapterParseError
 from dspy.utils.parallelizer import ParallelExecutor
-from tqdm import tqdm
 
 from dspy_greater.program.errors import MetricError, TooManyErrorsError
 from dspy_greater.program.metrics import Metric
@@ -46,10 +45,9 @@ def run_programs(
     examples: Sequence[dspy.Example],
     metric: Metric | Callable[..., Any],
     *,
-    lm: BaseLM | None = None,
+    lms: Sequence[BaseLM] | None = None,
     num_threads: int | None = None,
     max_errors: int | None = None,
-    desc: str | None = None,
 ) -> list[list[Run]]:
     """Run and score programs on every example, side by side in threads.
 
@@ -59,13 +57,13 @@ def run_programs(
     Args:
         programs: Left as they are.
         examples: What to run each of them on.
-        metric: Called outside of ``lm``'s context: a judge inside it keeps the
+        metric: Called outside of the LM's context: a judge inside it keeps the
             LM the user configured.
-        lm: Used by all predictors, whatever LM they have; None leaves them theirs.
+        lms: One for each program, used by all its predictors, whatever LM they have;
+            None leaves them theirs.
         num_threads: None for one per run, at most 128: a local model answers
             the calls of many threads in one batch.
         max_errors: None for DSPy's setting. Unreadable completions do not count.
-        desc: Shows a progress bar of this name.
 
     Returns:
         For each program, one run per example, in their order.
@@ -79,7 +77,7 @@ def run_programs(
     stop = threading.Event()
     workers = [
         _Worker(program if lm is None else with_lm(program, lm), checked, lm, limit, stop)
-        for program in programs
+        for program, lm in zip(programs, lms or [None] * len(programs), strict=True)
     ]
     jobs = [(worker, example) for worker in workers for example in examples]
     if not jobs:
@@ -92,12 +90,11 @@ def run_programs(
         disable_progress_bar=True,
         timeout=0,
     )
-    with tqdm(total=len(jobs), desc=desc, disable=desc is None, leave=False) as bar:
-        try:
-            runs = executor.execute(lambda job: job[0](job[1], bar), jobs)
-        except BaseException:
-            stop.set()  # Examples still queued are not to run on behind the caller.
-            raise
+    try:
+        runs = executor.execute(lambda job: job[0](job[1]), jobs)
+    except BaseException:
+        stop.set()  # Examples still queued are not to run on behind the caller.
+        raise
     for worker in workers:
         worker.raise_fatal(len(examples))
     count = len(examples)
@@ -125,11 +122,11 @@ class _Worker:
         self.errors: list[Exception] = []
         self.fatal: MetricError | None = None
 
-    def __call__(self, example: dspy.Example, bar: tqdm) -> Run | None:
+    def __call__(self, example: dspy.Example) -> Run | None:
         if self.stop.is_set():
             return None
         try:
-            run = self._run(example)
+            return self._run(example)
         except MetricError as error:
             self.fatal = error
             self.stop.set()
@@ -137,9 +134,6 @@ class _Worker:
         except BaseException:  # Ctrl-C: the executor hands it on to the caller.
             self.stop.set()
             raise
-        with self.lock:
-            bar.update()
-        return run
 
     def _run(self, example: dspy.Example) -> Run:
         trace: list[Any] = []

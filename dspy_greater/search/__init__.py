@@ -1,26 +1,46 @@
-"""The search: proposals, objective, schedule and acceptance, behind small protocols."""
+"""The search: schedules, what they estimate and what they accept, behind small protocols."""
 
 from dspy_greater.search.acceptance import Comparison, Verdict, choose, compare
-from dspy_greater.search.objective import AnswerObjective, LossError, Slope, Trial
-from dspy_greater.search.paper import PaperConfig, PaperSchedule, Step
-from dspy_greater.search.proposal import propose
+from dspy_greater.search.budget import Budget
+from dspy_greater.search.paper import LossError, PaperConfig, PaperSchedule
+from dspy_greater.search.presets import settings
 from dspy_greater.search.protocols import Model, Subject
+from dspy_greater.search.schedules import schedule_for
+from dspy_greater.search.steps import Attempt, Judge, Schedule, Step
 from dspy_greater.search.subject import PredictorSubject
+from dspy_greater.search.verified import (
+    Answer,
+    Mixture,
+    Objective,
+    Policy,
+    Success,
+    VerifiedConfig,
+    VerifiedSchedule,
+)
 
 __all__ = [
-    "AnswerObjective",
+    "Answer",
+    "Attempt",
+    "Budget",
     "Comparison",
+    "Judge",
     "LossError",
+    "Mixture",
     "Model",
+    "Objective",
     "PaperConfig",
     "PaperSchedule",
+    "Policy",
     "PredictorSubject",
-    "Slope",
+    "Schedule",
     "Step",
     "Subject",
-    "Trial",
+    "Success",
     "Verdict",
+    "VerifiedConfig",
+    "VerifiedSchedule",
     "choose",
     "compare",
-    "propose",
+    "schedule_for",
+    "settings",
 ]

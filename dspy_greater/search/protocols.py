@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import torch
 
-    from dspy_greater.model import Gradient, Targeted
+    from dspy_greater.model import Generation, Gradient, Sampling, Targeted
     from dspy_greater.program import Run
 
 
@@ -30,6 +30,11 @@ class Model(Protocol):
 
     def next_log_probs(self, prefixes: Sequence[Sequence[int]]) -> torch.Tensor:
         """Return the next-token log-probabilities after each prefix, ``[batch, vocab]``."""
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]
+    ) -> list[Generation]:
+        """Continue each prompt by its own settings."""
 
     def substitution(self, gradient: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         """Return the first-order loss of each token at each position, ``[positions, tokens]``."""
@@ -48,21 +53,35 @@ class Subject(Protocol):
     def tokens(self, instruction: str) -> tuple[int, ...]:
         """Return the ids that the instruction has inside the rendered prompt."""
 
-    def substitute(self, instruction: str, position: int, token: int) -> str | None:
-        """Return the instruction with ``token`` at ``position`` (appended when at the end).
+    def text_of(self, tokens: Sequence[int]) -> str | None:
+        """Return the instruction that has exactly these ids, ``None`` if there is none."""
 
-        ``None`` when the edit does not survive rendering and tokenising with
-        exactly the intended ids.
-        """
+    def roll_out(
+        self, instructions: Sequence[str], examples: Sequence[int] | None = None
+    ) -> list[list[Run]]:
+        """Run the program under each instruction on training examples (all), side by side."""
 
-    def roll_out(self, instructions: Sequence[str]) -> list[list[Run]]:
-        """Run the program under each instruction on every training example, side by side."""
+    def sample(
+        self, instruction: str, examples: Sequence[int], seeds: Sequence[int], temperature: float
+    ) -> list[list[Run]]:
+        """Run the program with sampled outputs, once per seed, on training examples."""
 
-    def answers(self, instruction: str, runs: Sequence[Run]) -> list[Targeted | None]:
-        """Return, per example, prompt + the run's reasoning + gold answer, gold as target.
+    def answers(
+        self, instruction: str, runs: Sequence[Run], examples: Sequence[int] | None = None
+    ) -> list[Targeted | None]:
+        """Return, per run, prompt + the run's reasoning + gold answer, gold as target.
 
         ``None`` where an example cannot be rendered with this run.
         """
 
-    def proposals(self, instruction: str) -> list[Targeted]:
+    def completions(self, instruction: str, runs: Sequence[Run]) -> list[Targeted | None]:
+        """Return, per run, prompt + all that the predictor wrote, which is the target.
+
+        ``None`` for a run that cannot be rendered.
+        """
+
+    def proposals(self, instruction: str, examples: Sequence[int] | None = None) -> list[Targeted]:
         """Return, per example, its inputs followed by the instruction, which is the target."""
+
+    def copied_words(self, instruction: str) -> Sequence[str]:
+        """Return the words that an instruction has taken from single training examples."""

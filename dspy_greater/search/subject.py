@@ -21,12 +21,19 @@ from dspy_greater.program import (
     Run,
     call_of,
     check_instruction,
+    copied_words,
     gold_outputs,
     normalise,
     render,
     replace_instruction,
 )
 from dspy_greater.spans import Message, Span
+
+#: Runs programs on examples, each program with generation settings of its own if any are given.
+Runner = Callable[
+    [Sequence[dspy.Module], Sequence[dspy.Example], Sequence[dict[str, Any]] | None],
+    list[list[Run]],
+]
 
 
 @dataclass
@@ -45,7 +52,7 @@ class PredictorSubject:
     program: dspy.Module
     component: Component
     examples: Sequence[dspy.Example]
-    run: Callable[[Sequence[dspy.Module], Sequence[dspy.Example]], list[list[Run]]]
+    run: Runner
     model: WhiteBox
     adapter: dspy.Adapter
     _tokens: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
@@ -86,48 +93,78 @@ class PredictorSubject:
             self._tokens[instruction] = encoding.ids[slice(*encoding.spans["instruction"])]
         return self._tokens[instruction]
 
-    def substitute(self, instruction: str, position: int, token: int) -> str | None:
-        """Return the instruction with ``token`` at ``position``, if the edit survives.
+    def text_of(self, tokens: Sequence[int]) -> str | None:
+        """Return the instruction that has exactly these ids, ``None`` if there is none.
 
-        It survives when the text passes :func:`check_instruction` and, rendered by the
-        adapter and tokenised as a whole, has exactly the intended ids.
+        There is one when the ids' text passes :func:`check_instruction` and, rendered by the
+        adapter and tokenised as a whole, gives the same ids.
         """
-        ids = self.tokens(instruction)
-        intended = (*ids[:position], token, *ids[position + 1 :])
         signature = self.component.signature
-        text = normalise(signature, self.model.encoder.decode(intended))
+        text = normalise(signature, self.model.encoder.decode(tokens))
         try:
             check_instruction(signature, text)
         except InstructionError:
             return None
-        return text if self.tokens(text) == intended else None
+        return text if self.tokens(text) == tuple(tokens) else None
 
-    def roll_out(self, instructions: Sequence[str]) -> list[list[Run]]:
-        """Run the program under each instruction on every training example, side by side."""
-        name = self.component.name
-        programs = [replace_instruction(self.program, {name: text}) for text in instructions]
-        return self.run(programs, self.examples)
+    def roll_out(
+        self, instructions: Sequence[str], examples: Sequence[int] | None = None
+    ) -> list[list[Run]]:
+        """Run the program under each instruction on training examples, side by side."""
+        programs = [self._program(text) for text in instructions]
+        return self.run(programs, self._chosen(examples), None)
 
-    def answers(self, instruction: str, runs: Sequence[Run]) -> list[Targeted | None]:
-        """Return, per example, prompt + the run's reasoning + gold answer, gold as target.
+    def sample(
+        self, instruction: str, examples: Sequence[int], seeds: Sequence[int], temperature: float
+    ) -> list[list[Run]]:
+        """Run the program with sampled outputs, once per seed, on training examples."""
+        programs = [self._program(instruction)] * len(seeds)
+        samplings = [{"seed": seed, "temperature": temperature} for seed in seeds]
+        return self.run(programs, self._chosen(examples), samplings)
+
+    def answers(
+        self, instruction: str, runs: Sequence[Run], examples: Sequence[int] | None = None
+    ) -> list[Targeted | None]:
+        """Return, per run, prompt + the run's reasoning + gold answer, gold as target.
 
         A run whose answer could not be parsed has no reasoning to show: there the gold
         answer is scored after empty reasoning, so that a candidate which breaks the
         format on hard examples gains nothing by it.
         """
         return [
-            self._answer(instruction, example, run, inputs)
-            for example, run, inputs in zip(self.examples, runs, self._inputs, strict=True)
+            self._answer(instruction, self.examples[index], run, self._inputs[index])
+            for index, run in zip(self._indices(examples), runs, strict=True)
         ]
 
-    def proposals(self, instruction: str) -> list[Targeted]:
+    def completions(self, instruction: str, runs: Sequence[Run]) -> list[Targeted | None]:
+        """Return, per run, prompt + all that the predictor wrote, which is the target.
+
+        ``None`` for a run in which the predictor wrote nothing that could be parsed.
+        """
+        return [self._completion(instruction, run) for run in runs]
+
+    def proposals(self, instruction: str, examples: Sequence[int] | None = None) -> list[Targeted]:
         """Return, per example, its inputs followed by the instruction, which is the target."""
         tokens = self.tokens(instruction)
         items = []
-        for context in self._proposal_contexts:
+        for index in self._indices(examples):
+            context = self._proposal_contexts[index]
             span = Span(len(context), len(context) + len(tokens))
             items.append(Targeted((*context, *tokens), targets=span, inputs=span))
         return items
+
+    def copied_words(self, instruction: str) -> Sequence[str]:
+        """Return the words that an instruction has taken from single training examples."""
+        return copied_words(instruction, self.component.signature.instructions, self.examples)
+
+    def _program(self, instruction: str) -> dspy.Module:
+        return replace_instruction(self.program, {self.component.name: instruction})
+
+    def _indices(self, examples: Sequence[int] | None) -> Sequence[int]:
+        return range(len(self.examples)) if examples is None else examples
+
+    def _chosen(self, examples: Sequence[int] | None) -> list[dspy.Example]:
+        return [self.examples[index] for index in self._indices(examples)]
 
     @cached_property
     def _inputs(self) -> list[dict[str, Any]]:
@@ -138,7 +175,7 @@ class PredictorSubject:
         """
         if self._direct_inputs is not None:
             return self._direct_inputs
-        (runs,) = self.run([self.program], self.examples)
+        (runs,) = self.run([self.program], self.examples, None)
         received = [self._last_call(run)[0] for run in runs]
         names = self.component.signature.input_fields
         return [
@@ -181,17 +218,30 @@ class PredictorSubject:
         inputs, outputs = self._last_call(run)
         call = self._call(instruction, inputs if inputs is not None else reference)
         outputs = {name: outputs.get(name, "") for name in call.signature.output_fields}
-        rendered = render(self.adapter, call, gold_outputs(self.component, example, outputs))
+        gold = gold_outputs(self.component, example, outputs)
+        return self._targeted(instruction, call, gold, self.component.label_fields)
+
+    def _completion(self, instruction: str, run: Run) -> Targeted | None:
+        inputs, outputs = self._last_call(run)
+        if inputs is None or outputs.keys() != self.component.signature.output_fields.keys():
+            return None
+        return self._targeted(instruction, self._call(instruction, inputs), outputs, tuple(outputs))
+
+    def _targeted(
+        self, instruction: str, call: Call, outputs: dict[str, Any], fields: Sequence[str]
+    ) -> Targeted | None:
+        """Return a call and its answer with some of the answer's fields as target.
+
+        Several fields are one stretch, with what the adapter writes between them.
+        """
+        rendered = render(self.adapter, call, outputs)
         encoding = self.model.encode(
             rendered.messages, completion=rendered.completion, spans=rendered.spans
         )
         position = encoding.spans["instruction"]
         if encoding.ids[slice(*position)] != self.tokens(instruction):
             return None
-        labels = [encoding.spans[label] for label in self.component.label_fields]
-        # Several labelled fields are scored as one stretch, with what the adapter writes
-        # between them.
-        targets = Span(labels[0].start, labels[-1].end)
+        targets = Span(encoding.spans[fields[0]].start, encoding.spans[fields[-1]].end)
         if targets.end > self.model.context:
             return None
         return Targeted(encoding.ids[: targets.end], targets=targets, inputs=position)

@@ -10,7 +10,7 @@ import torch
 from transformers import GenerationConfig
 
 from dspy_greater.model import ContextError, Sampling, Targeted, WhiteBox
-from dspy_greater.model.generation import RowSampler, keep_likeliest
+from dspy_greater.model.generation import Request, RowSampler, keep_likeliest
 from dspy_greater.spans import Span
 from tests.conftest import ARCHITECTURES, make_model, make_tokenizer
 from tests.model.helpers import full_log_probs, model_of, random_ids, white_box_of
@@ -67,7 +67,7 @@ def test_samples_have_the_distribution_they_are_drawn_from() -> None:
     draws, vocab = 4000, 12
     logits = torch.randn(1, vocab, generator=torch.Generator().manual_seed(0))
     setting = Sampling(1, temperature=0.8, top_k=8)
-    sampler = RowSampler([replace(setting, seed=seed) for seed in range(draws)])
+    sampler = RowSampler([Request((1,), replace(setting, seed=seed)) for seed in range(draws)])
     chosen = sampler(torch.zeros(draws, 1), logits.expand(draws, vocab)).argmax(dim=-1)
     observed = torch.bincount(chosen, minlength=vocab) / draws
     expected = torch.softmax(keep_likeliest(logits / 0.8, [setting])[0], dim=-1)

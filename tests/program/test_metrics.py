@@ -78,7 +78,7 @@ def test_feedback_is_kept():
         (0.25, 0.25),
         (np.float32(0.5), 0.5),
         (np.bool_(True), 1.0),
-        (np.array(2), 2.0),
+        (np.array(1), 1.0),
         (dspy.Prediction(score=0.5), 0.5),
         ({"score": 1, "feedback": "good"}, 1.0),
     ],
@@ -99,6 +99,12 @@ def test_nonsense_names_the_metric_and_the_example(returned):
 
     with pytest.raises(MetricError, match=r"(?s)metric exact returned .*question.*finite number"):
         Metric(exact).score(EXAMPLE, RIGHT)
+
+
+@pytest.mark.parametrize("returned", [-0.1, 1.5, 37])
+def test_scores_beyond_0_and_1_are_refused(returned):
+    with pytest.raises(MetricError, match="divide by the best possible score"):
+        Metric(lambda e, p: returned).score(EXAMPLE, RIGHT)
 
 
 async def asynchronous(example, prediction):

@@ -12,9 +12,9 @@ from dspy.utils import DummyLM
 from dspy_greater.program import MetricError, TooManyErrorsError, run_programs
 
 
-def run_program(program, *args, **kwargs):
+def run_program(program, *args, lm=None, **kwargs):
     """One program, as most tests need it."""
-    (runs,) = run_programs([program], *args, **kwargs)
+    (runs,) = run_programs([program], *args, lms=None if lm is None else [lm], **kwargs)
     return runs
 
 
@@ -252,11 +252,10 @@ def test_ctrl_c_does_not_wait_for_the_examples_under_way():
     release.set()
 
 
-def test_a_description_shows_progress(capsys):
-    run_program(chain(), examples_of(1), exact, lm=Numbered())
-    assert capsys.readouterr().err == ""
-    run_program(chain(), examples_of(1), exact, lm=Numbered(), desc="baseline")
-    assert "baseline" in capsys.readouterr().err
+def test_each_program_may_have_a_language_model_of_its_own():
+    lms = [Numbered("one"), Numbered("two")]
+    run_programs([chain(), chain()], examples_of(1, 2, 3), exact, lms=lms)
+    assert [lm.asked for lm in lms] == [3, 3]
 
 
 def test_dspys_dummy_lm_works_too():

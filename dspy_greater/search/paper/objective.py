@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from dspy_greater.search.steps import Attempt
+
 if TYPE_CHECKING:
     from dspy_greater.model import Gradient
     from dspy_greater.program import Run
@@ -57,6 +59,11 @@ class Trial:
     def skipped(self) -> int:
         """How many examples have no finite loss."""
         return sum(not math.isfinite(loss) for loss in self.losses)
+
+    def attempt(self, kind: str, position: int | None) -> Attempt:
+        """Return this trial for the record."""
+        scores = tuple(run.score for run in self.runs)
+        return Attempt(self.instruction, kind, position, scores, self.losses)
 
     def gain_over(self, other: Trial) -> float:
         """Mean drop in loss against ``other``, on the examples finite in both (0 if none)."""

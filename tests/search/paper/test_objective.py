@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from dspy_greater.search import AnswerObjective, propose
+from dspy_greater.search.paper import AnswerObjective, propose
 from tests.search.fakes import BASE, WORDS, FakeModel, FakeSubject
 
 

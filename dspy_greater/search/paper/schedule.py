@@ -17,9 +17,10 @@ from typing import Literal
 
 import torch
 
-from dspy_greater.search.objective import AnswerObjective, Slope, Trial
-from dspy_greater.search.proposal import propose
+from dspy_greater.search.paper.objective import AnswerObjective, Slope, Trial
+from dspy_greater.search.paper.proposal import propose
 from dspy_greater.search.protocols import Subject
+from dspy_greater.search.steps import Attempt, Judge
 
 #: An instruction that ends with one of these is complete and need not grow.
 SENTENCE_ENDS = (".", "!", "?", "。")
@@ -74,7 +75,7 @@ class PaperConfig:
 
 
 @dataclass(frozen=True)
-class Step:
+class PaperStep:
     """What one step of the schedule did.
 
     Attributes:
@@ -95,6 +96,22 @@ class Step:
     incumbent: Trial
     accepted: bool
 
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """What was run in this step."""
+        kind = "insert" if self.grew else "replace"
+        return tuple(trial.attempt(kind, self.position) for trial in self.tried)
+
+    @property
+    def held(self) -> str:
+        """The instruction held after this step."""
+        return self.incumbent.instruction
+
+    @property
+    def status(self) -> str:
+        """A few words for the progress line."""
+        return f"loss {self.incumbent.loss:.3f}"
+
 
 @dataclass
 class PaperSchedule:
@@ -104,15 +121,21 @@ class PaperSchedule:
         subject: The predictor, its program and its training examples.
         config: The paper's knobs.
         rng: Source of every random choice.
+        judge: Runs instructions on the validation examples.
+        start: The instruction to begin with.
 
     Attributes:
         skipped: Example losses and gradients left out so far because they were not finite.
+        stopped: Why the steps ended.
     """
 
     subject: Subject
     config: PaperConfig
     rng: random.Random
+    judge: Judge
+    start: str
     skipped: int = field(default=0, init=False)
+    stopped: str = field(default="", init=False)
     _trials: dict[str, Trial] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -126,16 +149,28 @@ class PaperSchedule:
                 self._trials[trial.instruction] = trial
         return tuple(self._trials[text] for text in instructions)
 
-    def steps(self, instruction: str) -> Iterator[Step]:
-        """Yield steps from ``instruction`` on; the caller may stop at any of them.
+    def begin(self) -> Attempt:
+        """Run the instruction at the start on the training examples.
+
+        Raises:
+            LossError: If no training example gives a finite loss.
+        """
+        return self.try_out([self.start])[0].attempt("start", None)
+
+    def steps(self) -> Iterator[PaperStep]:
+        """Yield steps from the start on; the caller may stop at any of them.
 
         Raises:
             LossError: If no training example gives a finite loss or gradient.
         """
-        (incumbent,) = self.try_out([instruction])
+        (incumbent,) = self.try_out([self.start])
+        self.judge.score(self.start)
         slope: Slope | None = None
         position = 0
         for number in range(1, self.config.max_steps + 1):
+            if self.judge.is_perfect(incumbent.instruction, incumbent.score):
+                self.stopped = "a perfect score" if number > 1 else "nothing left to gain"
+                return
             position = self._next_position(incumbent, position)
             grew = position == len(incumbent.tokens)
             if slope is None and not grew and self.config.shortlist == "gradient":
@@ -146,8 +181,10 @@ class PaperSchedule:
             accepted = best.gain_over(incumbent) > 0
             if accepted:
                 incumbent, slope = best, None
-            yield Step(number, position, grew, proposed, tried, incumbent, accepted)
+                self.judge.score(incumbent.instruction)
+            yield PaperStep(number, position, grew, proposed, tried, incumbent, accepted)
             position += 1
+        self.stopped = "all steps taken"
 
     def _next_position(self, incumbent: Trial, position: int) -> int:
         """Wrap to the start after a full stop or at the length limit, else allow growth."""
@@ -184,7 +221,7 @@ class PaperSchedule:
             ranked = []
         shortlist: list[str] = []
         for token in ranked:
-            text = subject.substitute(incumbent.instruction, position, token)
+            text = subject.text_of(edited(incumbent.tokens, position, token))
             # What was tried lost to an incumbent of its time, and would lose again.
             if text is not None and text not in shortlist and text not in self._trials:
                 shortlist.append(text)
@@ -205,7 +242,7 @@ class PaperSchedule:
         position an embedding, not to be tried.
         """
         for token in candidates:
-            text = self.subject.substitute(incumbent.instruction, len(incumbent.tokens), token)
+            text = self.subject.text_of((*incumbent.tokens, token))
             if text is not None:
                 return self._slope(text, incumbent)
         return None
@@ -215,3 +252,8 @@ class PaperSchedule:
         slope = self.objective.slope(self.subject, instruction, incumbent.runs)
         self.skipped += slope.skipped
         return slope
+
+
+def edited(tokens: Sequence[int], position: int, token: int) -> tuple[int, ...]:
+    """Return the ids with ``token`` at ``position`` (appended when at the end)."""
+    return (*tokens[:position], token, *tokens[position + 1 :])

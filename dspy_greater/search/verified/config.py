@@ -1,0 +1,91 @@
+"""Settings of the verified search, checked before any work."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dspy_greater.search.verified.objectives import Objective, Policy
+
+Shortlist = Literal["exact", "gradient", "lm", "random"]
+
+
+@dataclass(frozen=True)
+class VerifiedConfig:
+    """Settings of the verified search.
+
+    Args:
+        objective: What is estimated on cached rollouts; :class:`Policy` by default, see
+            ``examples/results/`` for how it compares.
+        max_steps: Steps for each predictor.
+        shortlist: What decides which edits are run for real. ``"exact"``: the gradient
+            picks tokens, then the objective is recomputed under each edit.
+            ``"gradient"``: the gradient alone. ``"lm"``: the model's own next-token
+            probabilities alone. ``"random"``: chance, among single-token edits.
+        rollouts: Sampled runs per example from which the objective is estimated.
+        rollout_examples: Training examples that are sampled on.
+        sampling_temperature: Of these runs.
+        exact_size: Edits whose objective is recomputed in each step.
+        race_size: Edits that are run for real in each step.
+        gaps: Places of the instruction at which insertions are rated by gradient; each costs
+            another backward pass.
+        phrases: Phrases that the model writes in each step.
+        starts: Whole instructions that the model writes in the first step.
+        fluency_weight: Gain in the objective that one nat of the instruction's mean
+            log-probability is worth.
+        multiple: Standard errors by which an edit must beat the incumbent on the training
+            examples.
+        patience: Steps without an accepted edit after which the search ends.
+        tidy_rounds: Rounds of taking words away at the end.
+        max_instruction_tokens: No edit makes the instruction longer than this.
+    """
+
+    objective: Objective = field(default_factory=Policy)
+    max_steps: int = 8
+    shortlist: Shortlist = "exact"
+    rollouts: int = 4
+    rollout_examples: int = 24
+    sampling_temperature: float = 1.0
+    exact_size: int = 24
+    race_size: int = 4
+    gaps: int = 2
+    phrases: int = 6
+    starts: int = 8
+    fluency_weight: float = 0.02
+    multiple: float = 2.0
+    patience: int = 3
+    tidy_rounds: int = 2
+    max_instruction_tokens: int = 64
+
+    def __post_init__(self) -> None:
+        for name, least in {
+            "max_steps": 1,
+            "rollouts": 2,
+            "rollout_examples": 1,
+            "exact_size": 1,
+            "race_size": 1,
+            "gaps": 0,
+            "phrases": 0,
+            "starts": 0,
+            "patience": 1,
+            "tidy_rounds": 0,
+            "max_instruction_tokens": 2,
+        }.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(
+                    f"{name} must be a whole number of at least {least}, not {value!r}"
+                )
+        if self.shortlist not in ("exact", "gradient", "lm", "random"):
+            raise ValueError(
+                f"shortlist must be 'exact', 'gradient', 'lm' or 'random', not {self.shortlist!r}"
+            )
+        if not 0 < self.sampling_temperature < math.inf:
+            raise ValueError(
+                f"sampling_temperature must be above 0, not {self.sampling_temperature!r}"
+            )
+        for name in ("fluency_weight", "multiple"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must not be negative, not {value!r}")

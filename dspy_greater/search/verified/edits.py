@@ -1,0 +1,106 @@
+"""Edits of an instruction's tokens."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Literal
+
+Kind = Literal["replace", "insert", "delete", "swap", "phrase", "merge", "start"]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Tokens put in the place of ``[start, end)``.
+
+    Attributes:
+        kind: Where the edit comes from, for the record.
+        start: First position that goes.
+        end: One past the last position that goes; ``start`` when nothing does.
+        tokens: What comes in.
+    """
+
+    kind: Kind
+    start: int
+    end: int
+    tokens: tuple[int, ...]
+
+    def apply(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        """Return the edited ids."""
+        return (*tokens[: self.start], *self.tokens, *tokens[self.end :])
+
+    def moved(self, by: int) -> Edit:
+        """Return the same edit further to the right."""
+        return replace(self, start=self.start + by, end=self.end + by)
+
+    def after(self, other: Edit) -> Edit | None:
+        """Return this edit for the ids that ``other`` leaves; None where both touch one place."""
+        if self.start >= other.end and (self.start, self.end) != (other.start, other.end):
+            return self.moved(len(other.tokens) - (other.end - other.start))
+        return self if self.end <= other.start else None
+
+
+def merges(edits: Sequence[Edit], tokens: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return the ids after each pair of edits, and after as many as go together, best first.
+
+    Args:
+        edits: Edits of the same ids, the most promising first.
+        tokens: The ids.
+    """
+    merged = [
+        moved.apply(first.apply(tokens))
+        for first, second in combinations(edits, 2)
+        if (moved := second.after(first)) is not None
+    ]
+    if len(edits) > 2:
+        merged.insert(0, _all_together(edits, tokens))
+    return list(dict.fromkeys(merged))
+
+
+def _all_together(edits: Sequence[Edit], tokens: Sequence[int]) -> tuple[int, ...]:
+    """Apply the edits one after the other, leaving out those that touch a place already edited."""
+    done: list[Edit] = []
+    result = tuple(tokens)
+    for edit in edits:
+        moved: Edit | None = edit
+        for earlier in done:
+            moved = moved.after(earlier) if moved else None
+        if moved is not None:
+            result = moved.apply(result)
+            done.append(moved)
+    return result
+
+
+def deletions(tokens: Sequence[int]) -> list[Edit]:
+    """Return the edits that take one token away."""
+    return [Edit("delete", i, i + 1, ()) for i in range(len(tokens))] if len(tokens) > 1 else []
+
+
+def swaps(tokens: Sequence[int]) -> list[Edit]:
+    """Return the edits that exchange two neighbours."""
+    return [
+        Edit("swap", i, i + 2, (tokens[i + 1], tokens[i]))
+        for i in range(len(tokens) - 1)
+        if tokens[i] != tokens[i + 1]
+    ]
+
+
+def random_edits(
+    tokens: Sequence[int], allowed: Sequence[int], rng: random.Random, count: int
+) -> list[Edit]:
+    """Draw single-token edits regardless of any model."""
+
+    def draw() -> Edit:
+        kind = rng.choice(["replace", "insert", "delete", "swap"])
+        if kind == "insert":
+            gap = rng.randint(0, len(tokens))
+            return Edit("insert", gap, gap, (rng.choice(allowed),))
+        others = {"delete": deletions(tokens), "swap": swaps(tokens)}.get(kind)
+        if others:
+            return rng.choice(others)
+        place = rng.randrange(len(tokens))
+        return Edit("replace", place, place + 1, (rng.choice(allowed),))
+
+    return [draw() for _ in range(count)]

@@ -1,0 +1,96 @@
+"""What an edit would be worth: to first order from one backward pass, or exactly from a forward.
+
+Both are about cached rollouts; nothing is generated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from dspy_greater.search.verified.objectives import Term, with_tokens
+
+if TYPE_CHECKING:
+    from dspy_greater.search.protocols import Model
+
+
+@dataclass(frozen=True)
+class Slope:
+    """An objective's value at an instruction and its gradient at every position.
+
+    Attributes:
+        value: ``sum_i w_i * mean_t log p``.
+        positions: ``[positions, hidden]``: d value / d embedding-layer output.
+        skipped: Terms left out because they were not finite.
+    """
+
+    value: float
+    positions: torch.Tensor
+    skipped: int
+
+
+def slope(model: Model, terms: Sequence[Term]) -> Slope | None:
+    """Take value and gradient in one pass; None when no term is finite."""
+    gradients = model.gradients([term.item for term in terms])
+    kept = [
+        (term.weight, gradient)
+        for term, gradient in zip(terms, gradients, strict=True)
+        if math.isfinite(gradient.loss) and bool(gradient.positions.isfinite().all())
+    ]
+    if not kept:
+        return None
+    # The white box gives losses; an objective is to be raised.
+    value = -sum(weight * gradient.loss for weight, gradient in kept)
+    total = torch.zeros_like(kept[0][1].positions)
+    for weight, gradient in kept:
+        total -= weight * gradient.positions
+    return Slope(value, total, len(terms) - len(kept))
+
+
+def exact(model: Model, terms: Sequence[Term], candidates: Sequence[Sequence[int]]) -> list[float]:
+    """Return the objective's value under each candidate's tokens; NaN where it is not finite."""
+    items = [with_tokens(term.item, tokens) for tokens in candidates for term in terms]
+    log_probs = iter(model.log_probs(items))
+    return [sum(term.weight * float(next(log_probs).mean()) for term in terms) for _ in candidates]
+
+
+def own_log_probs(
+    model: Model, tokens: Sequence[int], contexts: Sequence[Sequence[int]]
+) -> torch.Tensor:
+    """Return how the model itself would go on at each position of an instruction.
+
+    Args:
+        model: The white box.
+        tokens: The instruction.
+        contexts: What stands before it, one for each of some examples.
+
+    Returns:
+        ``[positions + 1, vocab]``: the mean over contexts of ``log p(. | x, p_<i)``; the last
+        row continues the whole instruction.
+    """
+    prefixes = [(*c, *tokens[:end]) for end in range(len(tokens) + 1) for c in contexts]
+    rows = model.next_log_probs(prefixes)
+    return rows.reshape(len(tokens) + 1, len(contexts), -1).mean(dim=1)
+
+
+def substitutions(
+    model: Model, gradient: torch.Tensor, tokens: Sequence[int], candidates: Sequence[int]
+) -> torch.Tensor:
+    """Return the first-order gain of each candidate token over each position's own token.
+
+    Args:
+        model: The white box.
+        gradient: ``[positions, hidden]`` of a value to be raised.
+        tokens: The token at each of these positions.
+        candidates: Token ids.
+
+    Returns:
+        ``[positions, candidates]``.
+    """
+    there = model.substitution(gradient, candidates)
+    here = model.substitution(gradient, tokens).diagonal()
+    return there - here[:, None]

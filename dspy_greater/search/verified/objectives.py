@@ -1,0 +1,163 @@
+"""What a better instruction should make the model write, told on cached rollouts.
+
+An objective weighs log-probabilities: of the gold answer after a rollout's reasoning, of the
+whole rollout, of the instruction itself. All of them share one form,
+``sum_i w_i * mean_t log p(target_t)``, to be raised; so one forward and backward gives the
+gradient at every position of the instruction, and one forward the exact value under another
+instruction, without generating anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from dspy_greater.spans import Span
+
+if TYPE_CHECKING:
+    from dspy_greater.model import Targeted
+    from dspy_greater.program import Run
+    from dspy_greater.search.protocols import Subject
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Sampled runs under one instruction, several for each example.
+
+    Attributes:
+        instruction: The instruction that they were written under.
+        examples: Index of the training example of each run.
+        runs: The runs.
+        rewards: What each run is worth; the metric, or a softer measure of the same.
+    """
+
+    instruction: str
+    examples: tuple[int, ...]
+    runs: tuple[Run, ...]
+    rewards: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Term:
+    """``weight`` times the mean log-probability of an item's targets."""
+
+    item: Targeted
+    weight: float
+
+
+class Objective(Protocol):
+    """Weighs cached rollouts; higher values are better."""
+
+    def terms(self, subject: Subject, rollouts: Rollouts) -> list[Term]:
+        """Return the weighted items; empty when the rollouts hold no signal."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The gold answer's mean log-probability after each rollout's reasoning.
+
+    The published loss (GReaTer, section 3.3) at temperature 1 without its fluency term. It has a
+    gradient even where every answer is wrong, but it cannot see which reasoning is written.
+    """
+
+    def terms(self, subject: Subject, rollouts: Rollouts) -> list[Term]:
+        """Weigh every rollout alike."""
+        items = subject.answers(rollouts.instruction, rollouts.runs, rollouts.examples)
+        return [Term(item, 1 / len(items)) for item in items if item is not None]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Log-probability of the model's own rollouts, weighted by their advantage.
+
+    The advantage is the reward minus the mean reward of the same example's other rollouts, so
+    that the gradient is the score-function estimate of the gradient of the expected metric
+    (REINFORCE with a leave-one-out baseline), and a difference of values estimates a
+    difference of the metric.
+    """
+
+    def terms(self, subject: Subject, rollouts: Rollouts) -> list[Term]:
+        """Weigh rollouts by advantage; those of an example without contrast drop out."""
+        return _completions(subject, rollouts, advantages(rollouts), len(rollouts.runs))
+
+
+@dataclass(frozen=True)
+class Success:
+    """Log-probability of the successful rollouts, weighted by reward."""
+
+    def terms(self, subject: Subject, rollouts: Rollouts) -> list[Term]:
+        """Weigh rollouts by reward; failures drop out."""
+        return _completions(subject, rollouts, rollouts.rewards, sum(rollouts.rewards))
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A weighted sum of objectives.
+
+    Attributes:
+        parts: Objectives with their weights.
+    """
+
+    parts: tuple[tuple[Objective, float], ...]
+
+    def terms(self, subject: Subject, rollouts: Rollouts) -> list[Term]:
+        """Return all parts' terms, scaled."""
+        return [
+            replace(term, weight=weight * term.weight)
+            for objective, weight in self.parts
+            for term in objective.terms(subject, rollouts)
+        ]
+
+
+def advantages(rollouts: Rollouts) -> tuple[float, ...]:
+    """Return each reward minus the mean of the same example's other rewards."""
+    groups: dict[int, list[float]] = {}
+    for example, reward in zip(rollouts.examples, rollouts.rewards, strict=True):
+        groups.setdefault(example, []).append(reward)
+
+    def advantage(example: int, reward: float) -> float:
+        group = groups[example]
+        # reward - (sum - reward) / (n - 1), written so that equal rewards give exactly 0.
+        return sum(reward - other for other in group) / max(len(group) - 1, 1)
+
+    pairs = zip(rollouts.examples, rollouts.rewards, strict=True)
+    return tuple(advantage(example, reward) for example, reward in pairs)
+
+
+def fluency_terms(
+    subject: Subject, instruction: str, examples: Sequence[int], weight: float
+) -> list[Term]:
+    """Return ``weight`` times the instruction's own mean log-probability after its inputs."""
+    items = subject.proposals(instruction, examples) if weight else []
+    return [Term(item, weight / len(items)) for item in items]
+
+
+def with_tokens(item: Targeted, tokens: Sequence[int]) -> Targeted:
+    """Return an item with other tokens in the place of its instruction.
+
+    Exact wherever the text around the instruction is tokenised as before, which
+    :meth:`Subject.text_of` has made sure of.
+    """
+    inputs = item.inputs
+    assert inputs is not None
+    ids = (*item.ids[: inputs.start], *tokens, *item.ids[inputs.end :])
+    there = Span(inputs.start, inputs.start + len(tokens))
+    if item.targets == inputs:
+        return replace(item, ids=ids, targets=there, inputs=there)
+    grown = len(tokens) - (inputs.end - inputs.start)
+    targets = Span(item.targets.start + grown, item.targets.end + grown)
+    return replace(item, ids=ids, targets=targets, inputs=there)
+
+
+def _completions(
+    subject: Subject, rollouts: Rollouts, weights: Sequence[float], total: float
+) -> list[Term]:
+    """Weigh whole completions; ``weight * sum log p`` is ``weight * length * mean log p``."""
+    kept = [(run, weight) for run, weight in zip(rollouts.runs, weights, strict=True) if weight]
+    items = subject.completions(rollouts.instruction, [run for run, _ in kept])
+    return [
+        Term(item, weight * (item.targets.end - item.targets.start) / total)
+        for item, (_, weight) in zip(items, kept, strict=True)
+        if item is not None
+    ]

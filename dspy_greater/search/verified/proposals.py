@@ -1,0 +1,121 @@
+"""Where candidate edits come from, and their order before anything is run.
+
+Single tokens come from the gradient, from the model's own next-token probabilities or from chance;
+phrases and whole instructions are written by the model itself, after an example's inputs.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dspy_greater.search.verified.edits import Edit, Kind
+
+if TYPE_CHECKING:
+    from dspy_greater.search.protocols import Model
+
+#: Sampled phrases have between these many tokens.
+PHRASE = (2, 8)
+
+
+@dataclass(frozen=True)
+class Rated:
+    """First-order gains of putting each allowed token at some positions.
+
+    Attributes:
+        kind: ``"replace"`` or ``"insert"``.
+        positions: The position that each row is about.
+        gains: ``[rows, candidates]``.
+    """
+
+    kind: Kind
+    positions: Sequence[int]
+    gains: torch.Tensor
+
+
+def best_first(
+    rated: Sequence[Rated], tokens: Sequence[int], candidates: Sequence[int], per_position: int
+) -> Iterator[Edit]:
+    """Yield single-token edits by falling gain, at most ``per_position`` for each place."""
+    rows = [(each.kind, position) for each in rated for position in each.positions]
+    gains = torch.cat([each.gains for each in rated])
+    for row, (kind, position) in enumerate(rows):
+        if kind == "replace" and tokens[position] in candidates:
+            gains[row, candidates.index(tokens[position])] = -torch.inf
+    best = gains.topk(min(per_position, gains.shape[1]), dim=1)
+    ranked = sorted(
+        (-gain, row, column)
+        for row, (gain_row, column_row) in enumerate(
+            zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        )
+        for gain, column in zip(gain_row, column_row, strict=True)
+        if gain > -torch.inf
+    )
+    for _, row, column in ranked:
+        kind, position = rows[row]
+        end = position + 1 if kind == "replace" else position
+        yield Edit(kind, position, end, (candidates[column],))
+
+
+def phrases(
+    model: Model,
+    tokens: Sequence[int],
+    contexts: Sequence[Sequence[int]],
+    rng: random.Random,
+    count: int,
+) -> list[Edit]:
+    """Let the model write a few words at random places of the instruction.
+
+    Each phrase is inserted, or written over as many tokens as it has.
+    """
+    places = [rng.randint(0, len(tokens)) for _ in range(count)]
+    prompts = [(*rng.choice(contexts), *tokens[:place]) for place in places]
+    lengths = [rng.randint(*PHRASE) for _ in places]
+    edits = []
+    for place, length, written in zip(
+        places, lengths, _write(model, prompts, max(lengths, default=1), rng), strict=True
+    ):
+        words = written[:length]
+        over = rng.random() < 0.5
+        if len(words) >= PHRASE[0]:
+            end = min(place + len(words), len(tokens)) if over else place
+            edits.append(Edit("phrase", place, end, words))
+    return edits
+
+
+def starts(
+    model: Model,
+    length: int,
+    contexts: Sequence[Sequence[int]],
+    rng: random.Random,
+    count: int,
+    max_tokens: int,
+) -> list[Edit]:
+    """Let the model write whole instructions, which replace one of ``length`` tokens."""
+    prompts = [rng.choice(contexts) for _ in range(count)]
+    written = _write(model, prompts, max_tokens, rng)
+    # What fills the limit was cut off in the middle.
+    whole = [words for words in written if PHRASE[0] <= len(words) < max_tokens]
+    return [Edit("start", 0, length, words) for words in whole]
+
+
+def _write(
+    model: Model, prompts: Sequence[Sequence[int]], max_tokens: int, rng: random.Random
+) -> list[tuple[int, ...]]:
+    """Sample continuations, each cut before the first token that no instruction may hold."""
+    from dspy_greater.model import Sampling
+
+    samplings = [
+        Sampling(max_tokens=max_tokens, temperature=1.0, seed=rng.randrange(2**32)) for _ in prompts
+    ]
+    allowed = model.allowed_tokens().tolist()
+    return [_until(generation.ids, allowed) for generation in model.generate(prompts, samplings)]
+
+
+def _until(tokens: Sequence[int], allowed: Sequence[Any]) -> tuple[int, ...]:
+    end = next((i for i, token in enumerate(tokens) if not allowed[token]), len(tokens))
+    return tuple(tokens[:end])

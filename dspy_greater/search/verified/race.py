@@ -1,0 +1,76 @@
+"""Candidates race the incumbent on the same examples, in growing blocks; losers drop out early."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import mean
+from typing import TYPE_CHECKING
+
+from dspy_greater.search.acceptance import compare
+
+if TYPE_CHECKING:
+    from dspy_greater.search.protocols import Subject
+
+#: Examples after which the field is thinned; the last block is all of them.
+BLOCKS = (8, 16, 32)
+
+
+@dataclass
+class ScoreBook:
+    """The greedy score of each instruction on each training example that it was run on.
+
+    Attributes:
+        subject: Runs the program.
+        order: Indices of the training examples, in the order in which races use them.
+        scores: By instruction, the scores on the first examples of ``order``.
+    """
+
+    subject: Subject
+    order: Sequence[int]
+    scores: dict[str, list[float]] = field(default_factory=dict)
+
+    def fill(self, instructions: Sequence[str], count: int) -> None:
+        """Run instructions, side by side, on what they lack of the first ``count`` examples."""
+        lacking: dict[int, list[str]] = {}
+        for text in instructions:
+            done = len(self.scores.setdefault(text, []))
+            if done < count:
+                lacking.setdefault(done, []).append(text)
+        for done, texts in lacking.items():
+            runs = self.subject.roll_out(texts, self.order[done:count])
+            for text, new in zip(texts, runs, strict=True):
+                self.scores[text] += [run.score for run in new]
+
+    def mean(self, instruction: str) -> float:
+        """Return an instruction's mean score on the examples it was run on."""
+        return mean(self.scores[instruction])
+
+
+def race(book: ScoreBook, candidates: Sequence[str], incumbent: str) -> list[str]:
+    """Run candidates on more and more examples and return those that reach the last, best first.
+
+    After each block a candidate drops out if the incumbent or the leading candidate is ahead of
+    it by more than the standard error of their paired difference. All comparisons are on the
+    same examples, under greedy decoding.
+    """
+    total = len(book.order)
+    stops = [0, *(size for size in BLOCKS if size < total), total]
+    field_ = list(dict.fromkeys(candidates))
+    for _, stop in pairwise(stops):
+        if not field_:
+            break
+        book.fill([incumbent, *field_], stop)
+        field_ = _survivors(book, field_, incumbent, stop)
+    return field_
+
+
+def _survivors(book: ScoreBook, candidates: Sequence[str], incumbent: str, count: int) -> list[str]:
+    """Return the candidates that stay in the race, best first."""
+
+    def beats(one: str, other: str) -> bool:
+        return compare(book.scores[one][:count], book.scores[other][:count]).exceeds(1.0)
+
+    ranked = sorted(candidates, key=lambda text: -sum(book.scores[text][:count]))
+    return [t for t in ranked if not beats(incumbent, t) and not beats(ranked[0], t)]

@@ -1,0 +1,279 @@
+"""The verified search: propose widely, estimate cheaply, run few, accept only what is proven.
+
+Each step narrows all thinkable edits of the incumbent down (see ``shortlist``), lets the best
+race it on the training examples with fresh reasoning, and accepts the winner if its paired gain
+is beyond noise and holds on the validation examples. At the end words that do no work are taken
+away.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from dspy_greater.search.acceptance import compare
+from dspy_greater.search.steps import Attempt, Judge
+from dspy_greater.search.verified.edits import Edit, merges
+from dspy_greater.search.verified.estimates import exact
+from dspy_greater.search.verified.objectives import Answer, Rollouts, Term, fluency_terms
+from dspy_greater.search.verified.race import ScoreBook, race
+from dspy_greater.search.verified.readability import readability
+from dspy_greater.search.verified.shortlist import CONTEXTS, Candidate, Funnel
+
+WORD = re.compile(r"\s*\S+")
+SENTENCE = re.compile(r"\s*\S.*?(?:[.!?](?=\s|$)|$)", re.DOTALL)
+
+if TYPE_CHECKING:
+    from dspy_greater.search.protocols import Subject
+    from dspy_greater.search.verified.config import VerifiedConfig
+
+
+@dataclass
+class SearchState:
+    """All that a search has to remember from one step to the next; plain data.
+
+    Attributes:
+        held: The incumbent.
+        step: Steps taken.
+        failures: Steps since the last accepted edit.
+        promising: Edits of the incumbent that gained something, but less than acceptance asks.
+        merged: Ids worth considering in the next step: the incumbent with such edits.
+        scores: Scores by instruction, on the training examples in the order of the races.
+    """
+
+    held: str
+    step: int = 0
+    failures: int = 0
+    promising: list[Edit] = field(default_factory=list)
+    merged: list[tuple[int, ...]] = field(default_factory=list)
+    scores: dict[str, list[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class VerifiedStep:
+    """What one step did; see :class:`dspy_greater.search.steps.Step`."""
+
+    number: int
+    attempts: tuple[Attempt, ...]
+    held: str
+    accepted: bool
+    status: str
+
+
+@dataclass
+class VerifiedSchedule:
+    """Improves one predictor's instruction by proven edits.
+
+    Args:
+        subject: The predictor, its program and its training examples.
+        config: Sizes of the stages.
+        seed: Seed of every random choice. Each step draws from a source of its own, so that
+            a search taken up again goes on as if it had not been interrupted.
+        judge: Runs instructions on the validation examples.
+        start: The instruction to begin with.
+        size: Number of training examples.
+    """
+
+    subject: Subject
+    config: VerifiedConfig
+    seed: str
+    judge: Judge
+    start: str
+    size: int
+
+    def __post_init__(self) -> None:
+        self.order = random.Random(self.seed).sample(range(self.size), self.size)
+        self.state = SearchState(self.start)
+        self.book = ScoreBook(self.subject, self.order, self.state.scores)
+        self.stopped = ""
+        self.skipped = 0
+        self._terms: tuple[str, list[Term]] = ("", [])
+
+    def begin(self) -> Attempt:
+        """Run the instruction at the start on the training examples."""
+        self.book.fill([self.start], self.size)
+        return Attempt(self.start, "start", None, tuple(self.state.scores[self.start]))
+
+    def steps(self) -> Iterator[VerifiedStep]:
+        """Yield steps until nothing is left to gain or to try; the caller may stop at any."""
+        self.begin()
+        self.judge.score(self.start)
+        while not self._finished():
+            yield self._step()
+        for _ in range(self.config.tidy_rounds):
+            tidied = self._tidy()
+            if tidied is None:
+                return
+            yield tidied
+
+    def _finished(self) -> bool:
+        """Say in ``stopped`` why the search is over, if it is."""
+        state, perfect = self.state, self.judge.perfect_score
+        if perfect is not None and self.book.mean(state.held) >= perfect:
+            # No edit can be proven better, whatever the validation examples say.
+            self.stopped = "a perfect training score" if state.step else "nothing left to gain"
+        elif state.step >= self.config.max_steps:
+            self.stopped = "all steps taken"
+        elif state.failures >= self.config.patience:
+            self.stopped = f"no edit accepted in {state.failures} steps"
+        return bool(self.stopped)
+
+    def _step(self) -> VerifiedStep:
+        state, config = self.state, self.config
+        state.step += 1
+        fresh = state.step == 1
+        funnel = Funnel(
+            subject=self.subject,
+            config=config,
+            instruction=state.held,
+            terms=self._objective() if config.shortlist in ("exact", "gradient") else [],
+            examples=self.order[:CONTEXTS],
+            rng=random.Random(f"{self.seed} {state.step}"),
+            tried=set(state.scores),
+        )
+        ranked = funnel.shortlist(fresh=fresh, merged=state.merged)
+        self.skipped += funnel.skipped
+        field_ = self._field(ranked, funnel.tokens)
+        reached = race(self.book, [each.text for each in field_], state.held)
+        best = self._best(reached)
+        accepted = best is not None and self._holds(best)
+        self._remember(field_, reached, best if accepted else None, funnel.tokens)
+        return self._report(field_, accepted)
+
+    def _field(self, ranked: Sequence[Candidate], tokens: tuple[int, ...]) -> list[Candidate]:
+        """Choose who races: the most promising, what the model wrote anew, and combinations."""
+        size = self.config.race_size
+        hopeful = [each for each in ranked if each.estimate is None or each.estimate > 0]
+        chosen = [*hopeful[:size], *(each for each in ranked if each.edit.kind == "start")]
+        single = [each.edit for each in hopeful if each.edit.kind not in ("start", "merge")]
+        for ids in merges(single[:3], tokens)[:2]:
+            text = self.subject.text_of(ids)
+            if text is not None and text not in self.state.scores:
+                chosen.append(Candidate(Edit("merge", 0, len(tokens), ids), text, ids))
+        return list({each.text: each for each in chosen}.values())
+
+    def _best(self, reached: Sequence[str]) -> str | None:
+        """Choose the best reader among the leader and those it does not beat."""
+        if not reached:
+            return None
+        scores = self.state.scores
+        equal = [t for t in reached if not compare(scores[reached[0]], scores[t]).exceeds(1.0)]
+        if self.config.fluency_weight == 0:
+            return equal[0]
+        marks = readability(self.subject, equal, self.order[:CONTEXTS])
+        proven = {text for text in equal if self._proven(text)}
+        return max(zip(equal, marks, strict=True), key=lambda e: (e[0] in proven, e[1]))[0]
+
+    def _proven(self, text: str) -> bool:
+        """Whether an instruction beats the incumbent on the training examples beyond noise."""
+        scores = self.state.scores
+        return compare(scores[text], scores[self.state.held]).exceeds(self.config.multiple)
+
+    def _holds(self, text: str) -> bool:
+        """Whether an instruction is proven, and no worse on the validation examples."""
+        return self._proven(text) and self.judge.score(text) >= self.judge.score(self.state.held)
+
+    def _remember(
+        self,
+        field_: Sequence[Candidate],
+        reached: Sequence[str],
+        accepted: str | None,
+        tokens: tuple[int, ...],
+    ) -> None:
+        """Carry the edits that gained something over to the next step."""
+        state, before = self.state, self.book.mean(self.state.held)
+        edits = {
+            each.text: each.edit for each in field_ if each.edit.kind not in ("start", "merge")
+        }
+        gained = [t for t in reached if t in edits and self.book.mean(t) > before]
+        others = [edits[text] for text in gained if text != accepted]
+        if accepted is None:
+            state.failures += 1
+            state.promising = list(dict.fromkeys([*others, *state.promising]))[:4]
+            state.merged = merges(state.promising, tokens)
+            return
+        state.failures, state.held, state.promising = 0, accepted, []
+        done = edits.get(accepted)
+        moved = [edit.after(done) for edit in others] if done else []
+        now = self.subject.tokens(accepted)
+        state.promising = [edit for edit in moved if edit is not None]
+        state.merged = [edit.apply(now) for edit in state.promising]
+
+    def _objective(self) -> list[Term]:
+        """Return the objective's terms on rollouts of the incumbent, sampled once for each."""
+        held, config = self.state.held, self.config
+        if self._terms[0] != held:
+            examples = self.order[: config.rollout_examples]
+            rng = random.Random(f"{self.seed} rollouts")
+            seeds = [rng.randrange(2**31) for _ in range(config.rollouts)]
+            sampled = self.subject.sample(held, examples, seeds, config.sampling_temperature)
+            rollouts = Rollouts(
+                instruction=held,
+                examples=tuple(examples) * len(seeds),
+                runs=tuple(run for runs in sampled for run in runs),
+                rewards=tuple(run.score for runs in sampled for run in runs),
+            )
+            # Rollouts that are all right or all wrong hold no contrast; the gold answer always has
+            # a gradient.
+            terms = config.objective.terms(self.subject, rollouts)
+            self._terms = held, terms or Answer().terms(self.subject, rollouts)
+        return self._terms[1]
+
+    def _tidy(self) -> VerifiedStep | None:
+        """Try the instruction without some of its words; None when nothing can go."""
+        state, held = self.state, self.state.held
+        if held == self.start:
+            return None
+        shorter = self._shortened(held)
+        reached = race(self.book, [each.text for each in shorter], held)
+        kept = [t for t in reached if self.book.mean(t) >= self.book.mean(held)]
+        marks = readability(self.subject, [held, *kept], self.order[:CONTEXTS])
+        better = [(mark, t) for mark, t in zip(marks[1:], kept, strict=True) if mark > marks[0]]
+        best = max(better, default=None)
+        if best is None or self.judge.score(best[1]) < self.judge.score(held):
+            return None
+        state.step += 1
+        state.held = best[1]
+        return self._report(shorter, accepted=True)
+
+    def _shortened(self, text: str) -> list[Candidate]:
+        """Return the instruction without one of its words, those that cost least first."""
+        whole = Edit("delete", 0, len(self.subject.tokens(text)), ())
+        candidates = []
+        for shorter in [*without_a_part(text, SENTENCE), *without_a_part(text, WORD)]:
+            tokens = self.subject.tokens(shorter)
+            if self.subject.text_of(tokens) == shorter:
+                candidates.append(Candidate(replace(whole, tokens=tokens), shorter, tokens))
+        examples, weight = self.order[:CONTEXTS], self.config.fluency_weight
+        terms = [*self._objective(), *fluency_terms(self.subject, text, examples, weight)]
+        values = exact(self.subject.model, terms, [each.tokens for each in candidates])
+        rated = [replace(c, estimate=value) for c, value in zip(candidates, values, strict=True)]
+        rated.sort(key=lambda each: -(each.estimate or 0.0))
+        return rated[: 2 * self.config.race_size]
+
+    def _report(self, field_: Sequence[Candidate], accepted: bool) -> VerifiedStep:
+        held = self.state.held
+        attempts = tuple(
+            Attempt(
+                instruction=each.text,
+                kind=each.edit.kind,
+                position=each.edit.start,
+                scores=tuple(self.state.scores[each.text]),
+                estimate=each.estimate,
+            )
+            for each in field_
+        )
+        status = f"train {self.book.mean(held):.1%}"
+        return VerifiedStep(self.state.step, attempts, held, accepted, status)
+
+
+def without_a_part(text: str, part: re.Pattern[str]) -> list[str]:
+    """Return a text without each of its words or sentences; a capital at the start stays one."""
+    parts = part.findall(text)
+    shorter = ["".join(parts[:i] + parts[i + 1 :]).strip() for i in range(len(parts))]
+    if text[:1].isupper():
+        shorter = [each[:1].upper() + each[1:] for each in shorter]
+    return [each for each in dict.fromkeys(shorter) if each]

@@ -1,0 +1,201 @@
+"""From all thinkable edits to the few that are worth running."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import torch
+
+from dspy_greater.search.verified.edits import Edit, deletions, random_edits, swaps
+from dspy_greater.search.verified.estimates import exact, own_log_probs, slope, substitutions
+from dspy_greater.search.verified.objectives import Term, fluency_terms, with_tokens
+from dspy_greater.search.verified.proposals import Rated, best_first, phrases, starts
+
+if TYPE_CHECKING:
+    from dspy_greater.search.protocols import Subject
+    from dspy_greater.search.verified.config import VerifiedConfig
+
+#: Examples whose inputs stand before the instruction where its fluency is read.
+CONTEXTS = 8
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An edit that survives rendering and tokenising.
+
+    Attributes:
+        edit: The edit.
+        text: The instruction that it makes.
+        tokens: Its ids.
+        estimate: What the objective gains by it; None where it was not estimated.
+    """
+
+    edit: Edit
+    text: str
+    tokens: tuple[int, ...]
+    estimate: float | None = None
+
+
+@dataclass
+class Funnel:
+    """Proposes edits of one instruction and narrows them down.
+
+    Args:
+        subject: The predictor being improved.
+        config: The sizes of the stages.
+        instruction: The incumbent.
+        terms: The objective on the incumbent's cached rollouts, without fluency.
+        examples: Indices of the examples whose inputs stand before the instruction where
+            its fluency is read.
+        rng: Source of every random choice.
+        tried: Instructions that are not to come again.
+    """
+
+    subject: Subject
+    config: VerifiedConfig
+    instruction: str
+    terms: Sequence[Term]
+    examples: Sequence[int]
+    rng: random.Random
+    tried: set[str]
+
+    def __post_init__(self) -> None:
+        self.tokens = self.subject.tokens(self.instruction)
+        self.fluency = fluency_terms(
+            self.subject, self.instruction, self.examples, self.config.fluency_weight
+        )
+        contexts = self.subject.proposals(self.instruction, self.examples)
+        self.contexts = [item.ids[: item.targets.start] for item in contexts]
+        self.allowed = self.subject.model.allowed_tokens().nonzero()[:, 0].tolist()
+        self.skipped = 0
+
+    def shortlist(self, *, fresh: bool, merged: Sequence[tuple[int, ...]] = ()) -> list[Candidate]:
+        """Return the edits to be run, most promising first.
+
+        Args:
+            fresh: Whether the model is to write whole instructions, too.
+            merged: Combinations of earlier edits, to be considered as well.
+        """
+        config = self.config
+        if config.shortlist == "random":
+            edits = random_edits(self.tokens, self.allowed, self.rng, 8 * config.race_size)
+            return self._surviving(edits, config.race_size)
+        singles = self._single_tokens()
+        if config.shortlist != "exact":
+            return self._surviving(singles, config.race_size)
+        rest = self._unrated(fresh, merged)
+        kept = self._surviving(rest, config.exact_size // 2 + config.starts * fresh)
+        return self._by_objective([*kept, *self._surviving(singles, config.exact_size // 2)])
+
+    def _by_objective(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Recompute the objective under each candidate; those that lose by it come last."""
+        terms = [*self.terms, *self.fluency]
+        values = exact(
+            self.subject.model, terms, [self.tokens, *(each.tokens for each in candidates)]
+        )
+        gains = [value - values[0] for value in values[1:]]
+        rated = [
+            Candidate(each.edit, each.text, each.tokens, gain)
+            for each, gain in zip(candidates, gains, strict=True)
+            if math.isfinite(gain)
+        ]
+        self.skipped += len(candidates) - len(rated)
+        return sorted(rated, key=lambda each: -(each.estimate or 0.0))
+
+    def _unrated(self, fresh: bool, merged: Sequence[tuple[int, ...]]) -> Iterable[Edit]:
+        """Return edits that no first-order estimate speaks of."""
+        config, length, model = self.config, len(self.tokens), self.subject.model
+        written = starts(
+            model, length, self.contexts, self.rng, config.starts * fresh,
+            config.max_instruction_tokens,
+        )  # fmt: skip
+        combined = [Edit("merge", 0, length, tokens) for tokens in merged]
+        worded = phrases(model, self.tokens, self.contexts, self.rng, config.phrases)
+        small = [*deletions(self.tokens), *swaps(self.tokens)]
+        return chain(written, combined, worded, self.rng.sample(small, len(small)))
+
+    def _single_tokens(self) -> Iterable[Edit]:
+        """Return replacements and insertions of one token, by gradient or by the model's taste."""
+        taste = own_log_probs(self.subject.model, self.tokens, self.contexts)
+        by_gradient = self.config.shortlist != "lm"
+        rated = self._by_gradient(taste) if by_gradient else self._by_taste(taste)
+        per_position = max(2, self.config.exact_size // 4)
+        return best_first(rated, self.tokens, self.allowed, per_position) if rated else []
+
+    def _by_taste(self, taste: torch.Tensor) -> list[Rated]:
+        """Rate tokens by the model's own probabilities: against the token there, or absolutely."""
+        allowed = taste[:, self.allowed]
+        return [
+            Rated("replace", range(len(self.tokens)), allowed[:-1] - self._here(taste)),
+            Rated("insert", range(len(self.tokens) + 1), allowed),
+        ]
+
+    def _by_gradient(self, taste: torch.Tensor) -> list[Rated]:
+        """Rate tokens by the objective's first-order gain, fluency included.
+
+        What a token's own log-probability adds to the fluency is known exactly, and no
+        gradient sees it: a one-hot only reaches the tokens that follow.
+        """
+        model, last = self.subject.model, len(self.tokens)
+        here = slope(model, [*self.terms, *self.fluency])
+        if here is None:
+            return []
+        self.skipped += here.skipped
+        gains = substitutions(model, here.positions, self.tokens, self.allowed)
+        own = (taste[:-1, self.allowed] - self._here(taste)) * self._share(last)
+        rated = [Rated("replace", range(last), gains + own)]
+        gaps = self.rng.sample(range(last), min(self.config.gaps, last))
+        for gap in [*gaps, last]:
+            if insertion := self._insertion(gap, taste, here.value):
+                rated.append(insertion)
+        return rated
+
+    def _insertion(self, gap: int, taste: torch.Tensor, value: float) -> Rated | None:
+        """Rate the insertions at one gap, from the gradient at a likely token put there."""
+        stand_in = self._stand_in(gap, taste)
+        if stand_in is None:
+            return None
+        model, token = self.subject.model, stand_in.tokens[gap]
+        terms = [*self.terms, *self.fluency]
+        there = slope(model, [Term(with_tokens(t.item, stand_in.tokens), t.weight) for t in terms])
+        if there is None:
+            return None
+        gains = substitutions(model, there.positions[gap][None], [token], self.allowed)
+        own = (taste[gap, self.allowed] - taste[gap, token]) * self._share(len(stand_in.tokens))
+        return Rated("insert", [gap], gains + own + (there.value - value))
+
+    def _here(self, taste: torch.Tensor) -> torch.Tensor:
+        """Return the log-probability of the token at each position, ``[positions, 1]``."""
+        return taste[:-1].gather(1, torch.tensor(self.tokens)[:, None])
+
+    def _stand_in(self, gap: int, taste: torch.Tensor) -> Candidate | None:
+        """Return the instruction with the likeliest token that survives at a gap."""
+        likely = taste[gap, self.allowed].topk(min(8, len(self.allowed))).indices.tolist()
+        edits = [Edit("insert", gap, gap, (self.allowed[index],)) for index in likely]
+        return next(iter(self._surviving(edits, 1, known=set())), None)
+
+    def _share(self, length: int) -> float:
+        """Return what one nat of a single token's log-probability is worth."""
+        return self.config.fluency_weight / length
+
+    def _surviving(
+        self, edits: Iterable[Edit], count: int, known: set[str] | None = None
+    ) -> list[Candidate]:
+        """Return the first edits that give a new instruction with exactly their ids."""
+        known = {*self.tried, self.instruction} if known is None else known
+        kept: dict[str, Candidate] = {}
+        for edit in edits:
+            if len(kept) == count:
+                break
+            tokens = edit.apply(self.tokens)
+            if not 0 < len(tokens) <= self.config.max_instruction_tokens:
+                continue
+            text = self.subject.text_of(tokens)
+            if text is not None and text not in known:
+                kept.setdefault(text, Candidate(edit, text, tokens))
+        return list(kept.values())

@@ -1,0 +1,35 @@
+"""The race: everybody on the same examples, losers out early."""
+
+from __future__ import annotations
+
+from dspy_greater.search.verified.race import ScoreBook, race
+from tests.search.fakes import FakeSubject
+
+
+def book(examples: int = 40) -> ScoreBook:
+    return ScoreBook(FakeSubject(examples=examples), list(range(examples)))
+
+
+def test_the_better_come_first_and_the_worse_drop_out() -> None:
+    scores = book()
+    good, half, bad = "count items", "count the", "guess"
+    assert race(scores, [bad, half, good], "read the")[0] == good
+    assert len(scores.scores[good]) == 40
+    assert len(scores.scores[bad]) < 40
+
+
+def test_nothing_is_run_twice() -> None:
+    scores = book(examples=10)
+    race(scores, ["count items", "count items"], "read the")
+    calls = list(scores.subject.roll_outs)  # type: ignore[attr-defined]
+    race(scores, ["count items"], "read the")
+    assert scores.subject.roll_outs == calls  # type: ignore[attr-defined]
+    assert len(scores.scores["count items"]) == 10
+
+
+def test_a_candidate_clearly_behind_the_incumbent_does_not_reach_the_end() -> None:
+    assert race(book(), ["guess"], "count items") == []
+
+
+def test_an_equal_candidate_reaches_the_end() -> None:
+    assert race(book(), ["items count"], "count items") == ["items count"]
