@@ -24,7 +24,10 @@ from examples.quickstart import ROOT, SMALL_MODEL, improve, load, show
 from examples.small_model.tasks import TASKS
 
 # What auto="light" is.
-SCHEDULES = {"verified": VerifiedConfig(), "paper": PaperConfig(max_steps=16)}
+SCHEDULES: dict[str, PaperConfig | VerifiedConfig] = {
+    "verified": VerifiedConfig(),
+    "paper": PaperConfig(max_steps=16),
+}
 RESULTS = ROOT / "examples" / "results" / "quickstart.jsonl"
 
 
@@ -37,7 +40,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="file of finished runs")
     arguments = parser.parse_args()
     lm = load(SMALL_MODEL)
-    config = SCHEDULES[arguments.schedule]
+    config: Any = SCHEDULES[arguments.schedule]
     if arguments.shortlist:
         config = replace(config, shortlist=arguments.shortlist)
     settings = {
