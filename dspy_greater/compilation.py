@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,7 +14,9 @@ from typing import Any
 import dspy
 from tqdm.auto import tqdm
 
+from dspy_greater.checkpoint import Checkpoint
 from dspy_greater.lm import white_box
+from dspy_greater.model.counts import Counts
 from dspy_greater.program import (
     Component,
     Metric,
@@ -32,6 +36,7 @@ from dspy_greater.search import (
     Step,
     VerifiedConfig,
     choose,
+    log_likelihood,
     schedule_for,
 )
 
@@ -55,6 +60,7 @@ class Compilation:
         progress: Whether to show a progress bar.
         budget: Bounds of the whole compile.
         callback: Told of every step; ends the search by returning True.
+        checkpoint: Where the state is kept after every step, and taken up from.
 
     Attributes:
         interrupted: Whether the user pressed Ctrl-C.
@@ -72,6 +78,7 @@ class Compilation:
     progress: bool
     budget: Budget
     callback: Callable[[StepEvent], bool | None] | None
+    checkpoint: Checkpoint | None = None
     record: DetailedResults = field(default_factory=DetailedResults)
 
     def __post_init__(self) -> None:
@@ -83,6 +90,9 @@ class Compilation:
         self.record.model = f"{self.model.name}@{self.model.fingerprint}"
         self._began = time.perf_counter()
         self._counts = self.model.counts.snapshot()
+        self._progress: dict[str, Any] = {}
+        if self.checkpoint is not None and self.checkpoint.state is not None:
+            self._restore(self.checkpoint.state)
 
     @property
     def program(self) -> dspy.Module:
@@ -110,6 +120,8 @@ class Compilation:
 
         Ctrl-C ends the search with what it has.
         """
+        if any(outcome.predictor == component.name for outcome in self.record.outcomes):
+            return  # by an earlier process
         before = component.signature.instructions
         judge = Judge(lambda text: self._validate(component, text), self.perfect_score)
         schedule = schedule_for(
@@ -120,30 +132,65 @@ class Compilation:
             train_examples=len(self.train),
             seed=f"{self.record.seed} {component.name}",
         )
-        stopped = ""
+        if saved := self._progress.pop(component.name, None):
+            judge.validated.update(saved["validated"])
+            schedule.load(saved["search"])
         try:
-            stopped = self._follow(component, schedule, judge, config.max_steps)
+            stopped = self._follow(component, schedule, judge, config)
         except KeyboardInterrupt:
             self.interrupted, stopped = True, "interrupted"
         self.record.skipped_losses += schedule.skipped
         self._note_validation(component, judge)
         if before in judge.validated:
-            self._conclude(component, judge.validated, stopped)
+            self._conclude(component, schedule, judge, stopped)
+            if self.checkpoint is not None and not self.interrupted:
+                self.checkpoint.save(self._state(), asdict(self.record.outcomes[-1]))
+                self.checkpoint.save_best(self.program)
 
-    def _follow(self, component: Component, schedule: Schedule, judge: Judge, most: int) -> str:
+    def _follow(
+        self,
+        component: Component,
+        schedule: Schedule,
+        judge: Judge,
+        config: PaperConfig | VerifiedConfig,
+    ) -> str:
         """Take the schedule's steps until it, the budget or the callback ends them; say which."""
+        began = time.perf_counter()
         self._note(component, schedule.begin(), step=0, held=True)
-        with tqdm(total=most, desc=component.name, disable=not self.progress) as bar:
+        self._estimate(component, config, time.perf_counter() - began)
+        with tqdm(total=config.max_steps, desc=component.name, disable=not self.progress) as bar:
             for step in schedule.steps():
                 self._note_step(component, step)
                 self._show(bar, step, judge)
-                if stopped := self._stop(component, step, judge):
-                    return stopped
+                event = self._event(component, step, judge)
+                self._keep(component, schedule, judge, event)
+                if self.callback is not None and self.callback(event):
+                    self.interrupted = True
+                    return "stopped by the callback"
+                if spent := self.budget.spent(
+                    metric_calls=event.metric_calls, tokens=event.tokens, seconds=event.seconds
+                ):
+                    return spent
         return schedule.stopped
 
-    def _stop(self, component: Component, step: Step, judge: Judge) -> str:
-        """Say why the search has to end after this step, ``""`` if it goes on."""
-        event = StepEvent(
+    def _estimate(
+        self, component: Component, config: PaperConfig | VerifiedConfig, seconds: float
+    ) -> None:
+        """Say what the search may cost, from the time that the first runs took."""
+        if not self.progress:
+            return
+        runs = config.most_runs(len(self.train), len(self.validation))
+        each = seconds / len(self.train)
+        bounds = [f"{name}={value:,}" for name, value in vars(self.budget).items() if value]
+        tqdm.write(
+            f"{component.name}: at most {runs:,} runs of the program in {config.max_steps:,} steps"
+            f"{''.join(f', {bound}' for bound in bounds)}; the first {len(self.train)} took "
+            f"{seconds:.1f} s, {each:.2f} s each",
+            file=sys.stderr,
+        )
+
+    def _event(self, component: Component, step: Step, judge: Judge) -> StepEvent:
+        return StepEvent(
             predictor=component.name,
             step=step.number,
             instruction=step.held,
@@ -154,11 +201,40 @@ class Compilation:
             tokens=(self.model.counts - self._counts).tokens,
             seconds=time.perf_counter() - self._began,
         )
-        if self.callback is not None and self.callback(event):
-            return "stopped by the callback"
-        return self.budget.spent(
-            metric_calls=event.metric_calls, tokens=event.tokens, seconds=event.seconds
-        )
+
+    def _keep(
+        self, component: Component, schedule: Schedule, judge: Judge, event: StepEvent
+    ) -> None:
+        """Write the state after a step, and the best program after an accepted edit."""
+        if self.checkpoint is None:
+            return
+        progress = {"search": schedule.dump(), "validated": judge.validated}
+        self.checkpoint.save(self._state({component.name: progress}), asdict(event))
+        if event.accepted:
+            instructions = {component.name: event.instruction}
+            self.checkpoint.save_best(replace_instruction(self.program, instructions))
+
+    def _state(self, progress: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return all that it takes to go on."""
+        self._account()
+        return {
+            "instructions": self.instructions,
+            "record": self.record.to_dict(),
+            "progress": progress or {},
+        }
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        """Go on from what ``_state`` returned."""
+        self.instructions = dict(saved["instructions"])
+        self.record = DetailedResults.from_dict(saved["record"])
+        self._progress = dict(saved["progress"])
+        self._counts = self._counts - Counts(**self.record.counts)
+        self._began -= self.record.seconds
+
+    def _account(self) -> None:
+        """Put time and work so far on record."""
+        self.record.seconds = time.perf_counter() - self._began
+        self.record.counts = (self.model.counts - self._counts).to_dict()
 
     def _show(self, bar: tqdm, step: Step, judge: Judge) -> None:
         """Advance the progress bar: status, best validation score, instruction so far."""
@@ -170,8 +246,7 @@ class Compilation:
     def result(self) -> dspy.Module:
         """Return the program with its record, and say what came of it."""
         record, program = self.record, self.program
-        record.seconds = time.perf_counter() - self._began
-        record.counts = asdict(self.model.counts - self._counts)
+        self._account()
         program.detailed_results = record
         program.candidate_programs = [
             {
@@ -236,12 +311,14 @@ class Compilation:
         return next((c for c in self._tried(component) if c.instruction == instruction), None)
 
     def _conclude(
-        self, component: Component, validated: dict[str, list[float]], stopped: str
+        self, component: Component, schedule: Schedule, judge: Judge, stopped: str
     ) -> None:
         """Keep the best instruction that beats the old one beyond doubt."""
         before = component.signature.instructions
-        verdict = choose(validated, before, self.confidence)
+        verdict = choose(judge.validated, before, self.confidence)
         after = verdict.instruction
+        subject = self.subject(component)
+        likelihoods = log_likelihood(subject, [before, after], range(min(8, len(self.train))))
         if after != before:
             self.instructions[component.name] = after
         self.record.outcomes.append(
@@ -249,14 +326,20 @@ class Compilation:
                 predictor=component.name,
                 before=before,
                 after=after,
-                score_before=mean(validated[before]),
-                score_after=mean(validated[after]),
+                score_before=mean(judge.validated[before]),
+                score_after=mean(judge.validated[after]),
                 gain=verdict.comparison.gain,
                 interval=verdict.comparison.interval,
                 p_value=verdict.p_value,
                 looks=verdict.looks,
                 steps=max((c.step for c in self._tried(component)), default=0),
                 stopped=stopped,
+                noise=schedule.noise,
+                tokens_before=len(subject.tokens(before)),
+                tokens_after=len(subject.tokens(after)),
+                perplexity_before=math.exp(-likelihoods[0]),
+                perplexity_after=math.exp(-likelihoods[1]),
+                copied_words=list(subject.copied_words(after)),
             )
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from statistics import mean
@@ -121,6 +122,14 @@ class Outcome:
         looks: Instructions that were tried on the validation examples besides ``before``.
         steps: Steps of the search.
         stopped: Why it ended.
+        noise: Noise floor: mean absolute change of a training example's score when the same
+            prompt is run once more, in batches of another make-up; None if not measured.
+        tokens_before: Length of ``before`` in tokens of the white box.
+        tokens_after: Length of ``after``.
+        perplexity_before: Of ``before`` under the white box, read after training inputs.
+        perplexity_after: Of ``after``.
+        copied_words: Names, numbers and answer words of single training examples that
+            ``after`` has taken over.
     """
 
     predictor: str
@@ -134,6 +143,12 @@ class Outcome:
     looks: int
     steps: int
     stopped: str
+    noise: float | None = None
+    tokens_before: int = 0
+    tokens_after: int = 0
+    perplexity_before: float | None = None
+    perplexity_after: float | None = None
+    copied_words: list[str] = field(default_factory=list)
 
     @property
     def changed(self) -> bool:
@@ -201,6 +216,12 @@ class DetailedResults:
                     f"{outcome.score_before:.1%} on {self.validation_examples} validation "
                     f"examples beyond noise ({outcome.stopped})"
                 )
+            if outcome.copied_words:
+                lines.append(f"it copied from training examples: {', '.join(outcome.copied_words)}")
+            if outcome.noise:
+                lines.append(
+                    f"the same prompt run twice changed scores by {outcome.noise:.1%} in the mean"
+                )
         if self.parse_failures:
             lines.append(f"{self.parse_failures} of {self.total_calls} outputs did not parse")
         if self.skipped_losses:
@@ -210,6 +231,16 @@ class DetailedResults:
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON-able dictionaries and lists."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> DetailedResults:
+        """Return the record that ``to_dict`` was called on."""
+        outcomes = [{**each, "interval": tuple(each["interval"])} for each in saved["outcomes"]]
+        lists = {
+            "outcomes": [Outcome(**each) for each in outcomes],
+            "candidates": [Candidate(**each) for each in saved["candidates"]],
+        }
+        return cls(**{**saved, **lists})
 
 
 def looks(count: int) -> str:

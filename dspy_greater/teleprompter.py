@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import dspy
 from dspy.teleprompt import Teleprompter
 
+from dspy_greater.checkpoint import Checkpoint, fingerprint
 from dspy_greater.compilation import Compilation
 from dspy_greater.lm import NotWhiteBoxError, white_box
 from dspy_greater.program import (
@@ -53,6 +56,9 @@ class GreaterTeleprompter(Teleprompter):
         max_tokens: Instead of ``auto``: tokens read and written by the model.
         max_seconds: Instead of ``auto``: wall-clock seconds. Bounds are checked before each
             step, so that a run exceeds them by up to a step.
+        log_dir: Folder in which the state is kept after every step, with a log of events and
+            ``best_program.json``. A compile with the same arguments goes on from there, and
+            ends as if it had not been interrupted.
         callback: Called after every step with a :class:`StepEvent`; returns True to stop the
             search, which then gives back what it has. Ctrl-C does the same.
         max_examples: Training examples used by the search (N), drawn at random from a
@@ -84,6 +90,7 @@ class GreaterTeleprompter(Teleprompter):
         max_metric_calls: int | None = None,
         max_tokens: int | None = None,
         max_seconds: float | None = None,
+        log_dir: str | os.PathLike[str] | None = None,
         callback: Callable[[StepEvent], bool | None] | None = None,
         max_examples: int = 50,
         confidence: float = 0.95,
@@ -102,6 +109,7 @@ class GreaterTeleprompter(Teleprompter):
         self.lm = lm
         self.budget = Budget(max_metric_calls, max_tokens, max_seconds)
         self.config = settings(schedule, auto, max_steps, bounded=self.budget != Budget())
+        self.log_dir = log_dir
         self.callback = callback
         self.max_examples = max_examples
         self.confidence = confidence
@@ -135,6 +143,7 @@ class GreaterTeleprompter(Teleprompter):
             instruction, best first, in ``candidate_programs``.
 
         Raises:
+            CheckpointError: If the ``log_dir`` cannot be used or holds another run.
             DataError: If a dataset is empty, unlabelled, or too small to be split.
             NotWhiteBoxError: If the LM gives no gradients.
             InstructionError: If an instruction at the start cannot be edited.
@@ -150,30 +159,32 @@ class GreaterTeleprompter(Teleprompter):
         parts, left_out = components(student, trainset)
         check_labels("trainset", trainset, parts, current_adapter())
         train, validation = self._split(trainset, valset, rng)
-        compilation = Compilation(
-            student=student,
-            train=train,
-            validation=validation,
-            metric=self.metric,
-            lm=lm,
-            # Each predictor is another chance to be lucky.
-            confidence=1 - (1 - self.confidence) / len(parts),
-            perfect_score=self.perfect_score,
-            num_threads=self.num_threads,
-            max_errors=self.max_errors,
-            progress=self.progress,
-            budget=self.budget,
-            callback=self.callback,
-        )
-        compilation.check(parts)
-        compilation.record.left_out = left_out
-        compilation.record.seed = self.seed
-        compilation.record.config = self.get_config()
-        for part in parts:
-            compilation.improve(part, self.config)
-            if compilation.interrupted:
-                break
-        return compilation.result()
+        with self._checkpoint(student, train, validation, lm) as checkpoint:
+            compilation = Compilation(
+                student=student,
+                train=train,
+                validation=validation,
+                metric=self.metric,
+                lm=lm,
+                # Each predictor is another chance to be lucky.
+                confidence=1 - (1 - self.confidence) / len(parts),
+                perfect_score=self.perfect_score,
+                num_threads=self.num_threads,
+                max_errors=self.max_errors,
+                progress=self.progress,
+                budget=self.budget,
+                callback=self.callback,
+                checkpoint=checkpoint,
+            )
+            compilation.check(parts)
+            compilation.record.left_out = left_out
+            compilation.record.seed = self.seed
+            compilation.record.config = self.get_config()
+            for part in parts:
+                compilation.improve(part, self.config)
+                if compilation.interrupted:
+                    break
+            return compilation.result()
 
     def get_config(self) -> dict[str, Any]:
         """Return the settings of the search, JSON-able."""
@@ -185,6 +196,33 @@ class GreaterTeleprompter(Teleprompter):
             "confidence": self.confidence,
             "perfect_score": self.perfect_score,
         }
+
+    @contextmanager
+    def _checkpoint(
+        self,
+        student: dspy.Module,
+        train: Sequence[dspy.Example],
+        validation: Sequence[dspy.Example],
+        lm: dspy.LM,
+    ) -> Iterator[Checkpoint | None]:
+        """Open the ``log_dir``, if there is one, for the time of a compile."""
+        if self.log_dir is None:
+            yield None
+            return
+        identity = {
+            "config": {**self.get_config(), "seed": self.seed},
+            "trainset": [example.toDict() for example in train],
+            "valset": [example.toDict() for example in validation],
+            "program": student.dump_state(),
+            "model": white_box(lm).fingerprint,
+        }
+        checkpoint = Checkpoint(
+            self.log_dir, {name: fingerprint(value) for name, value in identity.items()}
+        )
+        try:
+            yield checkpoint
+        finally:
+            checkpoint.close()
 
     def _local_lm(self, student: dspy.Module) -> dspy.LM:
         """Return the white box under which the program runs, refusing anything else."""

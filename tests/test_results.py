@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 
 from dspy_greater import DetailedResults
 from dspy_greater.results import Candidate, Outcome
+from dspy_greater.search import Attempt
 
 
 def outcome(after: str, gain: float) -> Outcome:
@@ -44,7 +46,12 @@ def test_no_gain_is_said_and_so_are_failures() -> None:
 
 
 def test_the_record_goes_to_json_as_it_stands() -> None:
-    candidate = Candidate("answer", "new", 1, 0, 0.5, [1.0, 0.0], [0.1, None], [1.0], True)
-    back = json.loads(json.dumps(DetailedResults(candidates=[candidate]).to_dict()))
+    attempt = Attempt("new", "replace", 0, scores=(1.0, 0.0), losses=(0.1, math.nan))
+    candidate = Candidate.of("answer", 1, attempt)
+    candidate.validation_scores = [1.0]
+    record = DetailedResults(candidates=[candidate], outcomes=[outcome("new", 0.1)])
+    back = json.loads(json.dumps(record.to_dict()))
     assert back["candidates"][0]["train_losses"] == [0.1, None]
+    assert back["candidates"][0]["train_loss"] == 0.1
+    assert DetailedResults.from_dict(back) == record
     assert (candidate.train_score, candidate.validation_score) == (0.5, 1.0)

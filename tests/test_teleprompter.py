@@ -20,6 +20,7 @@ from dspy_greater import (
     VerifiedConfig,
     local_lm,
 )
+from dspy_greater.checkpoint import CheckpointError
 from dspy_greater.lm import NotWhiteBoxError
 from dspy_greater.model import ContextError
 from dspy_greater.program import DataError, InstructionError, MetricError
@@ -360,6 +361,55 @@ def test_ctrl_c_gives_back_what_there_is(student: dspy.Module) -> None:
     compiled = small(callback=press).compile(student, trainset=examples())
     (outcome,) = compiled.detailed_results.outcomes
     assert (outcome.stopped, outcome.after) == ("interrupted", START)
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+@SCHEDULES
+def test_a_run_that_was_killed_goes_on_and_ends_the_same(
+    schedule: PaperConfig | VerifiedConfig, student: dspy.Module, tmp_path: Path
+) -> None:
+    def die(event: StepEvent) -> None:
+        raise KilledError
+
+    def graded(example: dspy.Example, prediction: dspy.Prediction) -> float:
+        return len(set(str(prediction))) % 7 / 7
+
+    def compiled(**knobs: Any) -> dspy.Module:
+        return small(schedule=schedule, metric=graded, **knobs).compile(
+            student, trainset=examples(), valset=examples(9)[6:]
+        )
+
+    whole = compiled().detailed_results
+    for _ in range(2):  # killed after the first step, taken up, killed after the second
+        with pytest.raises(KilledError):
+            compiled(log_dir=tmp_path, callback=die)
+    resumed = compiled(log_dir=tmp_path).detailed_results
+    assert resumed.outcomes == whole.outcomes
+    assert resumed.candidates == whole.candidates
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [event.get("step") for event in events[:2]] == [1, 2]
+    assert events[-1]["predictor"] == "predict"
+    assert "before" in events[-1]
+    again = compiled(log_dir=tmp_path).detailed_results
+    assert again.outcomes == whole.outcomes
+    assert again.total_calls == resumed.total_calls
+
+
+def test_another_config_is_not_mixed_with_what_a_log_dir_holds(
+    student: dspy.Module, tmp_path: Path
+) -> None:
+    small(log_dir=tmp_path).compile(student, trainset=examples())
+    with pytest.raises(CheckpointError, match="another config"):
+        small(log_dir=tmp_path, confidence=0.9).compile(student, trainset=examples())
+    with pytest.raises(CheckpointError, match="another trainset, valset"):
+        small(log_dir=tmp_path).compile(student, trainset=examples(8))
+    with pytest.raises(CheckpointError, match="another program"):
+        small(log_dir=tmp_path).compile(
+            dspy.Predict(dspy.Signature("question -> answer", START)), trainset=examples()
+        )
 
 
 def test_a_validation_set_with_training_examples_is_warned_of(

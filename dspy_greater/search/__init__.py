@@ -5,6 +5,7 @@ from dspy_greater.search.budget import Budget
 from dspy_greater.search.paper import LossError, PaperConfig, PaperSchedule
 from dspy_greater.search.presets import settings
 from dspy_greater.search.protocols import Model, Subject
+from dspy_greater.search.readability import log_likelihood
 from dspy_greater.search.schedules import schedule_for
 from dspy_greater.search.steps import Attempt, Judge, Schedule, Step
 from dspy_greater.search.subject import PredictorSubject
@@ -41,6 +42,7 @@ __all__ = [
     "VerifiedSchedule",
     "choose",
     "compare",
+    "log_likelihood",
     "schedule_for",
     "settings",
 ]

@@ -61,6 +61,9 @@ class Subject(Protocol):
     ) -> list[list[Run]]:
         """Run the program under each instruction on training examples (all), side by side."""
 
+    def repeat(self, instruction: str, examples: Sequence[int]) -> list[Run]:
+        """Run the program once more, past any cache of earlier answers."""
+
     def sample(
         self, instruction: str, examples: Sequence[int], seeds: Sequence[int], temperature: float
     ) -> list[list[Run]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import mean
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,21 @@ class Schedule(Protocol):
     def skipped(self) -> int:
         """Losses and gradients left out so far because they were not finite."""
 
+    @property
+    def noise(self) -> float | None:
+        """Mean absolute change of a score when a prompt is run once more; None if not measured."""
+
     def begin(self) -> Attempt:
         """Run the instruction at the start on the training examples."""
 
     def steps(self) -> Iterator[Step]:
         """Yield steps until the search is over; the caller may stop at any of them."""
+
+    def dump(self) -> dict[str, Any]:
+        """Return, between two steps, all that it takes to go on; JSON-able."""
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Go on, in the next call of ``steps``, from what ``dump`` returned."""
 
 
 @dataclass

@@ -114,6 +114,12 @@ class PredictorSubject:
         programs = [self._program(text) for text in instructions]
         return self.run(programs, self._chosen(examples), None)
 
+    def repeat(self, instruction: str, examples: Sequence[int]) -> list[Run]:
+        """Run the program once more, past any cache of earlier answers."""
+        program = self._program(instruction)
+        (runs,) = self.run([program], self._chosen(examples), [{"cache": False}])
+        return runs
+
     def sample(
         self, instruction: str, examples: Sequence[int], seeds: Sequence[int], temperature: float
     ) -> list[list[Run]]:

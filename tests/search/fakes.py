@@ -132,6 +132,9 @@ class FakeSubject:
             for text in instructions
         ]
 
+    def repeat(self, instruction: str, examples: Sequence[int]) -> list[Run]:
+        return self.roll_out([instruction], examples)[0]
+
     def sample(
         self, instruction: str, examples: Sequence[int], seeds: Sequence[int], temperature: float
     ) -> list[list[Run]]:

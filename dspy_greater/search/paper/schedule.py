@@ -11,9 +11,9 @@ seeded.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import torch
 
@@ -53,6 +53,12 @@ class PaperConfig:
     fluency_weight: float = 0.2
     temperature: float = 0.2
     max_instruction_tokens: int = 64
+
+    def most_runs(self, train: int, validation: int) -> int:
+        """Return how often the program is run at most, on so many examples."""
+        return train * (1 + self.max_steps * self.shortlist_size) + validation * (
+            1 + self.max_steps
+        )
 
     def __post_init__(self) -> None:
         for name in (
@@ -114,6 +120,23 @@ class PaperStep:
 
 
 @dataclass
+class PaperState:
+    """What the schedule remembers from one step to the next, besides its source of chance.
+
+    Attributes:
+        incumbent: The instruction held.
+        step: Steps taken.
+        position: Token position to be edited next.
+        tried: Instructions tried so far.
+    """
+
+    incumbent: str
+    step: int = 0
+    position: int = 0
+    tried: list[str] = field(default_factory=list)
+
+
+@dataclass
 class PaperSchedule:
     """Improves one predictor's instruction by the published algorithm.
 
@@ -127,6 +150,7 @@ class PaperSchedule:
     Attributes:
         skipped: Example losses and gradients left out so far because they were not finite.
         stopped: Why the steps ended.
+        noise: Not measured by this schedule.
     """
 
     subject: Subject
@@ -136,10 +160,12 @@ class PaperSchedule:
     start: str
     skipped: int = field(default=0, init=False)
     stopped: str = field(default="", init=False)
+    noise: None = field(default=None, init=False)
     _trials: dict[str, Trial] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.objective = AnswerObjective(self.config.temperature, self.config.fluency_weight)
+        self.state = PaperState(self.start)
 
     def try_out(self, instructions: Sequence[str]) -> tuple[Trial, ...]:
         """Score instructions with fresh reasoning, each once in a run."""
@@ -147,6 +173,7 @@ class PaperSchedule:
             for trial in self.objective.try_out(self.subject, new):
                 self.skipped += trial.skipped
                 self._trials[trial.instruction] = trial
+        self.state.tried += [text for text in instructions if text not in self.state.tried]
         return tuple(self._trials[text] for text in instructions)
 
     def begin(self) -> Attempt:
@@ -163,15 +190,12 @@ class PaperSchedule:
         Raises:
             LossError: If no training example gives a finite loss or gradient.
         """
-        (incumbent,) = self.try_out([self.start])
+        state = self.state
+        (incumbent,) = self.try_out([state.incumbent])
         self.judge.score(self.start)
         slope: Slope | None = None
-        position = 0
-        for number in range(1, self.config.max_steps + 1):
-            if self.judge.is_perfect(incumbent.instruction, incumbent.score):
-                self.stopped = "a perfect score" if number > 1 else "nothing left to gain"
-                return
-            position = self._next_position(incumbent, position)
+        while not self._finished(incumbent):
+            position = self._next_position(incumbent, state.position)
             grew = position == len(incumbent.tokens)
             if slope is None and not grew and self.config.shortlist == "gradient":
                 slope = self._slope(incumbent.instruction, incumbent)
@@ -182,9 +206,27 @@ class PaperSchedule:
             if accepted:
                 incumbent, slope = best, None
                 self.judge.score(incumbent.instruction)
-            yield PaperStep(number, position, grew, proposed, tried, incumbent, accepted)
-            position += 1
-        self.stopped = "all steps taken"
+            state.incumbent, state.position = incumbent.instruction, position + 1
+            state.step += 1
+            yield PaperStep(state.step, position, grew, proposed, tried, incumbent, accepted)
+
+    def dump(self) -> dict[str, Any]:
+        """Return, between two steps, all that it takes to go on; JSON-able."""
+        return {**asdict(self.state), "rng": self.rng.getstate()}
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Go on from what ``dump`` returned."""
+        version, numbers, gauss = saved["rng"]
+        self.rng.setstate((version, tuple(numbers), gauss))
+        self.state = PaperState(**{key: saved[key] for key in saved if key != "rng"})
+
+    def _finished(self, incumbent: Trial) -> bool:
+        """Say in ``stopped`` why the search is over, if it is."""
+        if self.state.step >= self.config.max_steps:
+            self.stopped = "all steps taken"
+        elif self.judge.is_perfect(incumbent.instruction, incumbent.score):
+            self.stopped = "a perfect score" if self.state.step else "nothing left to gain"
+        return bool(self.stopped)
 
     def _next_position(self, incumbent: Trial, position: int) -> int:
         """Wrap to the start after a full stop or at the length limit, else allow growth."""
@@ -223,7 +265,7 @@ class PaperSchedule:
         for token in ranked:
             text = subject.text_of(edited(incumbent.tokens, position, token))
             # What was tried lost to an incumbent of its time, and would lose again.
-            if text is not None and text not in shortlist and text not in self._trials:
+            if text is not None and text not in shortlist and text not in self.state.tried:
                 shortlist.append(text)
             if len(shortlist) == config.shortlist_size:
                 break

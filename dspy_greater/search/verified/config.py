@@ -58,6 +58,15 @@ class VerifiedConfig:
     tidy_rounds: int = 2
     max_instruction_tokens: int = 64
 
+    def most_runs(self, train: int, validation: int) -> int:
+        """Return how often the program is run at most, on so many examples."""
+        sampled = self.rollouts * min(self.rollout_examples, train)
+        # Two merges race beside the short-list; tidying races twice as many as a step.
+        raced = train * (self.race_size + 2)
+        first = 2 * train + validation + self.starts * train
+        tidied = self.tidy_rounds * (2 * self.race_size * train + sampled + validation)
+        return first + self.max_steps * (sampled + raced + validation) + tidied
+
     def __post_init__(self) -> None:
         for name, least in {
             "max_steps": 1,

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from dspy_greater.search.acceptance import compare
+from dspy_greater.search.readability import readability
 from dspy_greater.search.steps import Attempt, Judge
 from dspy_greater.search.verified.edits import Edit, merges
 from dspy_greater.search.verified.estimates import exact
 from dspy_greater.search.verified.objectives import Answer, Rollouts, Term, fluency_terms
 from dspy_greater.search.verified.race import ScoreBook, race
-from dspy_greater.search.verified.readability import readability
 from dspy_greater.search.verified.shortlist import CONTEXTS, Candidate, Funnel
 
 WORD = re.compile(r"\s*\S+")
@@ -39,6 +39,9 @@ class SearchState:
         held: The incumbent.
         step: Steps taken.
         failures: Steps since the last accepted edit.
+        tidied: Rounds of taking words away.
+        noise: Mean absolute change of a score when the same prompt is run once more, in
+            batches of another make-up; None before it was measured.
         promising: Edits of the incumbent that gained something, but less than acceptance asks.
         merged: Ids worth considering in the next step: the incumbent with such edits.
         scores: Scores by instruction, on the training examples in the order of the races.
@@ -47,6 +50,8 @@ class SearchState:
     held: str
     step: int = 0
     failures: int = 0
+    tidied: int = 0
+    noise: float | None = None
     promising: list[Edit] = field(default_factory=list)
     merged: list[tuple[int, ...]] = field(default_factory=list)
     scores: dict[str, list[float]] = field(default_factory=dict)
@@ -101,17 +106,47 @@ class VerifiedSchedule:
         """Yield steps until nothing is left to gain or to try; the caller may stop at any."""
         self.begin()
         self.judge.score(self.start)
+        if self.state.noise is None:
+            self.state.noise = self._noise()
         while not self._finished():
             yield self._step()
-        for _ in range(self.config.tidy_rounds):
+        while self.state.tidied < self.config.tidy_rounds:
             tidied = self._tidy()
             if tidied is None:
                 return
             yield tidied
 
+    def dump(self) -> dict[str, Any]:
+        """Return, between two steps, all that it takes to go on; JSON-able."""
+        return asdict(self.state)
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Go on from what ``dump`` returned."""
+        self.state = SearchState(**saved)
+        self.state.promising = [
+            Edit(**{**edit, "tokens": tuple(edit["tokens"])}) for edit in saved["promising"]
+        ]
+        self.state.merged = [tuple(tokens) for tokens in saved["merged"]]
+        self.book = ScoreBook(self.subject, self.order, self.state.scores)
+
+    @property
+    def noise(self) -> float | None:
+        """The noise floor; see :class:`SearchState`."""
+        return self.state.noise
+
+    def _noise(self) -> float:
+        """Run the start once more on half of the examples, the other way round."""
+        half = range((self.size + 1) // 2)
+        again = self.subject.repeat(self.start, [self.order[i] for i in reversed(half)])
+        scores = self.state.scores[self.start]
+        changes = [abs(run.score - scores[i]) for i, run in zip(reversed(half), again, strict=True)]
+        return sum(changes) / len(changes)
+
     def _finished(self) -> bool:
         """Say in ``stopped`` why the search is over, if it is."""
         state, perfect = self.state, self.judge.perfect_score
+        if state.tidied:
+            return True
         if perfect is not None and self.book.mean(state.held) >= perfect:
             # No edit can be proven better, whatever the validation examples say.
             self.stopped = "a perfect training score" if state.step else "nothing left to gain"
@@ -170,7 +205,8 @@ class VerifiedSchedule:
     def _proven(self, text: str) -> bool:
         """Whether an instruction beats the incumbent on the training examples beyond noise."""
         scores = self.state.scores
-        return compare(scores[text], scores[self.state.held]).exceeds(self.config.multiple)
+        comparison = compare(scores[text], scores[self.state.held])
+        return comparison.exceeds(self.config.multiple) and comparison.gain > (self.noise or 0.0)
 
     def _holds(self, text: str) -> bool:
         """Whether an instruction is proven, and no worse on the validation examples."""
@@ -236,6 +272,7 @@ class VerifiedSchedule:
         if best is None or self.judge.score(best[1]) < self.judge.score(held):
             return None
         state.step += 1
+        state.tidied += 1
         state.held = best[1]
         return self._report(shorter, accepted=True)
 
