@@ -1,0 +1,33 @@
+"""Benchmarks of the search on the small model.
+
+    python -m examples.benchmark gap --auto light
+    python -m examples.benchmark signal
+    python -m examples.benchmark ablation
+
+Each prints a Markdown table. Finished cases are kept in examples/results/ and not run again, so a
+benchmark may be stopped and taken up, and its seeds or tasks may be run apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from examples.benchmarks import ablation, gap, signal
+
+BENCHMARKS = {"gap": gap, "signal": signal, "ablation": ablation}
+
+
+def main() -> None:
+    """Read the command line, run one benchmark and print its table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="benchmark", required=True)
+    for name, benchmark in BENCHMARKS.items():
+        benchmark.arguments(commands.add_parser(name, help=benchmark.__doc__))
+    options = parser.parse_args()
+    print(BENCHMARKS[options.benchmark].run(options))
+
+
+if __name__ == "__main__":
+    main()
