@@ -2,19 +2,21 @@
 
     python -m examples.benchmark gap --auto light
     python -m examples.benchmark signal
-    python -m examples.benchmark ablation
+    python -m examples.benchmark ablation --plot examples/results/ablation.png
+    python -m examples.benchmark kills
 
-Each prints a Markdown table. Finished cases are kept in examples/results/ and not run again, so a
-benchmark may be stopped and taken up, and its seeds or tasks may be run apart.
+Each prints what it found, as a Markdown table where there is more than one number. Finished cases
+are kept in examples/results/ and not run again, so a benchmark may be stopped and taken up, and
+its seeds or tasks may be run apart.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from examples.benchmarks import ablation, gap, signal
+from examples.benchmarks import ablation, gap, kills, signal
 
-BENCHMARKS = {"gap": gap, "signal": signal, "ablation": ablation}
+BENCHMARKS = {"gap": gap, "signal": signal, "ablation": ablation, "kills": kills}
 
 
 def main() -> None:
