@@ -86,5 +86,10 @@ class Subject(Protocol):
     def proposals(self, instruction: str, examples: Sequence[int] | None = None) -> list[Targeted]:
         """Return, per example, its inputs followed by the instruction, which is the target."""
 
+    def contexts(
+        self, examples: Sequence[int], runs: Sequence[Run] | None = None
+    ) -> list[tuple[int, ...]]:
+        """Return, per example, its inputs (and a run's outputs), open for an instruction."""
+
     def copied_words(self, instruction: str) -> Sequence[str]:
         """Return the words that an instruction has taken from single training examples."""

@@ -56,6 +56,7 @@ class PredictorSubject:
     model: WhiteBox
     adapter: dspy.Adapter
     _tokens: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
+    _contexts: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     _signatures: dict[str, type[dspy.Signature]] = field(default_factory=dict, repr=False)
 
     def check(self) -> None:
@@ -153,11 +154,23 @@ class PredictorSubject:
         """Return, per example, its inputs followed by the instruction, which is the target."""
         tokens = self.tokens(instruction)
         items = []
-        for index in self._indices(examples):
-            context = self._proposal_contexts[index]
+        for context in self.contexts(self._indices(examples)):
             span = Span(len(context), len(context) + len(tokens))
             items.append(Targeted((*context, *tokens), targets=span, inputs=span))
         return items
+
+    def contexts(
+        self, examples: Sequence[int], runs: Sequence[Run] | None = None
+    ) -> list[tuple[int, ...]]:
+        """Return, per example, its inputs (and what a run made of them), open for an instruction.
+
+        A user turn of its own, in which the instruction follows what it is about; in the
+        program's prompt it stands before the inputs and cannot see them.
+        """
+        if runs is None:
+            return [self._context(index, ()) for index in examples]
+        pairs = zip(examples, runs, strict=True)
+        return [self._context(i, tuple(self._last_call(run)[1].items())) for i, run in pairs]
 
     def copied_words(self, instruction: str) -> Sequence[str]:
         """Return the words that an instruction has taken from single training examples."""
@@ -196,15 +209,13 @@ class PredictorSubject:
         names = self.component.signature.input_fields.keys()
         return calls if all(inputs.keys() == names for inputs in calls) else None
 
-    @cached_property
-    def _proposal_contexts(self) -> list[tuple[int, ...]]:
-        """Ids of a user turn with an example's inputs, open for an instruction to follow."""
-        contexts = []
-        for inputs in self._inputs:
-            shown = "\n".join(f"{name}: {value}" for name, value in inputs.items())
-            turn = Message(role="user", content=f"{shown}\n\ninstruction:")
-            contexts.append(self.model.encode([turn], open_end=True).ids)
-        return contexts
+    def _context(self, index: int, outputs: tuple[tuple[str, Any], ...]) -> tuple[int, ...]:
+        fields = [*self._inputs[index].items(), *outputs]
+        text = "".join(f"{name}: {value}\n" for name, value in fields) + "\ninstruction:"
+        if text not in self._contexts:
+            turn = Message(role="user", content=text)
+            self._contexts[text] = self.model.encode([turn], open_end=True).ids
+        return self._contexts[text]
 
     def _last_call(self, run: Run) -> tuple[dict[str, Any] | None, dict[str, Any]]:
         """Return inputs and outputs of the predictor's last call in a run."""

@@ -19,7 +19,7 @@ from dspy_greater.lm import white_box
 from dspy_greater.program import Metric, components, current_adapter, run_programs
 from dspy_greater.search import Answer, Mixture, Objective, Policy, PredictorSubject, Success
 from dspy_greater.search.verified.estimates import exact, own_log_probs, slope, substitutions
-from dspy_greater.search.verified.objectives import Rollouts
+from dspy_greater.search.verified.objectives import Rollouts, softened
 from examples.benchmarks.common import (
     RESULTS,
     Cases,
@@ -32,11 +32,13 @@ from examples.benchmarks.common import (
 from examples.quickstart import SMALL_MODEL, load
 from examples.small_model.tasks import TASKS, examples
 
-OBJECTIVES: dict[str, Objective] = {
-    "answer": Answer(),
-    "policy": Policy(),
-    "success": Success(),
-    "policy + answer": Mixture(((Policy(), 1.0), (Answer(), 0.1))),
+# By name, with whether their rewards are softened.
+OBJECTIVES: dict[str, tuple[Objective, bool]] = {
+    "answer": (Answer(), False),
+    "policy": (Policy(), False),
+    "policy, soft rewards": (Policy(), True),
+    "success": (Success(), False),
+    "policy + answer": (Mixture(((Policy(), 1.0), (Answer(), 0.1))), False),
 }
 TRAIN, ROLLOUTS, CONTEXTS = 24, 4, 8
 
@@ -75,8 +77,7 @@ class Case:
         self.model = white_box(self.lm)
         self.subject = self._subject()
         self.tokens = self.subject.tokens(self.instruction)
-        proposals = self.subject.proposals(self.instruction, range(CONTEXTS))
-        contexts = [item.ids[: item.targets.start] for item in proposals]
+        contexts = self.subject.contexts(range(CONTEXTS))
         self.taste, self.taste_cost = self._costing(
             lambda: own_log_probs(self.model, self.tokens, contexts)
         )
@@ -90,8 +91,9 @@ class Case:
             "model's taste": [self._taste(place, token) for place, token, _ in edits],
         }
         costs = {"random": 0, "model's taste": self.taste_cost}
-        for name, objective in OBJECTIVES.items():
-            terms = objective.terms(self.subject, rollouts)
+        for name, (objective, soft) in OBJECTIVES.items():
+            rewarded = softened(self.subject, rollouts) if soft else rollouts
+            terms = objective.terms(self.subject, rewarded)
             for how, estimate in (("gradient", self._first_order), ("exact", self._exact)):
                 values, cost = self._costing(partial(estimate, terms, edits))
                 predictions[f"{name}, {how}"] = values

@@ -152,6 +152,11 @@ class FakeSubject:
         examples = [run.calls["example"][0][0]["index"] for run in runs]
         return [self._item(k, e, instruction) for k, e in zip(kinds, examples, strict=True)]
 
+    def contexts(
+        self, examples: Sequence[int], runs: Sequence[Run] | None = None
+    ) -> list[tuple[int, ...]]:
+        return [(CONTEXT, example) for example in examples]
+
     def copied_words(self, instruction: str) -> Sequence[str]:
         return []
 

@@ -19,6 +19,8 @@ class VerifiedConfig:
         objective: What is estimated on cached rollouts; :class:`Policy` by default, see
             ``examples/results/`` for how it compares.
         max_steps: Steps for each predictor.
+        soft_rewards: Whether a rollout's reward is the mean of the metric and of the gold answer's
+            probability, not the metric alone.
         shortlist: What decides which edits are run for real. ``"exact"``: the gradient
             picks tokens, then the objective is recomputed under each edit.
             ``"gradient"``: the gradient alone. ``"lm"``: the model's own next-token
@@ -32,6 +34,9 @@ class VerifiedConfig:
             another backward pass.
         phrases: Phrases that the model writes in each step.
         starts: Whole instructions that the model writes in the first step.
+        instructions: Instructions of your own that race in the first step, too.
+        solved_contexts: Examples that are shown with a successful run where the model writes
+            phrases and instructions, besides eight that are shown with their inputs alone.
         fluency_weight: Gain in the objective that one nat of the instruction's mean
             log-probability is worth.
         multiple: Standard errors by which an edit must beat the incumbent on the training
@@ -43,6 +48,7 @@ class VerifiedConfig:
 
     objective: Objective = field(default_factory=Policy)
     max_steps: int = 8
+    soft_rewards: bool = False
     shortlist: Shortlist = "exact"
     rollouts: int = 4
     rollout_examples: int = 24
@@ -52,6 +58,8 @@ class VerifiedConfig:
     gaps: int = 2
     phrases: int = 6
     starts: int = 8
+    instructions: tuple[str, ...] = ()
+    solved_contexts: int = 2
     fluency_weight: float = 0.02
     multiple: float = 2.0
     patience: int = 3
@@ -63,7 +71,7 @@ class VerifiedConfig:
         sampled = self.rollouts * min(self.rollout_examples, train)
         # Two merges race beside the short-list; tidying races twice as many as a step.
         raced = train * (self.race_size + 2)
-        first = 2 * train + validation + self.starts * train
+        first = 2 * train + validation + (self.starts + len(self.instructions)) * train
         tidied = self.tidy_rounds * (2 * self.race_size * train + sampled + validation)
         return first + self.max_steps * (sampled + raced + validation) + tidied
 
@@ -77,6 +85,7 @@ class VerifiedConfig:
             "gaps": 0,
             "phrases": 0,
             "starts": 0,
+            "solved_contexts": 0,
             "patience": 1,
             "tidy_rounds": 0,
             "max_instruction_tokens": 2,
@@ -86,6 +95,12 @@ class VerifiedConfig:
                 raise ValueError(
                     f"{name} must be a whole number of at least {least}, not {value!r}"
                 )
+        given: object = self.instructions  # a bare string is an easy mistake
+        if not isinstance(given, tuple) or not all(isinstance(t, str) and t.strip() for t in given):
+            raise ValueError(
+                f"instructions must be a tuple of texts that are not empty, not "
+                f"{self.instructions!r}"
+            )
         if self.shortlist not in ("exact", "gradient", "lm", "random"):
             raise ValueError(
                 f"shortlist must be 'exact', 'gradient', 'lm' or 'random', not {self.shortlist!r}"

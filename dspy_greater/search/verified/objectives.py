@@ -9,6 +9,7 @@ instruction, without generating anything.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
@@ -108,6 +109,20 @@ class Mixture:
             for objective, weight in self.parts
             for term in objective.terms(subject, rollouts)
         ]
+
+
+def softened(subject: Subject, rollouts: Rollouts) -> Rollouts:
+    """Return the rollouts with rewards that also see how close a wrong answer came.
+
+    The reward becomes the mean of the metric and of the probability of the gold answer after
+    the rollout's own reasoning (the geometric mean over its tokens), so that an example whose
+    rollouts all fail, or all succeed, still tells them apart.
+    """
+    items = subject.answers(rollouts.instruction, rollouts.runs, rollouts.examples)
+    log_probs = iter(subject.model.log_probs([item for item in items if item is not None]))
+    gold = [0.0 if item is None else math.exp(float(next(log_probs).mean())) for item in items]
+    pairs = zip(rollouts.rewards, gold, strict=True)
+    return replace(rollouts, rewards=tuple((reward + chance) / 2 for reward, chance in pairs))
 
 
 def advantages(rollouts: Rollouts) -> tuple[float, ...]:

@@ -19,7 +19,13 @@ from dspy_greater.search.readability import readability
 from dspy_greater.search.steps import Attempt, Judge
 from dspy_greater.search.verified.edits import Edit, merges
 from dspy_greater.search.verified.estimates import exact
-from dspy_greater.search.verified.objectives import Answer, Rollouts, Term, fluency_terms
+from dspy_greater.search.verified.objectives import (
+    Answer,
+    Rollouts,
+    Term,
+    fluency_terms,
+    softened,
+)
 from dspy_greater.search.verified.race import ScoreBook, race
 from dspy_greater.search.verified.shortlist import CONTEXTS, Candidate, Funnel
 
@@ -27,6 +33,7 @@ WORD = re.compile(r"\s*\S+")
 SENTENCE = re.compile(r"\s*\S.*?(?:[.!?](?=\s|$)|$)", re.DOTALL)
 
 if TYPE_CHECKING:
+    from dspy_greater.program import Run
     from dspy_greater.search.protocols import Subject
     from dspy_greater.search.verified.config import VerifiedConfig
 
@@ -95,6 +102,7 @@ class VerifiedSchedule:
         self.book = ScoreBook(self.subject, self.order, self.state.scores)
         self.stopped = ""
         self.skipped = 0
+        self._rollouts: Rollouts | None = None
         self._terms: tuple[str, list[Term]] = ("", [])
 
     def begin(self) -> Attempt:
@@ -166,6 +174,7 @@ class VerifiedSchedule:
             instruction=state.held,
             terms=self._objective() if config.shortlist in ("exact", "gradient") else [],
             examples=self.order[:CONTEXTS],
+            solved=self._solved(),
             rng=random.Random(f"{self.seed} {state.step}"),
             tried=set(state.scores),
         )
@@ -239,24 +248,45 @@ class VerifiedSchedule:
         state.merged = [edit.apply(now) for edit in state.promising]
 
     def _objective(self) -> list[Term]:
-        """Return the objective's terms on rollouts of the incumbent, sampled once for each."""
-        held, config = self.state.held, self.config
+        """Return the objective's terms on rollouts of the incumbent, weighed once for each."""
+        held = self.state.held
         if self._terms[0] != held:
-            examples = self.order[: config.rollout_examples]
+            rollouts = self._sampled(held)
+            if self.config.soft_rewards:
+                rollouts = softened(self.subject, rollouts)
+            # Rollouts that are all right or all wrong may hold no contrast; the gold answer
+            # always has a gradient.
+            terms = self.config.objective.terms(self.subject, rollouts)
+            self._terms = held, terms or Answer().terms(self.subject, rollouts)
+        return self._terms[1]
+
+    def _sampled(self, instruction: str) -> Rollouts:
+        """Return rollouts of an instruction, sampled once for each."""
+        if self._rollouts is None or self._rollouts.instruction != instruction:
+            examples = self.order[: self.config.rollout_examples]
             rng = random.Random(f"{self.seed} rollouts")
-            seeds = [rng.randrange(2**31) for _ in range(config.rollouts)]
-            sampled = self.subject.sample(held, examples, seeds, config.sampling_temperature)
-            rollouts = Rollouts(
-                instruction=held,
+            seeds = [rng.randrange(2**31) for _ in range(self.config.rollouts)]
+            temperature = self.config.sampling_temperature
+            sampled = self.subject.sample(instruction, examples, seeds, temperature)
+            self._rollouts = Rollouts(
+                instruction=instruction,
                 examples=tuple(examples) * len(seeds),
                 runs=tuple(run for runs in sampled for run in runs),
                 rewards=tuple(run.score for runs in sampled for run in runs),
             )
-            # Rollouts that are all right or all wrong hold no contrast; the gold answer always has
-            # a gradient.
-            terms = config.objective.terms(self.subject, rollouts)
-            self._terms = held, terms or Answer().terms(self.subject, rollouts)
-        return self._terms[1]
+        return self._rollouts
+
+    def _solved(self) -> list[tuple[int, ...]]:
+        """Return contexts of a few examples that a sampled run got right, one run of each."""
+        if self.config.shortlist != "exact" or not self.config.solved_contexts:
+            return []
+        rollouts = self._sampled(self.state.held)
+        right: dict[int, Run] = {}
+        for example, run in zip(rollouts.examples, rollouts.runs, strict=True):
+            if run.score >= 1:
+                right.setdefault(example, run)
+        chosen = list(right)[: self.config.solved_contexts]
+        return self.subject.contexts(chosen, [right[example] for example in chosen])
 
     def _tidy(self) -> VerifiedStep | None:
         """Try the instruction without some of its words; None when nothing can go."""

@@ -52,6 +52,8 @@ class Funnel:
         terms: The objective on the incumbent's cached rollouts, without fluency.
         examples: Indices of the examples whose inputs stand before the instruction where
             its fluency is read.
+        solved: Contexts that show an example with a successful run, in which the model may
+            write, too.
         rng: Source of every random choice.
         tried: Instructions that are not to come again.
     """
@@ -61,6 +63,7 @@ class Funnel:
     instruction: str
     terms: Sequence[Term]
     examples: Sequence[int]
+    solved: Sequence[tuple[int, ...]]
     rng: random.Random
     tried: set[str]
 
@@ -69,8 +72,7 @@ class Funnel:
         self.fluency = fluency_terms(
             self.subject, self.instruction, self.examples, self.config.fluency_weight
         )
-        contexts = self.subject.proposals(self.instruction, self.examples)
-        self.contexts = [item.ids[: item.targets.start] for item in contexts]
+        self.contexts = self.subject.contexts(self.examples)
         self.allowed = self.subject.model.allowed_tokens().nonzero()[:, 0].tolist()
         self.skipped = 0
 
@@ -89,7 +91,9 @@ class Funnel:
         if config.shortlist != "exact":
             return self._surviving(singles, config.race_size)
         rest = self._unrated(fresh, merged)
-        kept = self._surviving(rest, config.exact_size // 2 + config.starts * fresh)
+        kept = self._surviving(
+            rest, config.exact_size // 2 + (config.starts + len(config.instructions)) * fresh
+        )
         return self._by_objective([*kept, *self._surviving(singles, config.exact_size // 2)])
 
     def _by_objective(self, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -109,15 +113,17 @@ class Funnel:
 
     def _unrated(self, fresh: bool, merged: Sequence[tuple[int, ...]]) -> Iterable[Edit]:
         """Return edits that no first-order estimate speaks of."""
-        config, length, model = self.config, len(self.tokens), self.subject.model
-        written = starts(
-            model, length, self.contexts, self.rng, config.starts * fresh,
-            config.max_instruction_tokens,
-        )  # fmt: skip
-        combined = [Edit("merge", 0, length, tokens) for tokens in merged]
-        worded = phrases(model, self.tokens, self.contexts, self.rng, config.phrases)
+        config, length, model, rng = self.config, len(self.tokens), self.subject.model, self.rng
+        contexts, longest = [*self.contexts, *self.solved], config.max_instruction_tokens
+        given = [self.subject.tokens(text) for text in config.instructions] if fresh else []
         small = [*deletions(self.tokens), *swaps(self.tokens)]
-        return chain(written, combined, worded, self.rng.sample(small, len(small)))
+        return chain(
+            (Edit("start", 0, length, tokens) for tokens in given),
+            starts(model, length, contexts, rng, config.starts * fresh, longest),
+            (Edit("merge", 0, length, tokens) for tokens in merged),
+            phrases(model, self.tokens, contexts, rng, config.phrases),
+            rng.sample(small, len(small)),
+        )
 
     def _single_tokens(self) -> Iterable[Edit]:
         """Return replacements and insertions of one token, by gradient or by the model's taste."""

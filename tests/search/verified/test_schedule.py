@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from dspy_greater.program import Run
-from dspy_greater.search import Judge, VerifiedConfig, VerifiedSchedule, choose
+from dspy_greater.search import Judge, Policy, VerifiedConfig, VerifiedSchedule, choose
+from dspy_greater.search.verified.objectives import Rollouts, softened
 from dspy_greater.search.verified.schedule import SENTENCE, WORD, without_a_part
 from tests.search.fakes import FakeModel, FakeSubject
 
@@ -77,6 +78,64 @@ def test_where_every_rollout_fails_the_answers_gradient_still_leads() -> None:
     subject = Hopeless(examples=24)
     search = schedule(subject, starts=0, phrases=0)
     assert search.book.mean(final(search)) > search.book.mean(START)
+
+
+def test_the_users_own_instructions_race_too() -> None:
+    search = schedule(
+        FakeSubject(examples=24), instructions=("count items carefully",), max_steps=1
+    )
+    (step,) = [step for step in search.steps() if step.number == 1]
+    assert "count items carefully" in [attempt.instruction for attempt in step.attempts]
+
+
+def test_where_nothing_differs_between_rollouts_soft_rewards_still_do() -> None:
+    subject = FakeSubject(examples=4)
+    runs = tuple(subject.sample(START, range(4), [0, 1], 1.0)[0])
+    wrong = Rollouts(START, (0, 0, 1, 1), runs, (0.0,) * 4)
+    assert Policy().terms(subject, wrong) == []
+    softer = softened(subject, wrong)
+    assert all(0 <= reward < 0.5 for reward in softer.rewards)
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"rollouts": 1},
+        {"shortlist": "magic"},
+        {"multiple": -1},
+        {"sampling_temperature": 0},
+        {"instructions": "Think."},
+        {"instructions": ("",)},
+        {"patience": 0},
+        {"exact_size": 2.5},
+    ],
+)
+def test_senseless_settings_are_refused(knobs: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(knobs))):
+        VerifiedConfig(**knobs)
+
+
+def test_no_more_runs_than_announced() -> None:
+    subject = FakeSubject(examples=24)
+    calls = {"train": 0, "validation": 0}
+
+    class Counted(FakeSubject):
+        def _run(self, ids: list[int], example: int) -> Run:
+            calls["train"] += 1
+            return super()._run(ids, example)
+
+        def sample(self, *arguments: Any) -> list[list[Run]]:
+            sampled = super().sample(*arguments)
+            calls["train"] += sum(len(runs) for runs in sampled)
+            return sampled
+
+    def validate(text: str) -> list[float]:
+        calls["validation"] += 10
+        return [r.score for r in subject.roll_out([text])[0]][:10]
+
+    search = schedule(Counted(examples=24), Judge(validate), fluency_weight=0.02)
+    list(search.steps())
+    assert calls["train"] + calls["validation"] <= search.config.most_runs(24, 10)
 
 
 def test_the_same_seed_gives_the_same_search() -> None:
