@@ -1,0 +1,86 @@
+"""The benchmarks' bookkeeping and tables, and one small case of the signal report."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from examples.benchmarks import ablation, gap, signal
+from examples.benchmarks.common import Cases, bootstrap, starting_points
+from examples.quickstart import SMALL_MODEL, load
+from examples.small_model.tasks import TASKS
+
+
+def test_a_finished_case_is_not_run_again(tmp_path: Path) -> None:
+    path = tmp_path / "cases.jsonl"
+    cases = Cases(path, {"model": "a"})
+    assert cases.lack(task="counting", seed=0)
+    cases.add(task="counting", seed=0, score=0.5)
+    assert not cases.lack(task="counting", seed=0)
+    assert cases.lack(task="counting", seed=1)
+    assert Cases(path, {"model": "b"}).lack(task="counting", seed=0)
+
+
+def test_the_interval_holds_the_mean() -> None:
+    middle, low, high = bootstrap([0.0, 0.5, 1.0, 0.5])
+    assert low < middle == 0.5 < high
+    assert bootstrap([0.25]) == (0.25, 0.25, 0.25)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_no_search_begins_at_the_good_instruction(task: str) -> None:
+    points = starting_points(task)
+    assert len(set(points.values())) == 4
+    assert TASKS[task].good_instruction not in points.values()
+
+
+def test_a_good_estimate_is_told_from_a_bad_one() -> None:
+    effects = [i / 20 for i in range(-10, 10)]
+    correlation, precision, gain = signal._quality(effects, effects)
+    assert (correlation, precision) == pytest.approx((1.0, 1.0))
+    assert gain == pytest.approx(sum(effects[-5:]) / 5)
+    assert signal._quality([-e for e in effects], effects)[0] == pytest.approx(-1.0)
+    assert signal._quality([1.0] * 20, effects)[0] == 0.0
+
+
+def test_one_case_of_the_signal_report() -> None:
+    lm = load(SMALL_MODEL)
+    options = argparse.Namespace(edits=6, held_out=8, seed=0)
+    measured = signal.Case("letters", starting_points("letters")["weak"], options, lm).measure()
+    assert len(measured["effects"]) == 6
+    assert all(len(values) == 6 for values in measured["predictions"].values())
+    table = signal.table([measured])
+    for name in signal.OBJECTIVES:
+        assert f"| {name}, exact |" in table
+
+
+def test_accuracy_is_read_off_at_the_tokens_spent() -> None:
+    path = [{"tokens": 0, "accuracy": 0.2}, {"tokens": 500, "accuracy": 0.9}]
+    assert [ablation.at(path, tokens) for tokens in (0, 499, 500, 1000)] == [0.2, 0.2, 0.9, 0.9]
+    cases = [{"arm": "exact", "path": path}, {"arm": "random", "path": path[:1]}]
+    lines = ablation.table(cases, budget=1000).splitlines()
+    assert lines[2] == "| exact | 1 | 20 (20-20) | 20 (20-20) | 90 (90-90) | 90 (90-90) |"
+    assert lines[3].startswith("| random | 1 | 20 (20-20) |")
+
+
+def test_a_plot_is_drawn(tmp_path: Path) -> None:
+    path = [{"tokens": 0, "accuracy": 0.2}, {"tokens": 500, "accuracy": 0.9}]
+    ablation.plot([{"arm": "exact", "path": path}], 1000, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_gap_is_closed_as_far_as_the_hand_written_instruction_goes() -> None:
+    case = {
+        "task": "counting",
+        "before": 0.2,
+        "after": 0.8,
+        "good": 1.0,
+        "perplexity": 3.0,
+        "seconds": 60.0,
+        "tokens": 1000,
+    }
+    lines = gap.table([case, {**case, "after": 1.0}]).splitlines()
+    assert lines[2].startswith("| counting | 20.0 | 90.0 | 100.0 | 88 % (75-100) | +60.0 | 3.0 |")
+    assert lines[3].startswith("| **all** |")
