@@ -45,7 +45,8 @@ def test_a_good_estimate_is_told_from_a_bad_one() -> None:
     assert signal._quality([1.0] * 20, effects)[0] == 0.0
 
 
-def test_one_case_of_the_signal_report() -> None:
+def test_one_case_of_the_signal_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "TRAIN", 8)
     lm = load(SMALL_MODEL)
     options = argparse.Namespace(edits=6, held_out=8, seed=0)
     measured = signal.Case("letters", starting_points("letters")["weak"], options, lm).measure()

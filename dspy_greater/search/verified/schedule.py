@@ -9,31 +9,21 @@ away.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dspy_greater.search.acceptance import compare
 from dspy_greater.search.readability import readability
 from dspy_greater.search.steps import Attempt, Judge
 from dspy_greater.search.verified.edits import Edit, merges
-from dspy_greater.search.verified.estimates import exact
-from dspy_greater.search.verified.objectives import (
-    Answer,
-    Rollouts,
-    Term,
-    fluency_terms,
-    softened,
-)
+from dspy_greater.search.verified.evidence import Evidence
+from dspy_greater.search.verified.objectives import fluency_terms
 from dspy_greater.search.verified.race import ScoreBook, race
 from dspy_greater.search.verified.shortlist import CONTEXTS, Candidate, Funnel
-
-WORD = re.compile(r"\s*\S+")
-SENTENCE = re.compile(r"\s*\S.*?(?:[.!?](?=\s|$)|$)", re.DOTALL)
+from dspy_greater.search.verified.tidy import shortened
 
 if TYPE_CHECKING:
-    from dspy_greater.program import Run
     from dspy_greater.search.protocols import Subject
     from dspy_greater.search.verified.config import VerifiedConfig
 
@@ -47,6 +37,7 @@ class SearchState:
         step: Steps taken.
         failures: Steps since the last accepted edit.
         tidied: Rounds of taking words away.
+        stopped: Why the steps ended, before the tidying.
         noise: Mean absolute change of a score when the same prompt is run once more, in
             batches of another make-up; None before it was measured.
         promising: Edits of the incumbent that gained something, but less than acceptance asks.
@@ -58,6 +49,7 @@ class SearchState:
     step: int = 0
     failures: int = 0
     tidied: int = 0
+    stopped: str = ""
     noise: float | None = None
     promising: list[Edit] = field(default_factory=list)
     merged: list[tuple[int, ...]] = field(default_factory=list)
@@ -100,10 +92,9 @@ class VerifiedSchedule:
         self.order = random.Random(self.seed).sample(range(self.size), self.size)
         self.state = SearchState(self.start)
         self.book = ScoreBook(self.subject, self.order, self.state.scores)
-        self.stopped = ""
+        sampled_on = self.order[: self.config.rollout_examples]
+        self.evidence = Evidence(self.subject, self.config, sampled_on, f"{self.seed} rollouts")
         self.skipped = 0
-        self._rollouts: Rollouts | None = None
-        self._terms: tuple[str, list[Term]] = ("", [])
 
     def begin(self) -> Attempt:
         """Run the instruction at the start on the training examples."""
@@ -150,31 +141,38 @@ class VerifiedSchedule:
         changes = [abs(run.score - scores[i]) for i, run in zip(reversed(half), again, strict=True)]
         return sum(changes) / len(changes)
 
+    @property
+    def stopped(self) -> str:
+        """Why the steps ended."""
+        return self.state.stopped
+
     def _finished(self) -> bool:
-        """Say in ``stopped`` why the search is over, if it is."""
+        """Whether the search is over, but for the tidying; ``stopped`` says why."""
         state, perfect = self.state, self.judge.perfect_score
-        if state.tidied:
-            return True
         if perfect is not None and self.book.mean(state.held) >= perfect:
             # No edit can be proven better, whatever the validation examples say.
-            self.stopped = "a perfect training score" if state.step else "nothing left to gain"
+            reason = "a perfect training score" if state.step else "nothing left to gain"
         elif state.step >= self.config.max_steps:
-            self.stopped = "all steps taken"
+            reason = "all steps taken"
         elif state.failures >= self.config.patience:
-            self.stopped = f"no edit accepted in {state.failures} steps"
-        return bool(self.stopped)
+            reason = f"no edit accepted in {state.failures} steps"
+        else:
+            reason = ""
+        state.stopped = state.stopped or reason
+        return bool(state.stopped)
 
     def _step(self) -> VerifiedStep:
         state, config = self.state, self.config
         state.step += 1
         fresh = state.step == 1
+        rated = config.shortlist in ("exact", "gradient")
         funnel = Funnel(
             subject=self.subject,
             config=config,
             instruction=state.held,
-            terms=self._objective() if config.shortlist in ("exact", "gradient") else [],
+            terms=self.evidence.terms(state.held) if rated else [],
             examples=self.order[:CONTEXTS],
-            solved=self._solved(),
+            solved=self.evidence.solved(state.held, config.solved_contexts) if rated else [],
             rng=random.Random(f"{self.seed} {state.step}"),
             tried=set(state.scores),
         )
@@ -247,53 +245,15 @@ class VerifiedSchedule:
         state.promising = [edit for edit in moved if edit is not None]
         state.merged = [edit.apply(now) for edit in state.promising]
 
-    def _objective(self) -> list[Term]:
-        """Return the objective's terms on rollouts of the incumbent, weighed once for each."""
-        held = self.state.held
-        if self._terms[0] != held:
-            rollouts = self._sampled(held)
-            if self.config.soft_rewards:
-                rollouts = softened(self.subject, rollouts)
-            # Rollouts that are all right or all wrong may hold no contrast; the gold answer
-            # always has a gradient.
-            terms = self.config.objective.terms(self.subject, rollouts)
-            self._terms = held, terms or Answer().terms(self.subject, rollouts)
-        return self._terms[1]
-
-    def _sampled(self, instruction: str) -> Rollouts:
-        """Return rollouts of an instruction, sampled once for each."""
-        if self._rollouts is None or self._rollouts.instruction != instruction:
-            examples = self.order[: self.config.rollout_examples]
-            rng = random.Random(f"{self.seed} rollouts")
-            seeds = [rng.randrange(2**31) for _ in range(self.config.rollouts)]
-            temperature = self.config.sampling_temperature
-            sampled = self.subject.sample(instruction, examples, seeds, temperature)
-            self._rollouts = Rollouts(
-                instruction=instruction,
-                examples=tuple(examples) * len(seeds),
-                runs=tuple(run for runs in sampled for run in runs),
-                rewards=tuple(run.score for runs in sampled for run in runs),
-            )
-        return self._rollouts
-
-    def _solved(self) -> list[tuple[int, ...]]:
-        """Return contexts of a few examples that a sampled run got right, one run of each."""
-        if self.config.shortlist != "exact" or not self.config.solved_contexts:
-            return []
-        rollouts = self._sampled(self.state.held)
-        right: dict[int, Run] = {}
-        for example, run in zip(rollouts.examples, rollouts.runs, strict=True):
-            if run.score >= 1:
-                right.setdefault(example, run)
-        chosen = list(right)[: self.config.solved_contexts]
-        return self.subject.contexts(chosen, [right[example] for example in chosen])
-
     def _tidy(self) -> VerifiedStep | None:
         """Try the instruction without some of its words; None when nothing can go."""
         state, held = self.state, self.state.held
         if held == self.start:
             return None
-        shorter = self._shortened(held)
+        weight = self.config.fluency_weight
+        fluency = fluency_terms(self.subject, held, self.order[:CONTEXTS], weight)
+        terms = [*self.evidence.terms(held), *fluency]
+        shorter = shortened(self.subject, held, terms, 2 * self.config.race_size)
         reached = race(self.book, [each.text for each in shorter], held)
         kept = [t for t in reached if self.book.mean(t) >= self.book.mean(held)]
         marks = readability(self.subject, [held, *kept], self.order[:CONTEXTS])
@@ -305,21 +265,6 @@ class VerifiedSchedule:
         state.tidied += 1
         state.held = best[1]
         return self._report(shorter, accepted=True)
-
-    def _shortened(self, text: str) -> list[Candidate]:
-        """Return the instruction without one of its words, those that cost least first."""
-        whole = Edit("delete", 0, len(self.subject.tokens(text)), ())
-        candidates = []
-        for shorter in [*without_a_part(text, SENTENCE), *without_a_part(text, WORD)]:
-            tokens = self.subject.tokens(shorter)
-            if self.subject.text_of(tokens) == shorter:
-                candidates.append(Candidate(replace(whole, tokens=tokens), shorter, tokens))
-        examples, weight = self.order[:CONTEXTS], self.config.fluency_weight
-        terms = [*self._objective(), *fluency_terms(self.subject, text, examples, weight)]
-        values = exact(self.subject.model, terms, [each.tokens for each in candidates])
-        rated = [replace(c, estimate=value) for c, value in zip(candidates, values, strict=True)]
-        rated.sort(key=lambda each: -(each.estimate or 0.0))
-        return rated[: 2 * self.config.race_size]
 
     def _report(self, field_: Sequence[Candidate], accepted: bool) -> VerifiedStep:
         held = self.state.held
@@ -335,12 +280,3 @@ class VerifiedSchedule:
         )
         status = f"train {self.book.mean(held):.1%}"
         return VerifiedStep(self.state.step, attempts, held, accepted, status)
-
-
-def without_a_part(text: str, part: re.Pattern[str]) -> list[str]:
-    """Return a text without each of its words or sentences; a capital at the start stays one."""
-    parts = part.findall(text)
-    shorter = ["".join(parts[:i] + parts[i + 1 :]).strip() for i in range(len(parts))]
-    if text[:1].isupper():
-        shorter = [each[:1].upper() + each[1:] for each in shorter]
-    return [each for each in dict.fromkeys(shorter) if each]

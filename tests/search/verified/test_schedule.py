@@ -11,7 +11,7 @@ import pytest
 from dspy_greater.program import Run
 from dspy_greater.search import Judge, Policy, VerifiedConfig, VerifiedSchedule, choose
 from dspy_greater.search.verified.objectives import Rollouts, softened
-from dspy_greater.search.verified.schedule import SENTENCE, WORD, without_a_part
+from dspy_greater.search.verified.tidy import SENTENCE, WORD, without_a_part
 from tests.search.fakes import FakeModel, FakeSubject
 
 START = "read the answer"

@@ -1,0 +1,52 @@
+"""Shorter versions of an instruction, without words or sentences that may do no work."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dspy_greater.search.verified.edits import Edit
+from dspy_greater.search.verified.estimates import exact
+from dspy_greater.search.verified.objectives import Term
+from dspy_greater.search.verified.shortlist import Candidate
+
+if TYPE_CHECKING:
+    from dspy_greater.search.protocols import Subject
+
+WORD = re.compile(r"\s*\S+")
+SENTENCE = re.compile(r"\s*\S.*?(?:[.!?](?=\s|$)|$)", re.DOTALL)
+
+
+def shortened(
+    subject: Subject, instruction: str, terms: Sequence[Term], count: int
+) -> list[Candidate]:
+    """Return an instruction without one of its words or sentences, what costs least first.
+
+    Args:
+        subject: The predictor being improved.
+        instruction: The text to be shortened.
+        terms: The objective on its rollouts.
+        count: How many to return.
+    """
+    length = len(subject.tokens(instruction))
+    candidates = []
+    for text in [*without_a_part(instruction, SENTENCE), *without_a_part(instruction, WORD)]:
+        tokens = subject.tokens(text)
+        if subject.text_of(tokens) == text:
+            candidates.append(Candidate(Edit("delete", 0, length, tokens), text, tokens))
+    values = exact(subject.model, terms, [each.tokens for each in candidates])
+    pairs = [(v, c) for v, c in zip(values, candidates, strict=True) if math.isfinite(v)]
+    pairs.sort(key=lambda pair: -pair[0])
+    return [replace(candidate, estimate=value) for value, candidate in pairs[:count]]
+
+
+def without_a_part(text: str, part: re.Pattern[str]) -> list[str]:
+    """Return a text without each of its words or sentences; a capital at the start stays one."""
+    parts = part.findall(text)
+    shorter = ["".join(parts[:i] + parts[i + 1 :]).strip() for i in range(len(parts))]
+    if text[:1].isupper():
+        shorter = [each[:1].upper() + each[1:] for each in shorter]
+    return [each for each in dict.fromkeys(shorter) if each]
