@@ -241,7 +241,7 @@ class Compilation:
         bar.set_postfix_str(
             f"{step.status}, best {judge.best:.1%}, {_shorten(step.held)!r}", refresh=False
         )
-        bar.update()
+        bar.update(step.number - bar.n)  # a run taken up begins in the middle
 
     def result(self) -> dspy.Module:
         """Return the program with its record, and say what came of it."""

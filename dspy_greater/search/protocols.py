@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 class Model(Protocol):
     """The white box: scores, gradients and next-token distributions."""
 
+    @property
+    def context(self) -> int:
+        """Most tokens that it can read."""
+
     def log_probs(
         self, items: Sequence[Targeted], *, temperature: float = 1.0
     ) -> list[torch.Tensor]:

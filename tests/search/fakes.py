@@ -46,6 +46,7 @@ class FakeModel:
     likely: tuple[str, ...] = tuple(WORDS)
     nan_examples: frozenset[int] = frozenset()
     backward_items: int = 0
+    context: int = 1000
 
     def loss(self, item: Targeted) -> float:
         kind, example, *ids = item.ids

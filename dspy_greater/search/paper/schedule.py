@@ -128,12 +128,14 @@ class PaperState:
         step: Steps taken.
         position: Token position to be edited next.
         tried: Instructions tried so far.
+        skipped: Example losses and gradients left out so far because they were not finite.
     """
 
     incumbent: str
     step: int = 0
     position: int = 0
     tried: list[str] = field(default_factory=list)
+    skipped: int = 0
 
 
 @dataclass
@@ -148,7 +150,6 @@ class PaperSchedule:
         start: The instruction to begin with.
 
     Attributes:
-        skipped: Example losses and gradients left out so far because they were not finite.
         stopped: Why the steps ended.
         noise: Not measured by this schedule.
     """
@@ -158,7 +159,6 @@ class PaperSchedule:
     rng: random.Random
     judge: Judge
     start: str
-    skipped: int = field(default=0, init=False)
     stopped: str = field(default="", init=False)
     noise: None = field(default=None, init=False)
     _trials: dict[str, Trial] = field(default_factory=dict, init=False, repr=False)
@@ -167,11 +167,16 @@ class PaperSchedule:
         self.objective = AnswerObjective(self.config.temperature, self.config.fluency_weight)
         self.state = PaperState(self.start)
 
+    @property
+    def skipped(self) -> int:
+        """Example losses and gradients left out so far because they were not finite."""
+        return self.state.skipped
+
     def try_out(self, instructions: Sequence[str]) -> tuple[Trial, ...]:
         """Score instructions with fresh reasoning, each once in a run."""
         if new := [text for text in instructions if text not in self._trials]:
             for trial in self.objective.try_out(self.subject, new):
-                self.skipped += trial.skipped
+                self.state.skipped += trial.skipped
                 self._trials[trial.instruction] = trial
         self.state.tried += [text for text in instructions if text not in self.state.tried]
         return tuple(self._trials[text] for text in instructions)
@@ -292,7 +297,7 @@ class PaperSchedule:
     def _slope(self, instruction: str, incumbent: Trial) -> Slope:
         """Take the gradient at an instruction with the incumbent's reasoning."""
         slope = self.objective.slope(self.subject, instruction, incumbent.runs)
-        self.skipped += slope.skipped
+        self.state.skipped += slope.skipped
         return slope
 
 

@@ -37,6 +37,7 @@ class SearchState:
         step: Steps taken.
         failures: Steps since the last accepted edit.
         tidied: Rounds of taking words away.
+        skipped: Losses and gradients left out so far because they were not finite.
         stopped: Why the steps ended, before the tidying.
         noise: Mean absolute change of a score when the same prompt is run once more, in
             batches of another make-up; None before it was measured.
@@ -49,6 +50,7 @@ class SearchState:
     step: int = 0
     failures: int = 0
     tidied: int = 0
+    skipped: int = 0
     stopped: str = ""
     noise: float | None = None
     promising: list[Edit] = field(default_factory=list)
@@ -94,7 +96,6 @@ class VerifiedSchedule:
         self.book = ScoreBook(self.subject, self.order, self.state.scores)
         sampled_on = self.order[: self.config.rollout_examples]
         self.evidence = Evidence(self.subject, self.config, sampled_on, f"{self.seed} rollouts")
-        self.skipped = 0
 
     def begin(self) -> Attempt:
         """Run the instruction at the start on the training examples."""
@@ -142,6 +143,11 @@ class VerifiedSchedule:
         return sum(changes) / len(changes)
 
     @property
+    def skipped(self) -> int:
+        """Losses and gradients left out so far because they were not finite."""
+        return self.state.skipped
+
+    @property
     def stopped(self) -> str:
         """Why the steps ended."""
         return self.state.stopped
@@ -177,24 +183,23 @@ class VerifiedSchedule:
             tried=set(state.scores),
         )
         ranked = funnel.shortlist(fresh=fresh, merged=state.merged)
-        self.skipped += funnel.skipped
-        field_ = self._field(ranked, funnel.tokens)
+        state.skipped += funnel.skipped
+        field_ = self._field(ranked, funnel)
         reached = race(self.book, [each.text for each in field_], state.held)
         best = self._best(reached)
         accepted = best is not None and self._holds(best)
         self._remember(field_, reached, best if accepted else None, funnel.tokens)
         return self._report(field_, accepted)
 
-    def _field(self, ranked: Sequence[Candidate], tokens: tuple[int, ...]) -> list[Candidate]:
+    def _field(self, ranked: Sequence[Candidate], funnel: Funnel) -> list[Candidate]:
         """Choose who races: the most promising, what the model wrote anew, and combinations."""
-        size = self.config.race_size
         hopeful = [each for each in ranked if each.estimate is None or each.estimate > 0]
-        chosen = [*hopeful[:size], *(each for each in ranked if each.edit.kind == "start")]
+        whole = [each for each in ranked if each.edit.kind == "start"]
         single = [each.edit for each in hopeful if each.edit.kind not in ("start", "merge")]
-        for ids in merges(single[:3], tokens)[:2]:
-            text = self.subject.text_of(ids)
-            if text is not None and text not in self.state.scores:
-                chosen.append(Candidate(Edit("merge", 0, len(tokens), ids), text, ids))
+        length = len(funnel.tokens)
+        merged = [Edit("merge", 0, length, ids) for ids in merges(single[:3], funnel.tokens)]
+        combined = funnel.surviving(merged, count=2)
+        chosen = [*hopeful[: self.config.race_size], *whole, *combined]
         return list({each.text: each for each in chosen}.values())
 
     def _best(self, reached: Sequence[str]) -> str | None:

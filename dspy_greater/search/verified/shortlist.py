@@ -74,6 +74,7 @@ class Funnel:
         )
         self.contexts = self.subject.contexts(self.examples)
         self.allowed = self.subject.model.allowed_tokens().nonzero()[:, 0].tolist()
+        self.longest = self._longest()
         self.skipped = 0
 
     def shortlist(self, *, fresh: bool, merged: Sequence[tuple[int, ...]] = ()) -> list[Candidate]:
@@ -86,15 +87,15 @@ class Funnel:
         config = self.config
         if config.shortlist == "random":
             edits = random_edits(self.tokens, self.allowed, self.rng, 8 * config.race_size)
-            return self._surviving(edits, config.race_size)
+            return self.surviving(edits, config.race_size)
         singles = self._single_tokens()
         if config.shortlist != "exact":
-            return self._surviving(singles, config.race_size)
+            return self.surviving(singles, config.race_size)
         rest = self._unrated(fresh, merged)
-        kept = self._surviving(
+        kept = self.surviving(
             rest, config.exact_size // 2 + (config.starts + len(config.instructions)) * fresh
         )
-        return self._by_objective([*kept, *self._surviving(singles, config.exact_size // 2)])
+        return self._by_objective([*kept, *self.surviving(singles, config.exact_size // 2)])
 
     def _by_objective(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Recompute the objective under each candidate; those that lose by it come last."""
@@ -114,12 +115,12 @@ class Funnel:
     def _unrated(self, fresh: bool, merged: Sequence[tuple[int, ...]]) -> Iterable[Edit]:
         """Return edits that no first-order estimate speaks of."""
         config, length, model, rng = self.config, len(self.tokens), self.subject.model, self.rng
-        contexts, longest = [*self.contexts, *self.solved], config.max_instruction_tokens
+        contexts = [*self.contexts, *self.solved]
         given = [self.subject.tokens(text) for text in config.instructions] if fresh else []
         small = [*deletions(self.tokens), *swaps(self.tokens)]
         return chain(
             (Edit("start", 0, length, tokens) for tokens in given),
-            starts(model, length, contexts, rng, config.starts * fresh, longest),
+            starts(model, length, contexts, rng, config.starts * fresh, self.longest),
             (Edit("merge", 0, length, tokens) for tokens in merged),
             phrases(model, self.tokens, contexts, rng, config.phrases),
             rng.sample(small, len(small)),
@@ -183,13 +184,24 @@ class Funnel:
         """Return the instruction with the likeliest token that survives at a gap."""
         likely = taste[gap, self.allowed].topk(min(8, len(self.allowed))).indices.tolist()
         edits = [Edit("insert", gap, gap, (self.allowed[index],)) for index in likely]
-        return next(iter(self._surviving(edits, 1, known=set())), None)
+        return next(iter(self.surviving(edits, 1, known=set())), None)
 
     def _share(self, length: int) -> float:
         """Return what one nat of a single token's log-probability is worth."""
         return self.config.fluency_weight / length
 
-    def _surviving(
+    def _longest(self) -> int:
+        """Return the most tokens that an edited instruction may have.
+
+        An instruction that begins beyond the limit may be edited, but grows no further; and
+        what is scored has to fit the model's context.
+        """
+        length = len(self.tokens)
+        around = max((len(t.item.ids) for t in (*self.terms, *self.fluency)), default=0) - length
+        limit = max(self.config.max_instruction_tokens, length)
+        return min(limit, self.subject.model.context - around)
+
+    def surviving(
         self, edits: Iterable[Edit], count: int, known: set[str] | None = None
     ) -> list[Candidate]:
         """Return the first edits that give a new instruction with exactly their ids."""
@@ -199,7 +211,7 @@ class Funnel:
             if len(kept) == count:
                 break
             tokens = edit.apply(self.tokens)
-            if not 0 < len(tokens) <= self.config.max_instruction_tokens:
+            if not 0 < len(tokens) <= self.longest:
                 continue
             text = self.subject.text_of(tokens)
             if text is not None and text not in known:

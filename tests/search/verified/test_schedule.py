@@ -80,6 +80,19 @@ def test_where_every_rollout_fails_the_answers_gradient_still_leads() -> None:
     assert search.book.mean(final(search)) > search.book.mean(START)
 
 
+def test_an_instruction_beyond_the_limit_is_edited_but_does_not_grow() -> None:
+    search = schedule(FakeSubject(examples=24), max_instruction_tokens=2)
+    assert final(search) != START
+    assert all(len(text.split()) <= 3 for text in search.state.scores)
+
+
+def test_no_edit_leaves_the_models_context() -> None:
+    model = FakeModel(context=7)  # two tokens before the instruction, one after it
+    search = schedule(FakeSubject(model, examples=24))
+    list(search.steps())
+    assert max(len(text.split()) for text in search.state.scores) == 4
+
+
 def test_the_users_own_instructions_race_too() -> None:
     search = schedule(
         FakeSubject(examples=24), instructions=("count items carefully",), max_steps=1
