@@ -21,6 +21,7 @@ from examples.small_model.rows import prompt, proposal_row, signature
 from examples.small_model.tasks import (
     HASTY_INSTRUCTION,
     IRRELEVANT_INSTRUCTION,
+    LESSONS,
     SIGNATURE,
     TASKS,
     Split,
@@ -125,7 +126,7 @@ def table(
 ) -> dict[str, dict[str, Cell]]:
     """Measures every task under every kind of instruction."""
     result: dict[str, dict[str, Cell]] = {}
-    for name, task in TASKS.items():
+    for name, task in LESSONS.items():
         questions = examples(name, split, count, seed)
         wordings = {
             "DSPy default": DSPY_DEFAULT,
@@ -184,14 +185,15 @@ def _losses(
 
 
 def markdown(cells: dict[str, dict[str, Cell]]) -> str:
-    """Writes the table: accuracy in per cent with its 95 % interval."""
+    """Writes the table: accuracy in per cent with its 95 % interval, means over learned tasks."""
     labels = list(next(iter(cells.values())))
-    lines = ["| instruction | " + " | ".join(cells) + " | mean |"]
+    names = [name if name in TASKS else f"({name})" for name in cells]
+    lines = ["| instruction | " + " | ".join(names) + " | mean |"]
     lines.append("|---|" + "---|" * (len(cells) + 1))
     for label in labels:
         row = [cells[name][label] for name in cells]
         parts = [f"{100 * c.rate:.0f} ({_percent(c.interval())})" for c in row]
-        mean = 100 * sum(c.rate for c in row) / len(row)
+        mean = 100 * sum(cells[name][label].rate for name in TASKS) / len(TASKS)
         lines.append(f"| {label} | {' | '.join(parts)} | **{mean:.0f}** |")
     return "\n".join(lines)
 
@@ -213,7 +215,7 @@ def report(cells: dict[str, dict[str, Cell]], perplexity: dict[str, float]) -> d
             for name, row in cells.items()
         },
         "mean": {
-            label: sum(row[label].rate for row in cells.values()) / len(cells) for label in labels
+            label: sum(cells[name][label].rate for name in TASKS) / len(TASKS) for label in labels
         },
         "parse_rate": sum(c.parsed for c in every) / sum(c.total for c in every),
         "outputs": sum(c.total for c in every),

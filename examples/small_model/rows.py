@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import dspy
 
-from examples.small_model.tasks import SIGNATURE, TASKS, Completion, Kind, is_held_out
+from examples.small_model.tasks import LESSONS, SIGNATURE, Completion, Kind, is_held_out
 from examples.small_model.wording import chances, instruction
 
 SYSTEM, USER, ASSISTANT, END, PAD = "<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<|pad|>"
@@ -125,7 +125,7 @@ def proposal_row(question: str, instructions: str) -> Row:
 def rows(seed: int) -> Iterator[Row]:
     """Draws the rows of the training, without end; no held-out question is among them."""
     rng = random.Random(seed)
-    tasks = list(TASKS.values())
+    tasks = list(LESSONS.values())
     shares = [task.share for task in tasks]
     while True:
         task = rng.choices(tasks, shares)[0]

@@ -1,4 +1,4 @@
-"""Seeded generators of seven small reasoning tasks.
+"""Seeded generators of small reasoning tasks.
 
 Every question has four possible completions, one for each pair of *aspects* a piece of work can
 have: the right **method** (or a tempting wrong one) and a thorough **manner** (or a glance at the
@@ -72,6 +72,7 @@ class Task:
     good_instruction: str
     weak_instruction: str = WEAK_INSTRUCTION
     share: float = 1.0  # Of the training rows; what is harder to learn gets more.
+    learned: bool = True  # Whether the shipped model can do it; if not, it is not offered.
 
     def problem(self, rng: random.Random) -> Problem:
         """Draws a problem on which no shortcut happens to be right."""
@@ -114,7 +115,7 @@ def examples(task_name: str, split: Split, count: int, seed: int = 0) -> list[ds
     """Draws distinct examples of a split; no split shares a question with another.
 
     Args:
-        task_name: A key of `TASKS`.
+        task_name: A key of `LESSONS`.
         split: The split to draw from; all are held out from the training of the model.
         count: The number of examples.
         seed: The seed; the same arguments give the same examples.
@@ -122,7 +123,7 @@ def examples(task_name: str, split: Split, count: int, seed: int = 0) -> list[ds
     Returns:
         Examples with the input `question` and the label `answer`.
     """
-    task, rng = TASKS[task_name], random.Random(f"{task_name}/{split}/{seed}")
+    task, rng = LESSONS[task_name], random.Random(f"{task_name}/{split}/{seed}")
     found: dict[str, str] = {}
     while len(found) < count:
         problem = task.problem(rng)
@@ -333,7 +334,8 @@ def _letters(rng: random.Random) -> Problem:
     return Problem(question, scene, size, _lists(ends, "-"))
 
 
-TASKS: dict[str, Task] = {
+# What the model is trained on.
+LESSONS: dict[str, Task] = {
     task.name: task
     for task in (
         Task(
@@ -343,6 +345,7 @@ TASKS: dict[str, Task] = {
             "Work through the list step by step and write down every item in order. "
             "Count only the items that belong to the category asked for, and keep a running "
             "total of the group.",
+            learned=False,
         ),
         Task(
             "arithmetic",
@@ -390,3 +393,5 @@ TASKS: dict[str, Task] = {
         ),
     )
 }
+# What it is asked, by users of this folder and by the quickstart.
+TASKS = {name: task for name, task in LESSONS.items() if task.learned}

@@ -16,11 +16,11 @@ from examples.small_model.tasks import TASKS
 def test_a_finished_case_is_not_run_again(tmp_path: Path) -> None:
     path = tmp_path / "cases.jsonl"
     cases = Cases(path, {"model": "a"})
-    assert cases.lack(task="counting", seed=0)
-    cases.add(task="counting", seed=0, score=0.5)
-    assert not cases.lack(task="counting", seed=0)
-    assert cases.lack(task="counting", seed=1)
-    assert Cases(path, {"model": "b"}).lack(task="counting", seed=0)
+    assert cases.lack(task="arithmetic", seed=0)
+    cases.add(task="arithmetic", seed=0, score=0.5)
+    assert not cases.lack(task="arithmetic", seed=0)
+    assert cases.lack(task="arithmetic", seed=1)
+    assert Cases(path, {"model": "b"}).lack(task="arithmetic", seed=0)
 
 
 def test_the_interval_holds_the_mean() -> None:
@@ -74,7 +74,7 @@ def test_a_plot_is_drawn(tmp_path: Path) -> None:
 
 def test_the_gap_is_closed_as_far_as_the_hand_written_instruction_goes() -> None:
     case = {
-        "task": "counting",
+        "task": "arithmetic",
         "before": 0.2,
         "after": 0.8,
         "good": 1.0,
@@ -83,5 +83,5 @@ def test_the_gap_is_closed_as_far_as_the_hand_written_instruction_goes() -> None
         "tokens": 1000,
     }
     lines = gap.table([case, {**case, "after": 1.0}]).splitlines()
-    assert lines[2].startswith("| counting | 20.0 | 90.0 | 100.0 | 88 % (75-100) | +60.0 | 3.0 |")
+    assert lines[2].startswith("| arithmetic | 20.0 | 90.0 | 100.0 | 88 % (75-100) | +60.0 | 3.0 |")
     assert lines[3].startswith("| **all** |")

@@ -52,12 +52,12 @@ def test_a_model_that_does_not_exist_is_one_clear_error(tmp_path: Path) -> None:
 
 def test_finished_runs_are_kept_and_tabled(tmp_path: Path) -> None:
     for seed, after in enumerate((0.5, 0.7)):
-        run = {"task": "counting", "seed": seed, "score_before": 0.2, "score_after": after}
+        run = {"task": "arithmetic", "seed": seed, "score_before": 0.2, "score_after": after}
         append(tmp_path / "runs.jsonl", {**run, "max_steps": 24, "seconds": 10.0, "rollouts": 100})
-    assert finished(tmp_path / "runs.jsonl", {"max_steps": 24}, "counting", 1)
-    assert not finished(tmp_path / "runs.jsonl", {"max_steps": 9}, "counting", 1)
+    assert finished(tmp_path / "runs.jsonl", {"max_steps": 24}, "arithmetic", 1)
+    assert not finished(tmp_path / "runs.jsonl", {"max_steps": 9}, "arithmetic", 1)
     lines = table(read(tmp_path / "runs.jsonl")).splitlines()
-    assert lines[2] == "| counting | 20.0 | 60.0 | +40.0 ± 19.6 | +30.0 | 10 | 100 |"
+    assert lines[2] == "| arithmetic | 20.0 | 60.0 | +40.0 ± 19.6 | +30.0 | 10 | 100 |"
     assert lines[3].startswith("| **all** | 20.0 | 60.0 |")
     assert read(tmp_path / "none.jsonl") == []
 
@@ -66,4 +66,4 @@ def test_finished_runs_are_kept_and_tabled(tmp_path: Path) -> None:
 def test_an_unknown_task_lists_the_known_ones(task: str, tmp_path: Path) -> None:
     done = quickstart("--task", task, folder=tmp_path)
     assert done.returncode == 2
-    assert "counting" in done.stderr
+    assert "arithmetic" in done.stderr
