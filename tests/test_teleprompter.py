@@ -309,7 +309,10 @@ def test_a_prompt_longer_than_the_context_is_refused(student: dspy.Module) -> No
         small().compile(student, trainset=trainset, valset=examples())
 
 
-def test_a_model_of_nan_is_an_error_not_a_result(student: dspy.Module) -> None:
+@SCHEDULES
+def test_a_model_of_nan_is_an_error_not_a_result(
+    schedule: PaperConfig | VerifiedConfig, student: dspy.Module
+) -> None:
     tokenizer = make_tokenizer()
     model = make_model("llama", len(tokenizer))
     model.model.norm.weight.data.fill_(float("nan"))
@@ -317,7 +320,7 @@ def test_a_model_of_nan_is_an_error_not_a_result(student: dspy.Module) -> None:
         dspy.context(lm=local_lm((model, tokenizer), max_tokens=4, cache=False)),
         pytest.raises(LossError, match="NaN"),
     ):
-        small().compile(student, trainset=examples())
+        small(schedule=schedule).compile(student, trainset=examples())
 
 
 def test_a_callback_is_told_of_every_step_and_may_stop_the_search(student: dspy.Module) -> None:

@@ -2,7 +2,8 @@
 
 from dspy_greater.search.acceptance import Comparison, Verdict, choose, compare
 from dspy_greater.search.budget import Budget
-from dspy_greater.search.paper import LossError, PaperConfig, PaperSchedule
+from dspy_greater.search.errors import LossError
+from dspy_greater.search.paper import PaperConfig, PaperSchedule
 from dspy_greater.search.presets import settings
 from dspy_greater.search.protocols import Model, Subject
 from dspy_greater.search.readability import log_likelihood

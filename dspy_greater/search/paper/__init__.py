@@ -1,12 +1,11 @@
 """The published search: one token at a time, ranked by the gradient of the answer's loss."""
 
-from dspy_greater.search.paper.objective import AnswerObjective, LossError, Slope, Trial
+from dspy_greater.search.paper.objective import AnswerObjective, Slope, Trial
 from dspy_greater.search.paper.proposal import propose
 from dspy_greater.search.paper.schedule import PaperConfig, PaperSchedule, PaperStep
 
 __all__ = [
     "AnswerObjective",
-    "LossError",
     "PaperConfig",
     "PaperSchedule",
     "PaperStep",

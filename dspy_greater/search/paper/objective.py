@@ -16,16 +16,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from dspy_greater.search.errors import LossError
 from dspy_greater.search.steps import Attempt
 
 if TYPE_CHECKING:
     from dspy_greater.model import Gradient
     from dspy_greater.program import Run
     from dspy_greater.search.protocols import Subject
-
-
-class LossError(RuntimeError):
-    """No training example gave a finite loss, so there is nothing to descend."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from dspy_greater.search.errors import LossError
 from dspy_greater.search.verified.edits import Edit, deletions, random_edits, swaps
 from dspy_greater.search.verified.estimates import exact, own_log_probs, slope, substitutions
 from dspy_greater.search.verified.objectives import Term, fluency_terms, with_tokens
@@ -149,9 +150,16 @@ class Funnel:
         gradient sees it: a one-hot only reaches the tokens that follow.
         """
         model, last = self.subject.model, len(self.tokens)
-        here = slope(model, [*self.terms, *self.fluency])
-        if here is None:
+        terms = [*self.terms, *self.fluency]
+        if not terms:
             return []
+        here = slope(model, terms)
+        if here is None:
+            raise LossError(
+                "the gradient was NaN or infinite on all training examples. Check that the model's "
+                "weights hold no NaN and, in half precision, load it with dtype='float32' or "
+                "'bfloat16'."
+            )
         self.skipped += here.skipped
         gains = substitutions(model, here.positions, self.tokens, self.allowed)
         own = (taste[:-1, self.allowed] - self._here(taste)) * self._share(last)
