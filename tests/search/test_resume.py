@@ -11,7 +11,9 @@ from tests.search.fakes import FakeSubject
 
 CONFIGS = {
     "paper": PaperConfig(max_steps=6, top_k=10),
-    "verified": VerifiedConfig(max_steps=4, starts=2, phrases=3, tidy_rounds=3, race_size=2),
+    "verified": VerifiedConfig(
+        max_steps=4, starts=0, phrases=2, exact_size=4, race_size=1, multiple=0.5
+    ),
 }
 
 
@@ -19,7 +21,12 @@ def fresh(name: str) -> Schedule:
     subject = FakeSubject(examples=16)
     judge = Judge(lambda text: [run.score for run in subject.roll_out([text])[0]])
     return schedule_for(
-        CONFIGS[name], subject, judge, start="read the answer", train_examples=16, seed="7"
+        CONFIGS[name],
+        subject,
+        judge,
+        start="guess quickly guess the answer",
+        train_examples=16,
+        seed="7",
     )
 
 

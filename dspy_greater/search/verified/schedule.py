@@ -156,8 +156,9 @@ class VerifiedSchedule:
         """Whether the search is over, but for the tidying; ``stopped`` says why."""
         state, perfect = self.state, self.judge.perfect_score
         if perfect is not None and self.book.mean(state.held) >= perfect:
-            # No edit can be proven better, whatever the validation examples say.
             reason = "a perfect training score" if state.step else "nothing left to gain"
+        elif not self._improvable():
+            reason = f"no edit could be proven better on {self.size} training examples"
         elif state.step >= self.config.max_steps:
             reason = "all steps taken"
         elif state.failures >= self.config.patience:
@@ -166,6 +167,11 @@ class VerifiedSchedule:
             reason = ""
         state.stopped = state.stopped or reason
         return bool(state.stopped)
+
+    def _improvable(self) -> bool:
+        """Whether even an edit that is right on every example would be accepted."""
+        scores = self.state.scores[self.state.held]
+        return compare([1.0] * len(scores), scores).exceeds(self.config.multiple)
 
     def _step(self) -> VerifiedStep:
         state, config = self.state, self.config

@@ -67,6 +67,18 @@ def test_the_start_comes_back_at_once_where_nothing_is_left_to_gain() -> None:
     assert search.stopped == "nothing left to gain"
 
 
+def test_the_search_ends_where_no_edit_could_be_proven_better() -> None:
+    class Nearly(FakeSubject):
+        def _run(self, ids: list[int], example: int) -> Run:
+            return Run(float(example > 0), None)
+
+    search = schedule(Nearly(examples=24))
+    assert list(search.steps()) == []
+    assert search.stopped == "no edit could be proven better on 24 training examples"
+    *_, last = schedule(Nearly(examples=24), multiple=0.0).steps()
+    assert last.number > 0
+
+
 def test_where_every_rollout_fails_the_answers_gradient_still_leads() -> None:
     class Hopeless(FakeSubject):
         def sample(self, *arguments: Any) -> list[list[Run]]:
