@@ -33,7 +33,8 @@ def quickstart(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str
 
 
 def test_the_quickstart_prints_and_writes_what_it_did(tmp_path: Path) -> None:
-    done = quickstart("--steps", "3", "--seed", "1", "--json", "out.json", folder=tmp_path)
+    few = ("--schedule", "paper", "--steps", "3", "--task", "letters", "--seed", "1")
+    done = quickstart(*few, "--json", "out.json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "out.json").read_text())
     assert result.keys() == KEYS
