@@ -105,7 +105,12 @@ def test_a_cancelled_task_drops_its_request(fake: FakeWhiteBox, make_lm: MakeLM)
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs POSIX signals")
-def test_an_interrupt_ends_a_waiting_call(fake: FakeWhiteBox, make_lm: MakeLM) -> None:
+def test_an_interrupt_ends_a_waiting_call(
+    fake: FakeWhiteBox, make_lm: MakeLM, request: pytest.FixtureRequest
+) -> None:
+    # A shell lets its background jobs ignore SIGINT, and Python then leaves it so.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     lm = make_lm(fake)
     fake.open.clear()
 
