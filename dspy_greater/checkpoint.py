@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ class Checkpoint:
         """Let other processes use the folder."""
         self._lock.release()
 
-    def _attempt(self, write: Any) -> None:
+    def _attempt(self, write: Callable[[], None]) -> None:
         """Write, or warn once that the disk takes no more: a run outlives its checkpoints."""
         if self._broken:
             return

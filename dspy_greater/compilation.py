@@ -63,7 +63,7 @@ class Compilation:
         checkpoint: Where the state is kept after every step, and taken up from.
 
     Attributes:
-        interrupted: Whether the user pressed Ctrl-C.
+        interrupted: Whether the user ended the search, by Ctrl-C or by the callback.
     """
 
     student: dspy.Module

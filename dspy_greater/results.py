@@ -214,7 +214,7 @@ class DetailedResults:
                 lines.append(
                     f"{outcome.predictor}: kept as it was; no instruction beat its "
                     f"{outcome.score_before:.1%} on {self.validation_examples} validation "
-                    f"examples beyond noise ({outcome.stopped})"
+                    f"examples beyond doubt ({looks(outcome.looks)}; {outcome.stopped})"
                 )
             if outcome.copied_words:
                 lines.append(f"it copied from training examples: {', '.join(outcome.copied_words)}")

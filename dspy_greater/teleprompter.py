@@ -54,8 +54,8 @@ class GreaterTeleprompter(Teleprompter):
         max_steps: Instead of ``auto``: steps for each predictor.
         max_metric_calls: Instead of ``auto``: scored runs of the program.
         max_tokens: Instead of ``auto``: tokens read and written by the model.
-        max_seconds: Instead of ``auto``: wall-clock seconds. Bounds are checked before each
-            step, so that a run exceeds them by up to a step.
+        max_seconds: Instead of ``auto``: wall-clock seconds. Bounds are checked after each
+            step, so that a run exceeds them by up to a step of each predictor.
         log_dir: Folder in which the state is kept after every step, with a log of events and
             ``best_program.json``. A compile with the same arguments goes on from there, and
             ends as if it had not been interrupted.

@@ -11,7 +11,6 @@ seeds may also be run apart: --seeds 0 1 2.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import replace
@@ -20,7 +19,8 @@ from statistics import mean, stdev
 from typing import Any
 
 from dspy_greater import PaperConfig, VerifiedConfig
-from examples.quickstart import ROOT, SMALL_MODEL, improve, load, show
+from examples.benchmarks.common import RESULTS, Cases
+from examples.quickstart import SMALL_MODEL, improve, load, show
 from examples.small_model.tasks import TASKS
 
 # What auto="light" is.
@@ -28,7 +28,6 @@ SCHEDULES: dict[str, PaperConfig | VerifiedConfig] = {
     "verified": VerifiedConfig(),
     "paper": PaperConfig(max_steps=16),
 }
-RESULTS = ROOT / "examples" / "results" / "quickstart.jsonl"
 
 
 def main() -> None:
@@ -37,7 +36,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--schedule", choices=list(SCHEDULES), default="verified")
     parser.add_argument("--shortlist", help="the schedule's own by default")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="file of finished runs")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS / "quickstart.jsonl", help="file of finished runs"
+    )
     arguments = parser.parse_args()
     lm = load(SMALL_MODEL)
     config: Any = SCHEDULES[arguments.schedule]
@@ -49,34 +50,14 @@ def main() -> None:
         "max_steps": config.max_steps,
         "shortlist": config.shortlist,
     }
+    cases = Cases(arguments.results, settings)
     for seed in arguments.seeds:
         for name, task in TASKS.items():
-            if not finished(arguments.results, settings, name, seed):
+            if cases.lack(task=name, seed=seed):
                 run = improve(task, seed, schedule=config)
                 show(run)
-                append(arguments.results, {**settings, **run})
-    runs = [run for run in read(arguments.results) if settings.items() <= run.items()]
-    print(table(run for run in runs if run["seed"] in arguments.seeds))
-
-
-def finished(path: Path, settings: dict[str, Any], task: str, seed: int) -> bool:
-    """Whether this run has been made before, with the same model and settings."""
-    wanted = {**settings, "task": task, "seed": seed}.items()
-    return any(wanted <= run.items() for run in read(path))
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """Return the finished runs, one JSON object a line."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def append(path: Path, run: dict[str, Any]) -> None:
-    """Keep a finished run."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.write(json.dumps(run) + "\n")
+                cases.add(**run)
+    print(table(run for run in cases.read() if run["seed"] in arguments.seeds))
 
 
 def table(runs: Iterable[dict[str, Any]]) -> str:

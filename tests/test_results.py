@@ -41,6 +41,7 @@ def test_no_gain_is_said_and_so_are_failures() -> None:
     )
     assert not record.improved
     assert "kept as it was" in record.summary()
+    assert "(3 looks; all steps taken)" in record.summary()
     assert "3 of 40 outputs did not parse" in record.summary()
     assert "2 losses" in record.summary()
 

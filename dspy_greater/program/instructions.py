@@ -62,7 +62,3 @@ def _breaks_lines(character: str) -> bool:
     # Cc: control characters; Zl, Zp: U+2028 and U+2029, where str.splitlines
     # breaks; Cs: lone surrogates, which no tokenizer can encode.
     return character != "\n" and unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"}
-
-
-def _shown(text: str) -> str:
-    return repr(textwrap.shorten(text, 80, placeholder="...") if len(text) > 80 else text)

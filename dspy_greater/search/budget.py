@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Budget:
-    """Upper bounds of a compile, checked before every step; None is no bound.
+    """Upper bounds of a compile, checked after every step; None is no bound.
 
     Args:
         max_metric_calls: Runs of the program that are scored.

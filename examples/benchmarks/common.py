@@ -12,10 +12,10 @@ import dspy
 import numpy as np
 
 from dspy_greater.program import Metric, replace_instruction, run_programs
+from examples.small_model.evaluate import STEP_BY_STEP
 from examples.small_model.tasks import TASKS, WEAK_INSTRUCTION, Task
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-STEP_BY_STEP = "Let's think step by step."
 
 
 class Cases:

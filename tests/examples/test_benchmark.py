@@ -21,6 +21,8 @@ def test_a_finished_case_is_not_run_again(tmp_path: Path) -> None:
     assert not cases.lack(task="arithmetic", seed=0)
     assert cases.lack(task="arithmetic", seed=1)
     assert Cases(path, {"model": "b"}).lack(task="arithmetic", seed=0)
+    assert cases.read() == [{"model": "a", "task": "arithmetic", "seed": 0, "score": 0.5}]
+    assert Cases(tmp_path / "none.jsonl", {}).read() == []
 
 
 def test_the_interval_holds_the_mean() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.quickstart_table import append, finished, read, table
+from examples.quickstart_table import table
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = {
@@ -51,16 +51,11 @@ def test_a_model_that_does_not_exist_is_one_clear_error(tmp_path: Path) -> None:
     assert "no-such-folder" in done.stderr.splitlines()[-1]
 
 
-def test_finished_runs_are_kept_and_tabled(tmp_path: Path) -> None:
-    for seed, after in enumerate((0.5, 0.7)):
-        run = {"task": "arithmetic", "seed": seed, "score_before": 0.2, "score_after": after}
-        append(tmp_path / "runs.jsonl", {**run, "max_steps": 24, "seconds": 10.0, "rollouts": 100})
-    assert finished(tmp_path / "runs.jsonl", {"max_steps": 24}, "arithmetic", 1)
-    assert not finished(tmp_path / "runs.jsonl", {"max_steps": 9}, "arithmetic", 1)
-    lines = table(read(tmp_path / "runs.jsonl")).splitlines()
+def test_runs_are_tabled_by_task() -> None:
+    run = {"task": "arithmetic", "score_before": 0.2, "seconds": 10.0, "rollouts": 100}
+    lines = table([{**run, "score_after": after} for after in (0.5, 0.7)]).splitlines()
     assert lines[2] == "| arithmetic | 20.0 | 60.0 | +40.0 ± 19.6 | +30.0 | 10 | 100 |"
     assert lines[3].startswith("| **all** | 20.0 | 60.0 |")
-    assert read(tmp_path / "none.jsonl") == []
 
 
 @pytest.mark.parametrize("task", ["no-such-task"])

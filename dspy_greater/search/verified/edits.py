@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
-Kind = Literal["replace", "insert", "delete", "swap", "phrase", "merge", "start"]
+Kind = Literal["replace", "insert", "delete", "swap", "phrase", "merge", "start", "tidy"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class Edit:
     start: int
     end: int
     tokens: tuple[int, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the edit puts another instruction in the place of the whole one."""
+        return self.kind in ("merge", "start", "tidy")
 
     def apply(self, tokens: Sequence[int]) -> tuple[int, ...]:
         """Return the edited ids."""

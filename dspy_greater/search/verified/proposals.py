@@ -9,10 +9,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
+from dspy_greater.model import Sampling
 from dspy_greater.search.verified.edits import Edit, Kind
 
 if TYPE_CHECKING:
@@ -107,8 +108,6 @@ def _write(
     model: Model, prompts: Sequence[Sequence[int]], max_tokens: int, rng: random.Random
 ) -> list[tuple[int, ...]]:
     """Sample continuations, each cut before the first token that no instruction may hold."""
-    from dspy_greater.model import Sampling
-
     samplings = [
         Sampling(max_tokens=max_tokens, temperature=1.0, seed=rng.randrange(2**32)) for _ in prompts
     ]
@@ -116,6 +115,6 @@ def _write(
     return [_until(generation.ids, allowed) for generation in model.generate(prompts, samplings)]
 
 
-def _until(tokens: Sequence[int], allowed: Sequence[Any]) -> tuple[int, ...]:
+def _until(tokens: Sequence[int], allowed: Sequence[bool]) -> tuple[int, ...]:
     end = next((i for i, token in enumerate(tokens) if not allowed[token]), len(tokens))
     return tuple(tokens[:end])

@@ -201,7 +201,7 @@ class VerifiedSchedule:
         """Choose who races: the most promising, what the model wrote anew, and combinations."""
         hopeful = [each for each in ranked if each.estimate is None or each.estimate > 0]
         whole = [each for each in ranked if each.edit.kind == "start"]
-        single = [each.edit for each in hopeful if each.edit.kind not in ("start", "merge")]
+        single = [each.edit for each in hopeful if not each.edit.is_whole]
         length = len(funnel.tokens)
         merged = [Edit("merge", 0, length, ids) for ids in merges(single[:3], funnel.tokens)]
         combined = funnel.surviving(merged, count=2)
@@ -239,9 +239,7 @@ class VerifiedSchedule:
     ) -> None:
         """Carry the edits that gained something over to the next step."""
         state, before = self.state, self.book.mean(self.state.held)
-        edits = {
-            each.text: each.edit for each in field_ if each.edit.kind not in ("start", "merge")
-        }
+        edits = {each.text: each.edit for each in field_ if not each.edit.is_whole}
         gained = [t for t in reached if t in edits and self.book.mean(t) > before]
         others = [edits[text] for text in gained if text != accepted]
         if accepted is None:
@@ -283,7 +281,7 @@ class VerifiedSchedule:
             Attempt(
                 instruction=each.text,
                 kind=each.edit.kind,
-                position=each.edit.start,
+                position=None if each.edit.is_whole else each.edit.start,
                 scores=tuple(self.state.scores[each.text]),
                 estimate=each.estimate,
             )

@@ -36,7 +36,7 @@ def shortened(
     for text in [*without_a_part(instruction, SENTENCE), *without_a_part(instruction, WORD)]:
         tokens = subject.tokens(text)
         if subject.text_of(tokens) == text:
-            candidates.append(Candidate(Edit("delete", 0, length, tokens), text, tokens))
+            candidates.append(Candidate(Edit("tidy", 0, length, tokens), text, tokens))
     values = exact(subject.model, terms, [each.tokens for each in candidates])
     pairs = [(v, c) for v, c in zip(values, candidates, strict=True) if math.isfinite(v)]
     pairs.sort(key=lambda pair: -pair[0])

@@ -20,7 +20,7 @@ from dspy_greater.search.verified.objectives import (
     with_tokens,
 )
 from dspy_greater.spans import Span
-from tests.search.fakes import WORDS, FakeModel, FakeSubject
+from tests.search.fakes import WORDS, FakeModel, FakeSubject, margin
 
 START = "read the answer"
 ALL = list(range(len(WORDS)))
@@ -70,8 +70,6 @@ def test_the_policys_exact_value_estimates_the_change_of_the_metric() -> None:
     before, after = exact(subject.model, terms, [subject.tokens(START), tokens])
 
     def expected(ids: tuple[int, ...]) -> float:
-        from tests.search.fakes import margin
-
         return sum(1 / (1 + math.exp(-margin(e, ids))) for e in range(20)) / 20
 
     change = expected(tokens) - expected(subject.tokens(START))

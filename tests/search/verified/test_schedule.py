@@ -110,7 +110,8 @@ def test_the_users_own_instructions_race_too() -> None:
         FakeSubject(examples=24), instructions=("count items carefully",), max_steps=1
     )
     (step,) = [step for step in search.steps() if step.number == 1]
-    assert "count items carefully" in [attempt.instruction for attempt in step.attempts]
+    positions = {attempt.instruction: attempt.position for attempt in step.attempts}
+    assert positions["count items carefully"] is None
 
 
 def test_where_nothing_differs_between_rollouts_soft_rewards_still_do() -> None:
