@@ -30,8 +30,10 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
+from transformers import DynamicCache
 
 from dspy_greater.model.errors import ModelError
+from dspy_greater.model.prefix import Prefix, keeps_every_key
 
 
 class Pass(NamedTuple):
@@ -39,7 +41,7 @@ class Pass(NamedTuple):
 
     Attributes:
         logits: ``[rows, vocab]``, the wanted rows of all sequences, one sequence after another.
-        embeddings: ``[batch, time, hidden]`` leaf, when asked for.
+        embeddings: ``[batch, time, hidden]`` leaf, when asked for; without the prefix.
     """
 
     logits: torch.Tensor
@@ -66,6 +68,7 @@ class Forward:
         rows: Sequence[range],
         *,
         embeddings: bool = False,
+        prefix: Prefix | None = None,
     ) -> Pass:
         """Logits at the wanted positions.
 
@@ -73,24 +76,31 @@ class Forward:
             sequences: ``[batch]`` token ids, lengths may differ.
             rows: ``[batch]`` positions whose logits are wanted (position t predicts token t + 1).
             embeddings: Also return the embedding layer's output as a leaf that asks for a gradient.
+            prefix: What all sequences begin with; no wanted position lies in it.
         """
+        start = len(prefix) if prefix else 0
+        sequences = [ids[start:] for ids in sequences]
         time = max(len(ids) for ids in sequences)
         ids = torch.full((len(sequences), time), self._pad, dtype=torch.long)
         for row, sequence in enumerate(sequences):
             ids[row, : len(sequence)] = torch.as_tensor(sequence, dtype=torch.long)
         device = self.device
         ids = ids.to(device)
-        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        mask = torch.ones(len(sequences), start + time, dtype=torch.long, device=device)
+        inputs = {"input_ids": ids, "attention_mask": mask, "use_cache": prefix is not None}
+        if prefix is not None:
+            inputs["past_key_values"] = prefix.cache(len(sequences))
         if self._takes_positions:
-            inputs["position_ids"] = torch.arange(time, device=device).expand(len(sequences), time)
+            positions = torch.arange(start, start + time, device=device)
+            inputs["position_ids"] = positions.expand(len(sequences), time)
         wanted = torch.tensor(
-            [row * time + position for row, positions in enumerate(rows) for position in positions]
+            [row * time + place - start for row, places in enumerate(rows) for place in places]
         )
         with (
             target_rows(self._model, wanted),
             embedding_leaf(self._model, wanted=embeddings) as leaves,
         ):
-            logits = self._model(**inputs, use_cache=False).logits
+            logits = self._model(**inputs).logits
         logits = logits.reshape(-1, logits.shape[-1])
         if logits.shape[0] != len(wanted):
             raise ModelError(
@@ -98,6 +108,39 @@ class Forward:
                 "its language-model head does not read one hidden state per position."
             )
         return Pass(logits, leaves[0] if leaves else None)
+
+    def read(self, ids: Sequence[int]) -> Prefix:
+        """Compute what the layers keep of a beginning."""
+        inputs = torch.as_tensor(ids, dtype=torch.long, device=self.device)[None]
+        with torch.no_grad(), target_rows(self._model, torch.tensor([len(ids) - 1])):
+            cache = self._model(
+                input_ids=inputs, past_key_values=DynamicCache(), use_cache=True
+            ).past_key_values
+        return Prefix(tuple(ids), tuple((layer.keys, layer.values) for layer in cache.layers))
+
+    def shares_prefixes(self) -> bool:
+        """Whether a prefix read once gives what reading it in every row gives.
+
+        Tried with padding between prefix and row, as it is when rows of unequal length are
+        continued: a model that tells distances by the places of the cache gives itself away.
+        """
+        if not keeps_every_key(self._model.config):
+            return False
+        vocab = self._model.get_input_embeddings().weight.shape[0]
+        ids = [index * 7 % vocab for index in range(1, 9)]
+        rows = torch.tensor([[self._pad, *ids[4:]]], device=self.device)
+        mask = torch.tensor([[1] * 4 + [0] + [1] * 4], device=self.device)
+        places = {"position_ids": mask.cumsum(-1)[:, 4:] - 1} if self._takes_positions else {}
+        try:
+            behind = self._model(
+                input_ids=rows, attention_mask=mask, past_key_values=self.read(ids[:4]).cache(1),
+                use_cache=True, **places,
+            ).logits[0, -1]  # fmt: skip
+        except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
+            return False
+        plain = self([ids], [range(7, 8)]).logits[0]
+        tolerance = 1e-3 if plain.dtype in (torch.float32, torch.float64) else 5e-2
+        return bool((behind - plain).abs().max() <= tolerance * (plain.max() - plain.min()))
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from transformers import (
 )
 
 from dspy_greater.model.forward import at_least_float32
+from dspy_greater.model.prefix import Prefix
 
 
 @dataclass(frozen=True)
@@ -138,15 +139,20 @@ class Decoder:
     device: torch.device
 
 
-def generate(decoder: Decoder, requests: Sequence[Request]) -> list[Generation]:
-    """Continue every prompt, in one batch."""
-    pad = decoder.tokens.pad
+def generate(
+    decoder: Decoder, requests: Sequence[Request], prefix: Prefix | None = None
+) -> list[Generation]:
+    """Continue every prompt, in one batch; ``prefix`` is what all of them begin with."""
+    pad, start = decoder.tokens.pad, len(prefix or ())
     width = max(len(request.prompt) for request in requests)
     ids = torch.full((len(requests), width), pad, dtype=torch.long)
     mask = torch.zeros_like(ids)
-    for row, request in enumerate(requests):  # left padding: all rows continue at the same column
-        ids[row, width - len(request.prompt) :] = torch.as_tensor(request.prompt, dtype=torch.long)
-        mask[row, width - len(request.prompt) :] = 1
+    # Padding behind the prefix and before the rest: all rows continue at the same column.
+    for row, request in enumerate(requests):
+        prompt = torch.as_tensor(request.prompt, dtype=torch.long)
+        own = width - len(prompt) + start
+        ids[row, :start], ids[row, own:] = prompt[:start], prompt[start:]
+        mask[row, :start], mask[row, own:] = 1, 1
     samplings = [request.sampling for request in requests]
     sampler = RowSampler(requests)
     stops = RowStops(decoder.tokenizer, samplings, width)
@@ -163,6 +169,7 @@ def generate(decoder: Decoder, requests: Sequence[Request]) -> list[Generation]:
             input_ids=ids.to(decoder.device),
             attention_mask=mask.to(decoder.device),
             generation_config=config,
+            past_key_values=prefix.cache(len(requests)) if prefix else None,
             logits_processor=LogitsProcessorList([sampler]),
             stopping_criteria=StoppingCriteriaList([stops]),
         )

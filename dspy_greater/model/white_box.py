@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 
@@ -24,6 +25,7 @@ from dspy_greater.model.generation import (
     Sampling,
     generate,
 )
+from dspy_greater.model.prefix import Group, Prefix, by_prefix, common_beginning
 from dspy_greater.model.vocabulary import allowed_tokens
 from dspy_greater.spans import Span
 
@@ -35,6 +37,7 @@ LOGITS = 2**27
 # activations; a token still to be generated holds no more than its place in the cache.
 GRADIENT_COST = 4
 DECODED_COST = 0.25
+Result = TypeVar("Result")
 # Embedding rows looked up at once, so that a large vocabulary is never copied whole.
 LOOKUP = 16_384
 
@@ -130,6 +133,8 @@ class WhiteBox:
         self._budgets["gradient"] = Budget(max(1, tokens // GRADIENT_COST), LOGITS // GRADIENT_COST)
         self._allowed: torch.Tensor | None = None
         checks.check_causal(self._forward, self.vocab_size)
+        with torch.no_grad():
+            self._shares = self._forward.shares_prefixes()
 
     def __repr__(self) -> str:
         return f"WhiteBox({self.name!r}, context={self.context}, device={str(self.device)!r})"
@@ -175,13 +180,9 @@ class WhiteBox:
         """
         self._check(items)
         _check_temperature(temperature)
-        with self._lock:
-            return in_batches(
-                items,
-                self._sizes(items),
-                self._budgets["score"],
-                lambda batch: self._log_probs_batch(batch, temperature),
-            )
+        most = [item.targets.start - 1 for item in items]
+        work = partial(self._log_probs_batch, temperature=temperature)
+        return self._behind_prefixes(items, most, "score", work)
 
     def gradients(self, items: Sequence[Targeted], *, temperature: float = 1.0) -> list[Gradient]:
         """Gradient of each item's mean target loss at its input positions.
@@ -195,13 +196,13 @@ class WhiteBox:
         for index, item in enumerate(items):
             if item.targets.start == item.targets.end:
                 raise ValueError(f"Item {index} has no targets, so its loss is undefined.")
-        with self._lock:
-            return in_batches(
-                items,
-                self._sizes(items),
-                self._budgets["gradient"],
-                lambda batch: self._gradients_batch(batch, temperature),
-            )
+        # No gradient reaches back into a prefix.
+        most = [
+            min(item.targets.start - 1, item.inputs.start if item.inputs else len(item.ids))
+            for item in items
+        ]
+        work = partial(self._gradients_batch, temperature=temperature)
+        return self._behind_prefixes(items, most, "gradient", work)
 
     def next_log_probs(self, prefixes: Sequence[Sequence[int]]) -> torch.Tensor:
         """Distribution of the token after each prefix, ``[batch, vocab]`` float32 on the CPU."""
@@ -241,28 +242,70 @@ class WhiteBox:
                 self._allowed = allowed_tokens(self._tokenizer, self.vocab_size)
             return self._allowed
 
+    # What sequences share.
+
+    def _behind_prefixes(
+        self,
+        items: Sequence[Targeted],
+        most: Sequence[int],
+        kind: str,
+        work: Callable[..., list[Result]],
+    ) -> list[Result]:
+        """Run ``work`` on groups of items, each behind the prefix that its items share.
+
+        Args:
+            items: What to work on.
+            most: How much of each item may be in a prefix.
+            kind: Whose budget it is.
+            work: A micro-batch and ``prefix`` to one result per item.
+        """
+        results: dict[int, Result] = {}
+        with self._lock:
+            everything = [Group(0, range(len(items)))]
+            ids = [item.ids for item in items]
+            for group in by_prefix(ids, most) if self._shares else everything:
+                members = [items[index] for index in group.members]
+                shared = group.shared
+                prefix = self._forward.read(members[0].ids[:shared]) if shared else None
+                done = in_batches(
+                    members, self._sizes(members), self._budgets[kind], partial(work, prefix=prefix)
+                )
+                self.counts.tokens_forward += shared
+                results.update(zip(group.members, done, strict=True))
+        return [results[index] for index in range(len(items))]
+
     # One micro-batch each.
 
     def _generate_batch(self, requests: list[Request]) -> list[Generation]:
-        done = generate(self._decoder, requests)
+        prompts = [request.prompt for request in requests]
+        shared = common_beginning(prompts) if self._shares else 0
+        prefix = self._forward.read(prompts[0][:shared]) if shared else None
+        done = generate(self._decoder, requests, prefix)
         self.counts.rollouts += len(done)
-        self.counts.tokens_forward += sum(len(request.prompt) for request in requests)
+        self.counts.tokens_forward += shared + sum(len(prompt) - shared for prompt in prompts)
         self.counts.tokens_decoded += sum(len(generation.ids) for generation in done)
         return done
 
-    def _log_probs_batch(self, items: list[Targeted], temperature: float) -> list[torch.Tensor]:
+    def _log_probs_batch(
+        self, items: list[Targeted], temperature: float, prefix: Prefix | None
+    ) -> list[torch.Tensor]:
         with torch.no_grad():
-            logits = self._forward([i.ids for i in items], [i.rows for i in items]).logits
+            logits = self._forward(
+                [i.ids for i in items], [i.rows for i in items], prefix=prefix
+            ).logits
             log_probs = _log_probs_of(at_least_float32(logits) / temperature, _targets(items))
         self.counts.forwards += len(items)
-        self.counts.tokens_forward += sum(len(item.ids) for item in items)
+        self.counts.tokens_forward += sum(len(item.ids) - len(prefix or ()) for item in items)
         return list(log_probs.float().cpu().split([len(item.rows) for item in items]))
 
-    def _gradients_batch(self, items: list[Targeted], temperature: float) -> list[Gradient]:
+    def _gradients_batch(
+        self, items: list[Targeted], temperature: float, prefix: Prefix | None
+    ) -> list[Gradient]:
         lengths = [len(item.rows) for item in items]
+        start = len(prefix) if prefix else 0
         with torch.enable_grad():
             logits, embeddings = self._forward(
-                [i.ids for i in items], [i.rows for i in items], embeddings=True
+                [i.ids for i in items], [i.rows for i in items], embeddings=True, prefix=prefix
             )
             assert embeddings is not None
             logits = at_least_float32(logits)
@@ -276,14 +319,15 @@ class WhiteBox:
             (gradient,) = torch.autograd.grad(losses.sum() * scale, embeddings)
         log_probs = _log_probs_of(logits.detach(), targets).float().cpu().split(lengths)
         self.counts.backwards += len(items)
-        self.counts.tokens_backward += sum(len(item.ids) for item in items)
+        self.counts.tokens_backward += sum(len(item.ids) - start for item in items)
+        spans = [item.inputs or Span(start, start) for item in items]
         return [
             Gradient(
                 log_probs[row],
                 float(losses[row].detach()),
-                (gradient[row, slice(*(item.inputs or Span(0, 0)))].float() / scale).cpu(),
+                (gradient[row, span.start - start : span.end - start].float() / scale).cpu(),
             )
-            for row, item in enumerate(items)
+            for row, span in enumerate(spans)
         ]
 
     def _next_batch(self, prefixes: list[Sequence[int]]) -> list[torch.Tensor]:
