@@ -16,10 +16,11 @@ import torch
 from scipy.stats import spearmanr
 
 from dspy_greater.lm import white_box
+from dspy_greater.model import Targeted
 from dspy_greater.program import Metric, components, current_adapter, run_programs
 from dspy_greater.search import Answer, Mixture, Objective, Policy, PredictorSubject, Success
 from dspy_greater.search.verified.estimates import exact, own_log_probs, slope, substitutions
-from dspy_greater.search.verified.objectives import Rollouts, softened
+from dspy_greater.search.verified.objectives import Rollouts, Term, softened
 from examples.benchmarks.common import (
     RESULTS,
     Cases,
@@ -77,6 +78,7 @@ class Case:
         self.model = white_box(self.lm)
         self.subject = self._subject()
         self.tokens = self.subject.tokens(self.instruction)
+        self.known: dict[Targeted, np.ndarray] = {}
         contexts = self.subject.contexts(range(CONTEXTS))
         self.taste, self.taste_cost = self._costing(
             lambda: own_log_probs(self.model, self.tokens, contexts)
@@ -91,13 +93,15 @@ class Case:
             "model's taste": [self._taste(place, token) for place, token, _ in edits],
         }
         costs = {"random": 0, "model's taste": self.taste_cost}
+        rewarded = {False: rollouts, True: softened(self.subject, rollouts)}
         for name, (objective, soft) in OBJECTIVES.items():
-            rewarded = softened(self.subject, rollouts) if soft else rollouts
-            terms = objective.terms(self.subject, rewarded)
-            for how, estimate in (("gradient", self._first_order), ("exact", self._exact)):
-                values, cost = self._costing(partial(estimate, terms, edits))
-                predictions[f"{name}, {how}"] = values
-                costs[f"{name}, {how}"] = sampling_cost + cost
+            terms = objective.terms(self.subject, rewarded[soft])
+            values, cost = self._costing(partial(self._first_order, terms, edits))
+            predictions[f"{name}, gradient"] = values
+            costs[f"{name}, gradient"] = sampling_cost + cost
+            predictions[f"{name}, exact"] = self._exact(terms, edits)
+            length = sum(len(term.item.ids) for term in terms)
+            costs[f"{name}, exact"] = sampling_cost + length * (len(edits) + 1)
         return {
             "instruction": self.instruction,
             "edits_tried": [text for _, _, text in edits],
@@ -151,10 +155,17 @@ class Case:
         gains: torch.Tensor = substitutions(self.model, found.positions, self.tokens, tokens)
         return [float(gains[place, tokens.index(token)]) for place, token, _ in edits]
 
-    def _exact(self, terms: Any, edits: Sequence[tuple[int, int, str]]) -> list[float]:
-        candidates = [(*self.tokens[:p], t, *self.tokens[p + 1 :]) for p, t, _ in edits]
-        before, *after = exact(self.model, terms, [self.tokens, *candidates])
-        return [value - before for value in after]
+    def _exact(self, terms: Sequence[Term], edits: Sequence[tuple[int, int, str]]) -> list[float]:
+        """Weigh what items have in common between objectives by one and the same scoring."""
+        for term in terms:
+            if term.item not in self.known:
+                candidates = [(*self.tokens[:p], t, *self.tokens[p + 1 :]) for p, t, _ in edits]
+                before, *after = exact(
+                    self.model, [Term(term.item, 1.0)], [self.tokens, *candidates]
+                )
+                self.known[term.item] = np.array(after) - before
+        total = sum((term.weight * self.known[term.item] for term in terms), np.zeros(len(edits)))
+        return total.tolist()
 
     def _costing(self, work: Callable[[], Any]) -> tuple[Any, int]:
         before = self.model.counts.snapshot()
