@@ -1,0 +1,129 @@
+"""What sequences share is read once, and nothing else changes by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dspy_greater.model import Sampling, Targeted, WhiteBox
+from dspy_greater.model.prefix import BATCH_COST, SHORTEST, by_prefix, common_beginning
+from dspy_greater.spans import Span
+from tests.conftest import ARCHITECTURES, SPECIAL
+from tests.model.helpers import random_ids, random_items, white_box_of
+
+SHARING = tuple(name for name, sizes in SPECIAL.items() if "sliding_window" not in sizes)
+# Few different tokens, so that sequences do share something.
+SEQUENCES = st.lists(st.lists(st.integers(0, 1), min_size=2, max_size=60), min_size=1, max_size=12)
+
+
+def instructions_with_rollouts() -> list[Targeted]:
+    """Three instructions behind one beginning, five rollouts each, and something unrelated."""
+    items = []
+    for instruction in range(3):
+        head = (*random_ids(20), *random_ids(150, seed=10 + instruction))
+        for rollout in range(5):
+            tail = random_ids(3 + 4 * rollout, seed=100 * instruction + rollout)
+            end = len(head) + len(tail)
+            items.append(Targeted((*head, *tail), Span(len(head), end), Span(155, 170)))
+    return [*items, *random_items(2)]
+
+
+def unshared(white_box: WhiteBox) -> WhiteBox:
+    """The same model without the fast path."""
+    white_box._shares = False
+    return white_box
+
+
+@given(SEQUENCES)
+def test_groups_hold_everything_once_and_share_what_they_say(sequences: list[list[int]]) -> None:
+    most = [len(ids) - 1 for ids in sequences]
+    groups = by_prefix(sequences, most)
+    assert sorted(i for group in groups for i in group.members) == list(range(len(sequences)))
+    for group in groups:
+        beginnings = {tuple(sequences[i][: group.shared]) for i in group.members}
+        assert len(beginnings) == 1
+        assert all(group.shared <= most[i] for i in group.members)
+
+
+@given(SEQUENCES)
+def test_a_common_beginning_is_common_and_leaves_something_to_read(
+    prompts: list[list[int]],
+) -> None:
+    shared = common_beginning(prompts)
+    assert len({tuple(prompt[:shared]) for prompt in prompts}) == 1
+    assert all(len(prompt) > shared for prompt in prompts)
+    assert shared == 0 or shared >= SHORTEST
+
+
+def tokens_read(sequences: Sequence[Sequence[int]], most: Sequence[int]) -> int:
+    return sum(
+        group.shared + sum(len(sequences[i]) - group.shared for i in group.members)
+        for group in by_prefix(sequences, most)
+    )
+
+
+def test_each_instruction_is_read_once_for_all_its_rollouts() -> None:
+    items = [item for item in instructions_with_rollouts() if len(item.ids) > 170]
+    ids, most = [item.ids for item in items], [item.targets.start - 1 for item in items]
+    assert [(g.shared, len(g.members)) for g in by_prefix(ids, most)] == [(169, 5)] * 3
+    assert tokens_read(ids, most) == sum(map(len, ids)) - 3 * 4 * 169
+
+
+def test_short_sequences_stay_in_one_batch() -> None:
+    ids = [random_ids(30, seed=i) for i in range(9)]
+    assert BATCH_COST > 30
+    (group,) = by_prefix(ids, [29] * 9)
+    assert group.shared == 0
+
+
+@pytest.mark.parametrize("architecture", SHARING)
+def test_log_probs_are_those_without_sharing(architecture: str) -> None:
+    items = instructions_with_rollouts()
+    shared = white_box_of(architecture, dtype=torch.float64).log_probs(items)
+    plain = unshared(white_box_of(architecture, dtype=torch.float64)).log_probs(items)
+    for left, right in zip(shared, plain, strict=True):
+        torch.testing.assert_close(left, right, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", SHARING)
+def test_gradients_are_those_without_sharing(architecture: str) -> None:
+    items = instructions_with_rollouts()
+    shared = white_box_of(architecture, dtype=torch.float64).gradients(items)
+    plain = unshared(white_box_of(architecture, dtype=torch.float64)).gradients(items)
+    for left, right in zip(shared, plain, strict=True):
+        assert left.loss == pytest.approx(right.loss, rel=1e-5)
+        scale = float(right.positions.abs().max())
+        torch.testing.assert_close(left.positions / scale, right.positions / scale)
+
+
+@pytest.mark.parametrize("architecture", SHARING)
+def test_generations_are_those_without_sharing(architecture: str) -> None:
+    head = random_ids(40)
+    prompts = [(*head, *random_ids(1 + 5 * i, seed=i)) for i in range(6)]
+    settings = [Sampling(max_tokens=8, temperature=i % 2, seed=i, logprobs=0) for i in range(6)]
+    shared = white_box_of(architecture, dtype=torch.float64).generate(prompts, settings)
+    plain = unshared(white_box_of(architecture, dtype=torch.float64)).generate(prompts, settings)
+    for left, right in zip(shared, plain, strict=True):
+        assert left.ids == right.ids
+        assert left.log_probs is not None
+        assert right.log_probs is not None
+        assert [t.log_prob for t in left.log_probs] == pytest.approx(
+            [t.log_prob for t in right.log_probs], abs=1e-5
+        )
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_models_with_a_sliding_window_read_everything(architecture: str) -> None:
+    assert white_box_of(architecture)._shares is (architecture in SHARING)
+
+
+def test_only_what_was_read_is_counted() -> None:
+    items = [item for item in instructions_with_rollouts() if len(item.ids) > 170]
+    white_box = white_box_of("llama")
+    white_box.log_probs(items)
+    ids, most = [item.ids for item in items], [item.targets.start - 1 for item in items]
+    assert white_box.counts.tokens_forward == tokens_read(ids, most)
