@@ -89,7 +89,7 @@ class Forward:
         mask = torch.ones(len(sequences), start + time, dtype=torch.long, device=device)
         inputs = {"input_ids": ids, "attention_mask": mask, "use_cache": prefix is not None}
         if prefix is not None:
-            inputs["past_key_values"] = prefix.cache(len(sequences))
+            inputs["past_key_values"] = prefix.fill(DynamicCache(), len(sequences))
         if self._takes_positions:
             positions = torch.arange(start, start + time, device=device)
             inputs["position_ids"] = positions.expand(len(sequences), time)
@@ -132,10 +132,10 @@ class Forward:
         mask = torch.tensor([[1] * 4 + [0] + [1] * 4], device=self.device)
         places = {"position_ids": mask.cumsum(-1)[:, 4:] - 1} if self._takes_positions else {}
         try:
+            cache = self.read(ids[:4]).fill(DynamicCache(), 1)
             behind = self._model(
-                input_ids=rows, attention_mask=mask, past_key_values=self.read(ids[:4]).cache(1),
-                use_cache=True, **places,
-            ).logits[0, -1]  # fmt: skip
+                input_ids=rows, attention_mask=mask, past_key_values=cache, use_cache=True, **places
+            ).logits[0, -1]
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
             return False
         plain = self([ids], [range(7, 8)]).logits[0]

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import torch
 from transformers import (
+    Cache,
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
@@ -29,7 +30,6 @@ from transformers import (
 )
 
 from dspy_greater.model.forward import at_least_float32
-from dspy_greater.model.prefix import Prefix
 
 
 @dataclass(frozen=True)
@@ -140,14 +140,20 @@ class Decoder:
 
 
 def generate(
-    decoder: Decoder, requests: Sequence[Request], prefix: Prefix | None = None
+    decoder: Decoder, requests: Sequence[Request], cache: Cache | None = None
 ) -> list[Generation]:
-    """Continue every prompt, in one batch; ``prefix`` is what all of them begin with."""
-    pad, start = decoder.tokens.pad, len(prefix or ())
+    """Continue every prompt, in one batch.
+
+    Args:
+        decoder: The model.
+        requests: Prompts and settings.
+        cache: Holds what all prompts begin with, once for each; the library's own if None.
+    """
+    pad, start = decoder.tokens.pad, cache.get_seq_length() if cache else 0
     width = max(len(request.prompt) for request in requests)
     ids = torch.full((len(requests), width), pad, dtype=torch.long)
     mask = torch.zeros_like(ids)
-    # Padding behind the prefix and before the rest: all rows continue at the same column.
+    # Padding behind what is shared, before the rest: all rows continue at the same column.
     for row, request in enumerate(requests):
         prompt = torch.as_tensor(request.prompt, dtype=torch.long)
         own = width - len(prompt) + start
@@ -169,7 +175,7 @@ def generate(
             input_ids=ids.to(decoder.device),
             attention_mask=mask.to(decoder.device),
             generation_config=config,
-            past_key_values=prefix.cache(len(requests)) if prefix else None,
+            past_key_values=cache,
             logits_processor=LogitsProcessorList([sampler]),
             stopping_criteria=StoppingCriteriaList([stops]),
         )

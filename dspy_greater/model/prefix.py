@@ -40,14 +40,11 @@ class Prefix:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def cache(self, rows: int) -> DynamicCache:
-        """Return a cache that begins so in each of ``rows`` rows."""
-        return DynamicCache(
-            [
-                (keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1))
-                for keys, values in self.layers
-            ]
-        )
+    def fill(self, cache: DynamicCache, rows: int) -> DynamicCache:
+        """Let an empty cache begin so in each of ``rows`` rows."""
+        for index, (keys, values) in enumerate(self.layers):
+            cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), index)
+        return cache
 
 
 @dataclass(frozen=True)

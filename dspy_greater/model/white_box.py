@@ -12,6 +12,7 @@ import torch
 
 from dspy_greater.model import checks
 from dspy_greater.model.batching import Budget, Size, in_batches
+from dspy_greater.model.cache import RoomyCache
 from dspy_greater.model.counts import Counts
 from dspy_greater.model.encoding import ChatEncoder, Encoding
 from dspy_greater.model.errors import ContextError
@@ -278,9 +279,12 @@ class WhiteBox:
 
     def _generate_batch(self, requests: list[Request]) -> list[Generation]:
         prompts = [request.prompt for request in requests]
-        shared = common_beginning(prompts) if self._shares else 0
-        prefix = self._forward.read(prompts[0][:shared]) if shared else None
-        done = generate(self._decoder, requests, prefix)
+        cache, shared = None, 0
+        if self._shares:
+            cache, shared = RoomyCache(), common_beginning(prompts)
+            if shared:
+                self._forward.read(prompts[0][:shared]).fill(cache, len(prompts))
+        done = generate(self._decoder, requests, cache)
         self.counts.rollouts += len(done)
         self.counts.tokens_forward += shared + sum(len(prompt) - shared for prompt in prompts)
         self.counts.tokens_decoded += sum(len(generation.ids) for generation in done)
