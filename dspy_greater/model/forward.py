@@ -69,6 +69,7 @@ class Forward:
         *,
         embeddings: bool = False,
         prefix: Prefix | None = None,
+        chosen: Sequence[int] | None = None,
     ) -> Pass:
         """Logits at the wanted positions.
 
@@ -76,25 +77,17 @@ class Forward:
             sequences: ``[batch]`` token ids, lengths may differ.
             rows: ``[batch]`` positions whose logits are wanted (position t predicts token t + 1).
             embeddings: Also return the embedding layer's output as a leaf that asks for a gradient.
-            prefix: What all sequences begin with; no wanted position lies in it.
+            prefix: What the sequences begin with; no wanted position lies in it.
+            chosen: ``[batch]`` which beginning of ``prefix`` each sequence has; the first if None.
         """
-        start = len(prefix) if prefix else 0
-        sequences = [ids[start:] for ids in sequences]
-        time = max(len(ids) for ids in sequences)
-        ids = torch.full((len(sequences), time), self._pad, dtype=torch.long)
-        for row, sequence in enumerate(sequences):
-            ids[row, : len(sequence)] = torch.as_tensor(sequence, dtype=torch.long)
-        device = self.device
-        ids = ids.to(device)
-        mask = torch.ones(len(sequences), start + time, dtype=torch.long, device=device)
-        inputs = {"input_ids": ids, "attention_mask": mask, "use_cache": prefix is not None}
-        if prefix is not None:
-            inputs["past_key_values"] = prefix.fill(DynamicCache(), len(sequences))
-        if self._takes_positions:
-            positions = torch.arange(start, start + time, device=device)
-            inputs["position_ids"] = positions.expand(len(sequences), time)
+        inputs, starts = self._inputs(sequences, prefix, chosen)
+        time = inputs["input_ids"].shape[1]
         wanted = torch.tensor(
-            [row * time + place - start for row, places in enumerate(rows) for place in places]
+            [
+                row * time + position - start
+                for row, (positions, start) in enumerate(zip(rows, starts, strict=True))
+                for position in positions
+            ]
         )
         with (
             target_rows(self._model, wanted),
@@ -109,38 +102,69 @@ class Forward:
             )
         return Pass(logits, leaves[0] if leaves else None)
 
-    def read(self, ids: Sequence[int]) -> Prefix:
-        """Compute what the layers keep of a beginning."""
-        inputs = torch.as_tensor(ids, dtype=torch.long, device=self.device)[None]
-        with torch.no_grad(), target_rows(self._model, torch.tensor([len(ids) - 1])):
-            cache = self._model(
-                input_ids=inputs, past_key_values=DynamicCache(), use_cache=True
-            ).past_key_values
-        return Prefix(tuple(ids), tuple((layer.keys, layer.values) for layer in cache.layers))
+    def read(self, beginnings: Sequence[Sequence[int]], behind: Prefix | None = None) -> Prefix:
+        """Compute what the layers keep of some beginnings.
+
+        Args:
+            beginnings: Token ids, lengths may differ.
+            behind: What all of them begin with, in turn.
+        """
+        inputs, starts = self._inputs(beginnings, behind, None)
+        inputs["use_cache"] = True
+        inputs.setdefault("past_key_values", DynamicCache())
+        with torch.no_grad(), target_rows(self._model, torch.tensor([0])):
+            cache = self._model(**inputs).past_key_values
+        mask = inputs["attention_mask"].clone()
+        for row, ids in enumerate(beginnings):
+            mask[row, mask.shape[1] - inputs["input_ids"].shape[1] + len(ids) - starts[row] :] = 0
+        layers = tuple((layer.keys, layer.values) for layer in cache.layers)
+        return Prefix(tuple(map(len, beginnings)), mask, layers)
 
     def shares_prefixes(self) -> bool:
-        """Whether a prefix read once gives what reading it in every row gives.
+        """Whether beginnings read once give what reading them in every row gives.
 
-        Tried with padding between prefix and row, as it is when rows of unequal length are
-        continued: a model that tells distances by the places of the cache gives itself away.
+        Tried with beginnings of unequal length: a model that tells distances by the places of
+        the cache, padding included, gives itself away.
         """
         if not keeps_every_key(self._model.config):
             return False
         vocab = self._model.get_input_embeddings().weight.shape[0]
         ids = [index * 7 % vocab for index in range(1, 9)]
-        rows = torch.tensor([[self._pad, *ids[4:]]], device=self.device)
-        mask = torch.tensor([[1] * 4 + [0] + [1] * 4], device=self.device)
-        places = {"position_ids": mask.cumsum(-1)[:, 4:] - 1} if self._takes_positions else {}
+        last = [range(7, 8)] * 2
         try:
-            cache = self.read(ids[:4]).fill(DynamicCache(), 1)
-            behind = self._model(
-                input_ids=rows, attention_mask=mask, past_key_values=cache, use_cache=True, **places
-            ).logits[0, -1]
+            prefix = self.read([ids[:3], ids[:6]])
+            behind = self([ids, ids], last, prefix=prefix, chosen=[0, 1]).logits
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
             return False
-        plain = self([ids], [range(7, 8)]).logits[0]
+        plain = self([ids, ids], last).logits
         tolerance = 1e-3 if plain.dtype in (torch.float32, torch.float64) else 5e-2
         return bool((behind - plain).abs().max() <= tolerance * (plain.max() - plain.min()))
+
+    def _inputs(
+        self,
+        sequences: Sequence[Sequence[int]],
+        prefix: Prefix | None,
+        chosen: Sequence[int] | None,
+    ) -> tuple[dict[str, Any], list[int]]:
+        """Return the model's inputs and how much of each sequence the prefix stands for."""
+        count, device = len(sequences), self.device
+        chosen = [0] * count if chosen is None else chosen
+        starts = [prefix.lengths[index] for index in chosen] if prefix else [0] * count
+        rest = [ids[start:] for ids, start in zip(sequences, starts, strict=True)]
+        time = max(len(ids) for ids in rest)
+        ids = torch.full((count, time), self._pad, dtype=torch.long)
+        for row, sequence in enumerate(rest):
+            ids[row, : len(sequence)] = torch.as_tensor(sequence, dtype=torch.long)
+        ids = ids.to(device)
+        mask = torch.ones_like(ids)
+        inputs: dict[str, Any] = {"input_ids": ids, "use_cache": False}
+        if prefix:
+            mask = torch.cat([prefix.mask[chosen].to(device), mask], dim=1)
+            inputs |= {"past_key_values": prefix.fill(DynamicCache(), chosen), "use_cache": True}
+        if self._takes_positions:
+            first = torch.tensor(starts, device=device)[:, None]
+            inputs["position_ids"] = first + torch.arange(time, device=device)
+        return {**inputs, "attention_mask": mask}, starts
 
 
 @contextmanager

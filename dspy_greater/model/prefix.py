@@ -1,8 +1,8 @@
 """Beginnings that sequences share: read once, not once for each.
 
-A program's prompts begin alike (fields, instruction), and an instruction's rollouts differ only
-behind it. Keys and values of what they share are computed in a pass of one row and put in front
-of every row of a batch. Under causal attention that is the same computation but for rounding.
+A program's prompts begin alike (fields, instruction), and several rollouts continue one prompt.
+Keys and values of what they share are computed once and put in front of every row of a batch.
+Under causal attention that is the same computation but for rounding.
 
 Only models whose layers all keep every key take part: a sliding window counts the places of a
 cache, padding included, and a recurrent state cannot be put in front of a padded row.
@@ -16,34 +16,34 @@ from itertools import takewhile
 from typing import Any
 
 import torch
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 #: What starting a batch costs, in tokens: below it, more batches save nothing.
-BATCH_COST = 512
+BATCH_COST = 128
 #: Shorter beginnings are not worth a pass of their own.
-SHORTEST = 16
+SHORTEST = 8
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """A beginning and what a model's layers keep of it.
+    """Beginnings and what a model's layers keep of them.
 
     Attributes:
-        ids: Its tokens.
-        layers: Keys and values by layer, each ``[1, heads, time, size]``.
+        lengths: Tokens of each beginning.
+        mask: ``[beginnings, places]``, 1 where a place holds a token and not padding.
+        layers: Keys and values by layer, each ``[beginnings, heads, places, size]``.
     """
 
-    ids: tuple[int, ...]
+    lengths: tuple[int, ...]
+    mask: torch.Tensor
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def fill(self, cache: DynamicCache, rows: int) -> DynamicCache:
-        """Let an empty cache begin so in each of ``rows`` rows."""
+    def fill(self, cache: Cache, chosen: Sequence[int]) -> Cache:
+        """Let an empty cache begin, row by row, with the chosen beginnings."""
         for index, (keys, values) in enumerate(self.layers):
-            cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), index)
+            rows = torch.tensor(chosen, device=keys.device)
+            cache.update(keys[rows], values[rows], index)
         return cache
 
 

@@ -267,7 +267,7 @@ class WhiteBox:
             for group in by_prefix(ids, most) if self._shares else everything:
                 members = [items[index] for index in group.members]
                 shared = group.shared
-                prefix = self._forward.read(members[0].ids[:shared]) if shared else None
+                prefix = self._forward.read([members[0].ids[:shared]]) if shared else None
                 done = in_batches(
                     members, self._sizes(members), self._budgets[kind], partial(work, prefix=prefix)
                 )
@@ -283,7 +283,7 @@ class WhiteBox:
         if self._shares:
             cache, shared = RoomyCache(), common_beginning(prompts)
             if shared:
-                self._forward.read(prompts[0][:shared]).fill(cache, len(prompts))
+                self._forward.read([prompts[0][:shared]]).fill(cache, [0] * len(prompts))
         done = generate(self._decoder, requests, cache)
         self.counts.rollouts += len(done)
         self.counts.tokens_forward += shared + sum(len(prompt) - shared for prompt in prompts)
@@ -293,20 +293,37 @@ class WhiteBox:
     def _log_probs_batch(
         self, items: list[Targeted], temperature: float, prefix: Prefix | None
     ) -> list[torch.Tensor]:
+        start = prefix.lengths[0] if prefix else 0
         with torch.no_grad():
+            prefix, chosen = self._prompts_read(items, prefix, start)
             logits = self._forward(
-                [i.ids for i in items], [i.rows for i in items], prefix=prefix
+                [i.ids for i in items], [i.rows for i in items], prefix=prefix, chosen=chosen
             ).logits
             log_probs = _log_probs_of(at_least_float32(logits) / temperature, _targets(items))
+        lengths = prefix.lengths if prefix else (0,)
         self.counts.forwards += len(items)
-        self.counts.tokens_forward += sum(len(item.ids) - len(prefix or ()) for item in items)
+        self.counts.tokens_forward += sum(length - start for length in lengths)
+        self.counts.tokens_forward += sum(
+            len(item.ids) - lengths[number] for item, number in zip(items, chosen, strict=True)
+        )
         return list(log_probs.float().cpu().split([len(item.rows) for item in items]))
+
+    def _prompts_read(
+        self, items: list[Targeted], prefix: Prefix | None, start: int
+    ) -> tuple[Prefix | None, list[int]]:
+        """Read prompts that several items continue, once each; return which one is each item's."""
+        prompts = [tuple(item.ids[: item.rows.start]) for item in items]
+        numbers = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
+        several = 2 * len(numbers) <= len(items) and min(map(len, numbers)) > start
+        if not (self._shares and several):
+            return prefix, [0] * len(items)
+        return self._forward.read(list(numbers), prefix), [numbers[prompt] for prompt in prompts]
 
     def _gradients_batch(
         self, items: list[Targeted], temperature: float, prefix: Prefix | None
     ) -> list[Gradient]:
         lengths = [len(item.rows) for item in items]
-        start = len(prefix) if prefix else 0
+        start = prefix.lengths[0] if prefix else 0
         with torch.enable_grad():
             logits, embeddings = self._forward(
                 [i.ids for i in items], [i.rows for i in items], embeddings=True, prefix=prefix

@@ -121,6 +121,25 @@ def test_models_with_a_sliding_window_read_everything(architecture: str) -> None
     assert white_box_of(architecture)._shares is (architecture in SHARING)
 
 
+@pytest.mark.parametrize("architecture", SHARING)
+def test_prompts_with_several_continuations_are_read_once(architecture: str) -> None:
+    white_box = white_box_of(architecture, dtype=torch.float64)
+    head = random_ids(40)
+    prompts = [(*head, *random_ids(4 + 9 * i, seed=i)) for i in range(4)]
+    items = []
+    for prompt in prompts:
+        for number in range(3):
+            ids = (*prompt, *random_ids(2 + 5 * number, seed=number))
+            items.append(Targeted(ids, Span(len(prompt), len(ids))))
+    shared = white_box.log_probs(items)
+    continued = sum(len(item.ids) - len(prompts[i // 3]) + 1 for i, item in enumerate(items))
+    own = sum(len(prompt) - 1 - len(head) for prompt in prompts)
+    assert white_box.counts.tokens_forward == len(head) + own + continued
+    plain = unshared(white_box_of(architecture, dtype=torch.float64)).log_probs(items)
+    for left, right in zip(shared, plain, strict=True):
+        torch.testing.assert_close(left, right, atol=1e-5, rtol=1e-5)
+
+
 def test_only_what_was_read_is_counted() -> None:
     items = [item for item in instructions_with_rollouts() if len(item.ids) > 170]
     white_box = white_box_of("llama")
