@@ -148,6 +148,22 @@ def fluency_terms(
     return [Term(item, weight / len(items)) for item in items]
 
 
+def parted(terms: Sequence[Term], share: float) -> tuple[list[Term], list[Term]]:
+    """Part terms in two, the first with at least a share of them.
+
+    Terms of one prompt stay together: their weights balance, and what an edit does to all
+    of them alike says nothing.
+    """
+    prompts: dict[tuple[int, ...], list[Term]] = {}
+    for term in terms:
+        prompts.setdefault(tuple(term.item.ids[: term.item.targets.start]), []).append(term)
+    first: list[Term] = []
+    rest: list[Term] = []
+    for together in prompts.values():
+        (first if len(first) < share * len(terms) else rest).extend(together)
+    return first, rest
+
+
 def with_tokens(item: Targeted, tokens: Sequence[int]) -> Targeted:
     """Return an item with other tokens in the place of its instruction.
 

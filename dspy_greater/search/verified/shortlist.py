@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ import torch
 from dspy_greater.search.errors import LossError
 from dspy_greater.search.verified.edits import Edit, deletions, random_edits, swaps
 from dspy_greater.search.verified.estimates import exact, own_log_probs, slope, substitutions
-from dspy_greater.search.verified.objectives import Term, fluency_terms, with_tokens
+from dspy_greater.search.verified.objectives import Term, fluency_terms, parted, with_tokens
 from dspy_greater.search.verified.proposals import Rated, best_first, phrases, starts
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Examples whose inputs stand before the instruction where its fluency is read.
 CONTEXTS = 8
+#: Share of the objective's terms on which all candidates are seen.
+FIRST_LOOK = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -99,16 +101,24 @@ class Funnel:
         return self._by_objective([*kept, *self.surviving(singles, config.exact_size // 2)])
 
     def _by_objective(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Recompute the objective under each candidate; those that lose by it come last."""
-        terms = [*self.terms, *self.fluency]
-        values = exact(
-            self.subject.model, terms, [self.tokens, *(each.tokens for each in candidates)]
-        )
-        gains = [value - values[0] for value in values[1:]]
+        """Recompute the objective under each candidate, best first.
+
+        All are seen on some of the prompts, the best third (or twice what will be run, if that
+        is more) on the rest; an objective is a sum, so the two parts add up.
+        """
+        first, rest = parted(self.terms, FIRST_LOOK)
+        seen = self._gains([*first, *self.fluency], candidates)
+        keep = max(2 * self.config.race_size, len(candidates) // 3)
+        return self._gains(rest, seen[:keep])
+
+    def _gains(self, terms: Sequence[Term], candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Add what each candidate gains on some terms to its estimate, best first."""
+        tokens = [self.tokens, *(each.tokens for each in candidates)]
+        base, *values = exact(self.subject.model, terms, tokens)
         rated = [
-            Candidate(each.edit, each.text, each.tokens, gain)
-            for each, gain in zip(candidates, gains, strict=True)
-            if math.isfinite(gain)
+            replace(each, estimate=(each.estimate or 0.0) + value - base)
+            for each, value in zip(candidates, values, strict=True)
+            if math.isfinite(value - base)
         ]
         self.skipped += len(candidates) - len(rated)
         return sorted(rated, key=lambda each: -(each.estimate or 0.0))

@@ -15,8 +15,10 @@ from dspy_greater.search.verified import Answer, Mixture, Policy, Success
 from dspy_greater.search.verified.estimates import exact, slope, substitutions
 from dspy_greater.search.verified.objectives import (
     Rollouts,
+    Term,
     advantages,
     fluency_terms,
+    parted,
     with_tokens,
 )
 from dspy_greater.spans import Span
@@ -130,3 +132,15 @@ def test_substitutions_are_measured_against_the_token_that_stands_there() -> Non
     gradient = torch.tensor([[float(i) for i in range(len(WORDS))]] * 2)
     gains = substitutions(model, gradient, [3, 5], [3, 4, 5])
     assert gains.tolist() == [[0, 1, 2], [-2, -1, 0]]
+
+
+@given(st.lists(st.integers(0, 5), max_size=30), st.sampled_from([0.0, 1 / 3, 1.0]))
+def test_terms_are_parted_between_prompts(prompts: list[int], share: float) -> None:
+    terms = [
+        Term(Targeted((prompt, number), Span(1, 2)), 1.0) for number, prompt in enumerate(prompts)
+    ]
+    first, rest = parted(terms, share)
+    assert sorted(t.item.ids for t in first + rest) == sorted(t.item.ids for t in terms)
+    assert not {t.item.ids[0] for t in first} & {t.item.ids[0] for t in rest}
+    assert len(first) >= share * len(terms)
+    assert share or not first
