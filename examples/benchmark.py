@@ -3,6 +3,7 @@
     python -m examples.benchmark gap --auto light
     python -m examples.benchmark signal
     python -m examples.benchmark ablation --plot examples/results/ablation.png
+    python -m examples.benchmark frontier --edits-only --plot examples/results/frontier.png
     python -m examples.benchmark kills
 
 Each prints what it found, as a Markdown table where there is more than one number. Finished cases
@@ -14,9 +15,15 @@ from __future__ import annotations
 
 import argparse
 
-from examples.benchmarks import ablation, gap, kills, signal
+from examples.benchmarks import ablation, frontier, gap, kills, signal
 
-BENCHMARKS = {"gap": gap, "signal": signal, "ablation": ablation, "kills": kills}
+BENCHMARKS = {
+    "gap": gap,
+    "signal": signal,
+    "ablation": ablation,
+    "frontier": frontier,
+    "kills": kills,
+}
 
 
 def main() -> None:

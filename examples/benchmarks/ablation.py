@@ -11,9 +11,12 @@ from typing import Any
 from dspy_greater import GreaterTeleprompter, PaperConfig, StepEvent, VerifiedConfig
 from examples.benchmarks.common import (
     RESULTS,
+    TRAIN,
+    VALIDATION,
     Cases,
     accuracies,
     bootstrap,
+    choose_cases,
     default_instruction,
     markdown,
     program_with,
@@ -21,7 +24,7 @@ from examples.benchmarks.common import (
 from examples.quickstart import SMALL_MODEL, load
 from examples.small_model.tasks import TASKS, examples
 
-TRAIN, VALIDATION, HELD_OUT = 50, 50, 200
+HELD_OUT = 200
 BUDGET = 1_500_000
 # Whole instructions and phrases come from the model itself and need no short-list: without them
 # the edits are single tokens, and only what ranks them differs.
@@ -41,8 +44,7 @@ MARKS = (0.1, 0.2, 0.5, 1.0)
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
-    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    choose_cases(parser)
     parser.add_argument("--budget", type=int, default=BUDGET, help="tokens of each run")
     parser.add_argument("--plot", type=Path, help="draw accuracy against tokens")
 

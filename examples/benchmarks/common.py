@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
@@ -11,11 +13,29 @@ from typing import Any
 import dspy
 import numpy as np
 
-from dspy_greater.program import Metric, replace_instruction, run_programs
+from dspy_greater import GreaterTeleprompter
+from dspy_greater.lm import white_box
+from dspy_greater.program import (
+    Metric,
+    components,
+    current_adapter,
+    replace_instruction,
+    run_programs,
+)
+from dspy_greater.search import PredictorSubject, compare, log_likelihood
 from examples.small_model.evaluate import STEP_BY_STEP
-from examples.small_model.tasks import TASKS, WEAK_INSTRUCTION, Task
+from examples.small_model.tasks import TASKS, WEAK_INSTRUCTION, Task, examples
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
+TRAIN, VALIDATION, HELD_OUT = 50, 50, 500
+#: Training examples after whose inputs an instruction's perplexity is read.
+CONTEXTS = 8
+
+
+def choose_cases(parser: argparse.ArgumentParser) -> None:
+    """Let the command line choose tasks and seeds."""
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
 
 
 class Cases:
@@ -71,6 +91,53 @@ def starting_points(task_name: str) -> dict[str, str]:
     }
 
 
+def subject_of(name: str, instruction: str, size: int, seed: int, lm: dspy.LM) -> PredictorSubject:
+    """Return a task's predictor on training examples, as a search sees it."""
+    task = TASKS[name]
+    train = examples(name, "train", size, seed)
+    program = program_with(task, instruction)
+    (component,), _ = components(program, train)
+
+    def runner(programs: Any, chosen: Any, samplings: Any) -> Any:
+        lms = [lm.copy(**settings) for settings in samplings or [{}] * len(programs)]
+        return run_programs(programs, chosen, Metric(task.metric), lms=lms)
+
+    return PredictorSubject(program, component, train, runner, white_box(lm), current_adapter())
+
+
+def compiled_case(name: str, seed: int, lm: dspy.LM, **settings: Any) -> dict[str, Any]:
+    """Compile one task from DSPy's default instruction and score it on held-out questions."""
+    task = TASKS[name]
+    compiled = GreaterTeleprompter(metric=task.metric, seed=seed, **settings).compile(
+        program_with(task),
+        trainset=examples(name, "train", TRAIN, seed),
+        valset=examples(name, "validation", VALIDATION, seed),
+    )
+    record = compiled.detailed_results
+    (outcome,) = record.outcomes
+    texts = [default_instruction(task), outcome.after, task.good_instruction]
+    before, after, good = accuracies(task, texts, examples(name, "test", HELD_OUT, seed), lm)
+    subject = subject_of(name, outcome.after, CONTEXTS, seed, lm)
+    likelihoods = log_likelihood(subject, texts[1:], range(CONTEXTS))
+    return {
+        "instruction": outcome.after,
+        "before": mean(before),
+        "after": mean(after),
+        "good": mean(good),
+        "standard_error": compare(after, before).standard_error,
+        "perplexity": math.exp(-likelihoods[0]),
+        "good_perplexity": math.exp(-likelihoods[1]),
+        "length": outcome.tokens_after,
+        "copied": outcome.copied_words,
+        "stopped": outcome.stopped,
+        "steps": outcome.steps,
+        "looks": outcome.looks,
+        "metric_calls": record.total_calls,
+        "tokens": sum(n for key, n in record.counts.items() if key.startswith("tokens")),
+        "seconds": round(record.seconds, 1),
+    }
+
+
 def accuracies(
     task: Task, instructions: Sequence[str], examples: list[dspy.Example], lm: dspy.LM
 ) -> list[list[float]]:
@@ -86,6 +153,11 @@ def bootstrap(values: Sequence[float], draws: int = 10_000) -> tuple[float, floa
     picks = np.random.default_rng(0).integers(0, len(array), (draws, len(array)))
     low, high = np.quantile(array[picks].mean(axis=1), [0.025, 0.975])
     return mean(values), float(low), float(high)
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """Return the mean of perplexities."""
+    return math.exp(mean(math.log(value) for value in values))
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

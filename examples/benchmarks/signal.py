@@ -16,8 +16,7 @@ from scipy.stats import spearmanr
 
 from dspy_greater.lm import white_box
 from dspy_greater.model import Targeted
-from dspy_greater.program import Metric, components, current_adapter, run_programs
-from dspy_greater.search import Answer, Mixture, Objective, Policy, PredictorSubject, Success
+from dspy_greater.search import Answer, Mixture, Objective, Policy, Success
 from dspy_greater.search.verified.estimates import exact, own_log_probs, slope, substitutions
 from dspy_greater.search.verified.objectives import Rollouts, Term, softened
 from examples.benchmarks.common import (
@@ -26,8 +25,8 @@ from examples.benchmarks.common import (
     accuracies,
     bootstrap,
     markdown,
-    program_with,
     starting_points,
+    subject_of,
 )
 from examples.quickstart import SMALL_MODEL, load
 from examples.small_model.tasks import TASKS, examples
@@ -75,7 +74,7 @@ class Case:
     def __post_init__(self) -> None:
         self.rng = random.Random(f"{self.task} {self.instruction} {self.options.seed}")
         self.model = white_box(self.lm)
-        self.subject = self._subject()
+        self.subject = subject_of(self.task, self.instruction, TRAIN, self.options.seed, self.lm)
         self.tokens = self.subject.tokens(self.instruction)
         self.known: dict[Targeted, np.ndarray] = {}
         contexts = self.subject.contexts(range(CONTEXTS))
@@ -107,18 +106,6 @@ class Case:
             "tokens": costs,
             **self._truth([text for _, _, text in edits]),
         }
-
-    def _subject(self) -> PredictorSubject:
-        task = TASKS[self.task]
-        train = examples(self.task, "train", TRAIN, self.options.seed)
-        program = program_with(task, self.instruction)
-        (component,), _ = components(program, train)
-
-        def runner(programs: Any, chosen: Any, samplings: Any) -> Any:
-            lms = [self.lm.copy(**s) for s in samplings or [{}] * len(programs)]
-            return run_programs(programs, chosen, Metric(task.metric), lms=lms)
-
-        return PredictorSubject(program, component, train, runner, self.model, current_adapter())
 
     def _rollouts(self) -> Rollouts:
         seeds = [self.rng.randrange(2**31) for _ in range(ROLLOUTS)]

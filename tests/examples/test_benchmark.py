@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from examples.benchmarks import ablation, gap, signal
+from examples.benchmarks import ablation, frontier, gap, signal
 from examples.benchmarks.common import Cases, bootstrap, starting_points
 from examples.quickstart import SMALL_MODEL, load
 from examples.small_model.tasks import TASKS
@@ -87,3 +88,24 @@ def test_the_gap_is_closed_as_far_as_the_hand_written_instruction_goes() -> None
     lines = gap.table([case, {**case, "after": 1.0}]).splitlines()
     assert lines[2].startswith("| arithmetic | 20.0 | 90.0 | 100.0 | 88 % (75-100) | +60.0 | 3.0 |")
     assert lines[3].startswith("| **all** |")
+
+
+def test_the_price_of_fluency_is_told_on_runs_that_all_weights_have(tmp_path: Path) -> None:
+    def case(weight: float, task: str, after: float) -> dict[str, Any]:
+        return {
+            "weight": weight,
+            "task": task,
+            "seed": 0,
+            "after": after,
+            "good": 0.9,
+            "perplexity": 8.0 if weight == 0 else 4.0,
+            "good_perplexity": 2.0,
+            "length": 12,
+        }
+
+    cases = [case(0, "grid", 0.8), case(0.1, "grid", 0.7), case(0, "letters", 0.1)]
+    lines = frontier.table(cases).splitlines()
+    assert lines[2] == "| 0 | 1 | 80.0 | +0.0 (+0.0 to +0.0) | 8.0 | 4.00 | 12 |"
+    assert lines[3] == "| 0.1 | 1 | 70.0 | -10.0 (-10.0 to -10.0) | 4.0 | 2.00 | 12 |"
+    frontier.plot(cases, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
