@@ -6,76 +6,32 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import dspy
 import pytest
 
-from dspy_greater import (
-    GreaterTeleprompter,
-    PaperConfig,
-    StepEvent,
-    VerifiedConfig,
-    local_lm,
-)
-from dspy_greater.checkpoint import CheckpointError
+from dspy_greater import GreaterTeleprompter, PaperConfig, VerifiedConfig, local_lm
 from dspy_greater.lm import NotWhiteBoxError
 from dspy_greater.model import ContextError
 from dspy_greater.program import DataError, InstructionError, MetricError
 from dspy_greater.search import LossError
+from tests.compiling import (
+    PAPER,
+    SCHEDULES,
+    START,
+    configured,
+    examples,
+    lm,
+    lm_of,
+    metric,
+    small,
+    student,
+)
 from tests.conftest import ARCHITECTURES, make_model, make_tokenizer
 
-START = "Solve the problem step by step."
-
-
-def examples(count: int = 6) -> list[dspy.Example]:
-    return [
-        dspy.Example(question=f"What is {n} + 3?", answer=str(n + 3)).with_inputs("question")
-        for n in range(count)
-    ]
-
-
-def metric(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> bool:
-    return bool(example.answer == prediction.answer)
-
-
-def lm_of(architecture: str = "llama", **changes: Any) -> dspy.LM:
-    tokenizer = make_tokenizer()
-    model = make_model(architecture, len(tokenizer), **changes)
-    return local_lm((model, tokenizer), max_tokens=6, cache=False)
-
-
-PAPER = PaperConfig(max_steps=2, shortlist_size=2)
-VERIFIED = VerifiedConfig(
-    max_steps=2, rollouts=2, rollout_examples=2, exact_size=4, race_size=2, starts=1, phrases=1
-)
-SCHEDULES = pytest.mark.parametrize("schedule", [PAPER, VERIFIED], ids=["paper", "verified"])
-
-
-def small(**knobs: Any) -> GreaterTeleprompter:
-    settings = {"metric": metric, "schedule": PAPER, "progress": False, **knobs}
-    return GreaterTeleprompter(**settings)
-
-
-@pytest.fixture(scope="module")
-def lm() -> dspy.LM:
-    return lm_of()
-
-
-@pytest.fixture(autouse=True)
-def configured(lm: dspy.LM) -> Iterator[None]:
-    with dspy.context(lm=lm):
-        yield
-
-
-@pytest.fixture
-def student() -> dspy.Module:
-    program = dspy.ChainOfThought("question -> answer")
-    predictor = program.predictors()[0]
-    predictor.signature = predictor.signature.with_instructions(START)
-    return program
+__all__ = ["configured", "lm", "student"]
 
 
 class Pipeline(dspy.Module):
@@ -321,98 +277,6 @@ def test_a_model_of_nan_is_an_error_not_a_result(
         pytest.raises(LossError, match="NaN"),
     ):
         small(schedule=schedule).compile(student, trainset=examples())
-
-
-def test_a_callback_is_told_of_every_step_and_may_stop_the_search(student: dspy.Module) -> None:
-    events: list[StepEvent] = []
-
-    def first_only(event: StepEvent) -> bool:
-        events.append(event)
-        return True
-
-    compiled = small(callback=first_only).compile(student, trainset=examples())
-    assert [event.step for event in events] == [1]
-    assert events[0].predictor == "predict"
-    assert events[0].metric_calls == compiled.detailed_results.total_calls
-    assert compiled.detailed_results.outcomes[0].stopped == "stopped by the callback"
-
-
-def test_what_a_callback_raises_reaches_the_caller(student: dspy.Module) -> None:
-    def broken(event: StepEvent) -> bool:
-        raise LookupError("no such panel")
-
-    with pytest.raises(LookupError, match="no such panel"):
-        small(callback=broken).compile(student, trainset=examples())
-
-
-@pytest.mark.parametrize(
-    "budget", [{"max_metric_calls": 1}, {"max_tokens": 1}, {"max_seconds": 0.001}]
-)
-def test_a_spent_budget_ends_the_search_after_the_step(
-    budget: dict[str, Any], student: dspy.Module
-) -> None:
-    compiled = small(**budget).compile(student, trainset=examples())
-    (outcome,) = compiled.detailed_results.outcomes
-    assert outcome.steps == 1
-    assert next(iter(budget)) in outcome.stopped
-
-
-def test_ctrl_c_gives_back_what_there_is(student: dspy.Module) -> None:
-    def press(event: StepEvent) -> bool:
-        raise KeyboardInterrupt
-
-    compiled = small(callback=press).compile(student, trainset=examples())
-    (outcome,) = compiled.detailed_results.outcomes
-    assert (outcome.stopped, outcome.after) == ("interrupted", START)
-
-
-class KilledError(Exception):
-    """Stands for the end of the process."""
-
-
-@SCHEDULES
-def test_a_run_that_was_killed_goes_on_and_ends_the_same(
-    schedule: PaperConfig | VerifiedConfig, student: dspy.Module, tmp_path: Path
-) -> None:
-    def die(event: StepEvent) -> None:
-        raise KilledError
-
-    def graded(example: dspy.Example, prediction: dspy.Prediction) -> float:
-        return len(set(str(prediction))) % 7 / 7
-
-    def compiled(**knobs: Any) -> dspy.Module:
-        return small(schedule=schedule, metric=graded, **knobs).compile(
-            student, trainset=examples(), valset=examples(9)[6:]
-        )
-
-    whole = compiled().detailed_results
-    for _ in range(2):  # killed after the first step, taken up, killed after the second
-        with pytest.raises(KilledError):
-            compiled(log_dir=tmp_path, callback=die)
-    resumed = compiled(log_dir=tmp_path).detailed_results
-    assert resumed.outcomes == whole.outcomes
-    assert resumed.candidates == whole.candidates
-    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
-    assert [event.get("step") for event in events[:2]] == [1, 2]
-    assert events[-1]["predictor"] == "predict"
-    assert "before" in events[-1]
-    again = compiled(log_dir=tmp_path).detailed_results
-    assert again.outcomes == whole.outcomes
-    assert again.total_calls == resumed.total_calls
-
-
-def test_another_config_is_not_mixed_with_what_a_log_dir_holds(
-    student: dspy.Module, tmp_path: Path
-) -> None:
-    small(log_dir=tmp_path).compile(student, trainset=examples())
-    with pytest.raises(CheckpointError, match="another config"):
-        small(log_dir=tmp_path, confidence=0.9).compile(student, trainset=examples())
-    with pytest.raises(CheckpointError, match="another trainset, valset"):
-        small(log_dir=tmp_path).compile(student, trainset=examples(8))
-    with pytest.raises(CheckpointError, match="another program"):
-        small(log_dir=tmp_path).compile(
-            dspy.Predict(dspy.Signature("question -> answer", START)), trainset=examples()
-        )
 
 
 def test_a_validation_set_with_training_examples_is_warned_of(

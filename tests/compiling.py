@@ -1,0 +1,62 @@
+"""What the tests of whole compiles share; the fixtures are for importing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import dspy
+import pytest
+
+from dspy_greater import GreaterTeleprompter, PaperConfig, VerifiedConfig, local_lm
+from tests.conftest import make_model, make_tokenizer
+
+START = "Solve the problem step by step."
+
+
+def examples(count: int = 6) -> list[dspy.Example]:
+    return [
+        dspy.Example(question=f"What is {n} + 3?", answer=str(n + 3)).with_inputs("question")
+        for n in range(count)
+    ]
+
+
+def metric(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> bool:
+    return bool(example.answer == prediction.answer)
+
+
+def lm_of(architecture: str = "llama", **changes: Any) -> dspy.LM:
+    tokenizer = make_tokenizer()
+    model = make_model(architecture, len(tokenizer), **changes)
+    return local_lm((model, tokenizer), max_tokens=6, cache=False)
+
+
+PAPER = PaperConfig(max_steps=2, shortlist_size=2)
+VERIFIED = VerifiedConfig(
+    max_steps=2, rollouts=2, rollout_examples=2, exact_size=4, race_size=2, starts=1, phrases=1
+)
+SCHEDULES = pytest.mark.parametrize("schedule", [PAPER, VERIFIED], ids=["paper", "verified"])
+
+
+def small(**knobs: Any) -> GreaterTeleprompter:
+    settings = {"metric": metric, "schedule": PAPER, "progress": False, **knobs}
+    return GreaterTeleprompter(**settings)
+
+
+@pytest.fixture(scope="module")
+def lm() -> dspy.LM:
+    return lm_of()
+
+
+@pytest.fixture(autouse=True)
+def configured(lm: dspy.LM) -> Iterator[None]:
+    with dspy.context(lm=lm):
+        yield
+
+
+@pytest.fixture
+def student() -> dspy.Module:
+    program = dspy.ChainOfThought("question -> answer")
+    predictor = program.predictors()[0]
+    predictor.signature = predictor.signature.with_instructions(START)
+    return program

@@ -1,0 +1,108 @@
+"""How a compile is watched, bounded, interrupted and taken up again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+
+from dspy_greater import PaperConfig, StepEvent, VerifiedConfig
+from dspy_greater.checkpoint import CheckpointError
+from tests.compiling import SCHEDULES, START, configured, examples, lm, small, student
+
+__all__ = ["configured", "lm", "student"]
+
+
+def test_a_callback_is_told_of_every_step_and_may_stop_the_search(student: dspy.Module) -> None:
+    events: list[StepEvent] = []
+
+    def first_only(event: StepEvent) -> bool:
+        events.append(event)
+        return True
+
+    compiled = small(callback=first_only).compile(student, trainset=examples())
+    assert [event.step for event in events] == [1]
+    assert events[0].predictor == "predict"
+    assert events[0].metric_calls == compiled.detailed_results.total_calls
+    assert compiled.detailed_results.outcomes[0].stopped == "stopped by the callback"
+
+
+def test_what_a_callback_raises_reaches_the_caller(student: dspy.Module) -> None:
+    def broken(event: StepEvent) -> bool:
+        raise LookupError("no such panel")
+
+    with pytest.raises(LookupError, match="no such panel"):
+        small(callback=broken).compile(student, trainset=examples())
+
+
+@pytest.mark.parametrize(
+    "budget", [{"max_metric_calls": 1}, {"max_tokens": 1}, {"max_seconds": 0.001}]
+)
+def test_a_spent_budget_ends_the_search_after_the_step(
+    budget: dict[str, Any], student: dspy.Module
+) -> None:
+    compiled = small(**budget).compile(student, trainset=examples())
+    (outcome,) = compiled.detailed_results.outcomes
+    assert outcome.steps == 1
+    assert next(iter(budget)) in outcome.stopped
+
+
+def test_ctrl_c_gives_back_what_there_is(student: dspy.Module) -> None:
+    def press(event: StepEvent) -> bool:
+        raise KeyboardInterrupt
+
+    compiled = small(callback=press).compile(student, trainset=examples())
+    (outcome,) = compiled.detailed_results.outcomes
+    assert (outcome.stopped, outcome.after) == ("interrupted", START)
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+@SCHEDULES
+def test_a_run_that_was_killed_goes_on_and_ends_the_same(
+    schedule: PaperConfig | VerifiedConfig, student: dspy.Module, tmp_path: Path
+) -> None:
+    def die(event: StepEvent) -> None:
+        raise KilledError
+
+    def graded(example: dspy.Example, prediction: dspy.Prediction) -> float:
+        return len(set(str(prediction))) % 7 / 7
+
+    def compiled(**knobs: Any) -> dspy.Module:
+        return small(schedule=schedule, metric=graded, **knobs).compile(
+            student, trainset=examples(), valset=examples(9)[6:]
+        )
+
+    whole = compiled().detailed_results
+    for _ in range(2):  # killed after the first step, taken up, killed after the second
+        with pytest.raises(KilledError):
+            compiled(log_dir=tmp_path, callback=die)
+    resumed = compiled(log_dir=tmp_path).detailed_results
+    assert resumed.outcomes == whole.outcomes
+    assert resumed.candidates == whole.candidates
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [event.get("step") for event in events[:2]] == [1, 2]
+    assert events[-1]["predictor"] == "predict"
+    assert "before" in events[-1]
+    again = compiled(log_dir=tmp_path).detailed_results
+    assert again.outcomes == whole.outcomes
+    assert again.total_calls == resumed.total_calls
+
+
+def test_another_config_is_not_mixed_with_what_a_log_dir_holds(
+    student: dspy.Module, tmp_path: Path
+) -> None:
+    small(log_dir=tmp_path).compile(student, trainset=examples())
+    with pytest.raises(CheckpointError, match="another config"):
+        small(log_dir=tmp_path, confidence=0.9).compile(student, trainset=examples())
+    with pytest.raises(CheckpointError, match="another trainset, valset"):
+        small(log_dir=tmp_path).compile(student, trainset=examples(8))
+    with pytest.raises(CheckpointError, match="another program"):
+        small(log_dir=tmp_path).compile(
+            dspy.Predict(dspy.Signature("question -> answer", START)), trainset=examples()
+        )
