@@ -106,3 +106,17 @@ def test_another_config_is_not_mixed_with_what_a_log_dir_holds(
         small(log_dir=tmp_path).compile(
             dspy.Predict(dspy.Signature("question -> answer", START)), trainset=examples()
         )
+
+
+@SCHEDULES
+def test_the_number_of_threads_changes_nothing(
+    schedule: PaperConfig | VerifiedConfig, student: dspy.Module
+) -> None:
+    one, four = (
+        small(schedule=schedule, num_threads=count)
+        .compile(student, trainset=examples())
+        .detailed_results
+        for count in (1, 4)
+    )
+    assert one.candidates == four.candidates
+    assert one.outcomes == four.outcomes
