@@ -134,8 +134,7 @@ class WhiteBox:
         self._budgets["gradient"] = Budget(max(1, tokens // GRADIENT_COST), LOGITS // GRADIENT_COST)
         self._allowed: torch.Tensor | None = None
         checks.check_causal(self._forward, self.vocab_size)
-        with torch.no_grad():
-            self._shares = self._forward.shares_prefixes()
+        self._shares = self._forward.shares_prefixes()
 
     def __repr__(self) -> str:
         return f"WhiteBox({self.name!r}, context={self.context}, device={str(self.device)!r})"
