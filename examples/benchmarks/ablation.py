@@ -25,7 +25,7 @@ from examples.quickstart import SMALL_MODEL, load
 from examples.small_model.tasks import TASKS, examples
 
 HELD_OUT = 200
-BUDGET = 1_500_000
+BUDGET = 200_000
 # Whole instructions and phrases come from the model itself and need no short-list: without them
 # the edits are single tokens, and only what ranks them differs.
 EDITS = VerifiedConfig(max_steps=1000, starts=0, phrases=0, patience=1000, tidy_rounds=0)
