@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dspy_greater.search.verified.objectives import Objective, Policy
+from dspy_greater.search.verified.objectives import Objective, Success
 
 Shortlist = Literal["exact", "gradient", "lm", "random"]
 
@@ -16,8 +16,8 @@ class VerifiedConfig:
     """Settings of the verified search.
 
     Args:
-        objective: What is estimated on cached rollouts; :class:`Policy` by default, see
-            ``examples/results/`` for how it compares.
+        objective: What is estimated on cached rollouts; :class:`Success` by default, which
+            foretold the effect of edits best, see ``examples/results/README.md``.
         max_steps: Steps for each predictor.
         soft_rewards: Whether a rollout's reward is the mean of the metric and of the gold answer's
             probability, not the metric alone.
@@ -46,7 +46,7 @@ class VerifiedConfig:
         max_instruction_tokens: No edit makes the instruction longer than this.
     """
 
-    objective: Objective = field(default_factory=Policy)
+    objective: Objective = field(default_factory=Success)
     max_steps: int = 8
     soft_rewards: bool = False
     shortlist: Shortlist = "exact"

@@ -80,16 +80,21 @@ class Policy:
 
     def terms(self, subject: Subject, rollouts: Rollouts) -> list[Term]:
         """Weigh rollouts by advantage; those of an example without contrast drop out."""
-        return _completions(subject, rollouts, advantages(rollouts), len(rollouts.runs))
+        return _completions(subject, rollouts, advantages(rollouts))
 
 
 @dataclass(frozen=True)
 class Success:
-    """Log-probability of the successful rollouts, weighted by reward."""
+    """Log-probability of the successful rollouts, weighted by reward.
+
+    The score-function estimate without a baseline, on the scale of :class:`Policy`. It needs
+    the successful rollouts alone, a fraction of the work where few succeed, but cannot tell an
+    edit that makes the right ones likelier from one that makes all of them likelier.
+    """
 
     def terms(self, subject: Subject, rollouts: Rollouts) -> list[Term]:
         """Weigh rollouts by reward; failures drop out."""
-        return _completions(subject, rollouts, rollouts.rewards, sum(rollouts.rewards))
+        return _completions(subject, rollouts, rollouts.rewards)
 
 
 @dataclass(frozen=True)
@@ -181,14 +186,12 @@ def with_tokens(item: Targeted, tokens: Sequence[int]) -> Targeted:
     return replace(item, ids=ids, targets=targets, inputs=there)
 
 
-def _completions(
-    subject: Subject, rollouts: Rollouts, weights: Sequence[float], total: float
-) -> list[Term]:
+def _completions(subject: Subject, rollouts: Rollouts, weights: Sequence[float]) -> list[Term]:
     """Weigh whole completions; ``weight * sum log p`` is ``weight * length * mean log p``."""
     kept = [(run, weight) for run, weight in zip(rollouts.runs, weights, strict=True) if weight]
     items = subject.completions(rollouts.instruction, [run for run, _ in kept])
     return [
-        Term(item, weight * (item.targets.end - item.targets.start) / total)
+        Term(item, weight * (item.targets.end - item.targets.start) / len(rollouts.runs))
         for item, (_, weight) in zip(items, kept, strict=True)
         if item is not None
     ]

@@ -18,9 +18,9 @@ from dspy_greater.search.readability import readability
 from dspy_greater.search.steps import Attempt, Judge
 from dspy_greater.search.verified.edits import Edit, merges
 from dspy_greater.search.verified.evidence import Evidence
-from dspy_greater.search.verified.objectives import fluency_terms
+from dspy_greater.search.verified.objectives import fluency_terms, parted
 from dspy_greater.search.verified.race import ScoreBook, race
-from dspy_greater.search.verified.shortlist import CONTEXTS, Candidate, Funnel
+from dspy_greater.search.verified.shortlist import CONTEXTS, FIRST_LOOK, Candidate, Funnel
 from dspy_greater.search.verified.tidy import shortened
 
 if TYPE_CHECKING:
@@ -261,7 +261,8 @@ class VerifiedSchedule:
             return None
         weight = self.config.fluency_weight
         fluency = fluency_terms(self.subject, held, self.order[:CONTEXTS], weight)
-        terms = [*self.evidence.terms(held), *fluency]
+        some, _ = parted(self.evidence.terms(held), FIRST_LOOK)
+        terms = [*some, *fluency]
         shorter = shortened(self.subject, held, terms, 2 * self.config.race_size)
         reached = race(self.book, [each.text for each in shorter], held)
         kept = [t for t in reached if self.book.mean(t) >= self.book.mean(held)]
