@@ -30,6 +30,8 @@ class VerifiedConfig:
         sampling_temperature: Of these runs.
         exact_size: Edits whose objective is recomputed in each step.
         race_size: Edits that are run for real in each step.
+        plausible: Tokens for each place, the model's likeliest, among which the gradient chooses;
+            of these far more helped than of others, see ``examples/results/README.md``.
         gaps: Places of the instruction at which insertions are rated by gradient; each costs
             another backward pass.
         phrases: Phrases that the model writes in each step.
@@ -55,6 +57,7 @@ class VerifiedConfig:
     sampling_temperature: float = 1.0
     exact_size: int = 24
     race_size: int = 4
+    plausible: int = 40
     gaps: int = 2
     phrases: int = 6
     starts: int = 8
@@ -82,6 +85,7 @@ class VerifiedConfig:
             "rollout_examples": 1,
             "exact_size": 1,
             "race_size": 1,
+            "plausible": 1,
             "gaps": 0,
             "phrases": 0,
             "starts": 0,

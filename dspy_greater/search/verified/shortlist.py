@@ -154,7 +154,7 @@ class Funnel:
         ]
 
     def _by_gradient(self, taste: torch.Tensor) -> list[Rated]:
-        """Rate tokens by the objective's first-order gain, fluency included.
+        """Rate plausible tokens by the objective's first-order gain, fluency included.
 
         What a token's own log-probability adds to the fluency is known exactly, and no
         gradient sees it: a one-hot only reaches the tokens that follow.
@@ -173,7 +173,7 @@ class Funnel:
         self.skipped += here.skipped
         gains = substitutions(model, here.positions, self.tokens, self.allowed)
         own = (taste[:-1, self.allowed] - self._here(taste)) * self._share(last)
-        rated = [Rated("replace", range(last), gains + own)]
+        rated = [Rated("replace", range(last), self._plausible(gains + own, taste[:-1]))]
         gaps = self.rng.sample(range(last), min(self.config.gaps, last))
         for gap in [*gaps, last]:
             if insertion := self._insertion(gap, taste, here.value):
@@ -192,7 +192,17 @@ class Funnel:
             return None
         gains = substitutions(model, there.positions[gap][None], [token], self.allowed)
         own = (taste[gap, self.allowed] - taste[gap, token]) * self._share(len(stand_in.tokens))
-        return Rated("insert", [gap], gains + own + (there.value - value))
+        rated = self._plausible(gains + own + (there.value - value), taste[gap][None])
+        return Rated("insert", [gap], rated)
+
+    def _plausible(self, gains: torch.Tensor, taste: torch.Tensor) -> torch.Tensor:
+        """Leave only the tokens that the model itself finds likeliest at each place.
+
+        A gradient extrapolates, and errs most on tokens that no text would have there.
+        """
+        likely = taste[:, self.allowed].topk(min(self.config.plausible, len(self.allowed))).indices
+        barred = torch.ones_like(gains, dtype=torch.bool).scatter_(1, likely, value=False)
+        return gains.masked_fill(barred, -torch.inf)
 
     def _here(self, taste: torch.Tensor) -> torch.Tensor:
         """Return the log-probability of the token at each position, ``[positions, 1]``."""
