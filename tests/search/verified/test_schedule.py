@@ -52,6 +52,15 @@ def test_the_gradient_puts_the_best_word_first(shortlist: str) -> None:
     assert "count" in first.attempts[0].instruction
 
 
+def test_the_gradient_chooses_among_what_the_model_finds_likely() -> None:
+    subject = FakeSubject(examples=24, model=FakeModel(likely=("slowly", "items")))
+    search = schedule(subject, shortlist="gradient", plausible=2, starts=0, phrases=0)
+    first = next(iter(search.steps()))
+    words = {word for attempt in first.attempts for word in attempt.instruction.split()}
+    assert words - set(START.split()) <= {"slowly", "items"}
+    assert first.attempts
+
+
 def test_an_edit_that_fails_on_the_validation_examples_is_not_accepted() -> None:
     judge = Judge(lambda text: [float(text == START)] * 10)
     search = schedule(FakeSubject(examples=24), judge)
@@ -133,6 +142,7 @@ def test_where_nothing_differs_between_rollouts_soft_rewards_still_do() -> None:
         {"instructions": "Think."},
         {"instructions": ("",)},
         {"patience": 0},
+        {"plausible": 0},
         {"exact_size": 2.5},
     ],
 )
