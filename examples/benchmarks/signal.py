@@ -40,6 +40,7 @@ OBJECTIVES: dict[str, tuple[Objective, bool]] = {
     "policy + answer": (Mixture(((Policy(), 1.0), (Answer(), 0.1))), False),
 }
 TRAIN, ROLLOUTS, CONTEXTS = 24, 4, 8
+LIKELY = 40
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,14 +116,14 @@ class Case:
         return Rollouts(self.instruction, tuple(range(TRAIN)) * ROLLOUTS, runs, rewards)
 
     def _edits(self) -> list[tuple[int, int, str]]:
-        """Draw replacements of one token: half of what the model likes there, half of anything."""
+        """Draw replacements of one token, in turn of what the model likes there and of anything."""
         allowed = self.model.allowed_tokens().nonzero()[:, 0].tolist()
-        liked = self.taste[:-1, allowed].topk(40, dim=1).indices
+        liked = self.taste[:-1, allowed].topk(LIKELY, dim=1).indices
         found: dict[str, tuple[int, int, str]] = {}
         while len(found) < self.options.edits:
             place = self.rng.randrange(len(self.tokens))
             from_model = len(found) % 2 == 0
-            index = int(liked[place, self.rng.randrange(40)]) if from_model else None
+            index = int(liked[place, self.rng.randrange(LIKELY)]) if from_model else None
             token = self.rng.choice(allowed) if index is None else allowed[index]
             text = self.subject.text_of((*self.tokens[:place], token, *self.tokens[place + 1 :]))
             if text is not None and text != self.instruction:
@@ -163,10 +164,20 @@ class Case:
 
 
 def table(cases: list[dict[str, Any]]) -> str:
+    """Return how well each estimate ranks edits: all, and those of either source alone."""
+    parts = {
+        "All edits": slice(None),
+        f"Edits to one of the model's {LIKELY} likeliest tokens there": slice(0, None, 2),
+        "Edits to any token": slice(1, None, 2),
+    }
+    return "\n\n".join(f"{title}:\n\n{_table(cases, part)}" for title, part in parts.items())
+
+
+def _table(cases: list[dict[str, Any]], part: slice) -> str:
     """Return rank correlations and what the best-ranked edits were worth, over all cases."""
     rows = []
     for name in cases[0]["predictions"]:
-        measured = [_quality(c["predictions"][name], c["effects"]) for c in cases]
+        measured = [_quality(c["predictions"][name][part], c["effects"][part]) for c in cases]
         columns = [bootstrap([m[i] for m in measured]) for i in range(3)]
         cost = mean(c["tokens"][name] for c in cases)
         rows.append(
