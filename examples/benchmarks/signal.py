@@ -202,6 +202,7 @@ def _quality(predicted: Sequence[float], effects: Sequence[float]) -> tuple[floa
     correlation = 0.0 if constant else float(spearmanr(predicted, effects).statistic)
     order = np.random.default_rng(0).permutation(len(predicted))
     best = sorted(order.tolist(), key=lambda i: -predicted[i])[:5]
-    top = sorted(effects, reverse=True)[max(5, len(effects) // 10) - 1]
+    count = min(max(5, len(effects) // 10), len(effects))
+    top = sorted(effects, reverse=True)[count - 1]
     hits = [effects[i] >= top and effects[i] > 0 for i in best]
     return correlation, mean(hits), mean(effects[i] for i in best)
