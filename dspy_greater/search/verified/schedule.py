@@ -205,7 +205,9 @@ class VerifiedSchedule:
         length = len(funnel.tokens)
         merged = [Edit("merge", 0, length, ids) for ids in merges(single[:3], funnel.tokens)]
         combined = funnel.surviving(merged, count=2)
-        chosen = [*hopeful[: self.config.race_size], *whole, *combined]
+        # Where nothing promises a gain, the least unpromising is still worth a block of examples.
+        promising = hopeful[: self.config.race_size] or ranked[:1]
+        chosen = [*promising, *whole, *combined]
         return list({each.text: each for each in chosen}.values())
 
     def _best(self, reached: Sequence[str]) -> str | None:
