@@ -15,9 +15,8 @@ ROOM = 64
 class RoomyLayer(DynamicLayer):
     """A layer that writes new keys and values behind the old ones.
 
-    The library's own layer copies everything it holds whenever a token comes; while many rows
-    are continued, that copying takes as long as the model. Here it happens once in
-    :data:`ROOM` tokens. Not for gradients: it writes in place.
+    The library's own layer copies everything it holds whenever a token comes; here that happens
+    once in :data:`ROOM` tokens. Not for gradients: it writes in place.
     """
 
     keys: torch.Tensor

@@ -170,7 +170,22 @@ def table(cases: list[dict[str, Any]]) -> str:
         f"Edits to one of the model's {LIKELY} likeliest tokens there": slice(0, None, 2),
         "Edits to any token": slice(1, None, 2),
     }
-    return "\n\n".join(f"{title}:\n\n{_table(cases, part)}" for title, part in parts.items())
+    tables = [f"{title}:\n\n{_table(cases, part)}" for title, part in parts.items()]
+    return "\n\n".join([*tables, _paired(cases, "success, exact", "policy, exact")])
+
+
+def _paired(cases: list[dict[str, Any]], one: str, other: str) -> str:
+    """Return how far one estimate is ahead of another on the same cases."""
+    pairs = [
+        [_quality(c["predictions"][name], c["effects"]) for name in (one, other)] for c in cases
+    ]
+    ahead = [bootstrap([first[i] - second[i] for first, second in pairs]) for i in range(3)]
+    measures = ("rank correlation", "precision at 5", "gain of the best 5")
+    found = [
+        f"{measure} {middle:+.3f} ({low:+.3f} to {high:+.3f})"
+        for measure, (middle, low, high) in zip(measures, ahead, strict=True)
+    ]
+    return f"{one} against {other}, paired: {', '.join(found)}"
 
 
 def _table(cases: list[dict[str, Any]], part: slice) -> str:
