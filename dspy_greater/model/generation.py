@@ -149,7 +149,8 @@ def generate(
         requests: Prompts and settings.
         cache: Holds what all prompts begin with, once for each; the library's own if None.
     """
-    pad, start = decoder.tokens.pad, cache.get_seq_length() if cache else 0
+    pad = decoder.tokens.pad
+    start = 0 if cache is None else cache.get_seq_length()
     width = max(len(request.prompt) for request in requests)
     ids = torch.full((len(requests), width), pad, dtype=torch.long)
     mask = torch.zeros_like(ids)

@@ -31,7 +31,7 @@ class VerifiedConfig:
         exact_size: Edits whose objective is recomputed in each step.
         race_size: Edits that are run for real in each step.
         plausible: Tokens for each place, the model's likeliest, among which the gradient chooses;
-            of these far more helped than of others, see ``examples/results/README.md``.
+            its choice is better there than among all, see ``examples/results/README.md``.
         gaps: Places of the instruction at which insertions are rated by gradient; each costs
             another backward pass.
         phrases: Phrases that the model writes in each step.
