@@ -53,7 +53,8 @@ def race(book: ScoreBook, candidates: Sequence[str], incumbent: str) -> list[str
 
     After each block a candidate drops out if the incumbent or the leading candidate is ahead of
     it by more than the standard error of their paired difference. All comparisons are on the
-    same examples, under greedy decoding.
+    same examples, under greedy decoding. Among equal scores the order of ``candidates`` decides,
+    so the caller gives them by a softer score.
     """
     total = len(book.order)
     stops = [0, *(size for size in BLOCKS if size < total), total]

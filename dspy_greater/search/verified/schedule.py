@@ -207,8 +207,9 @@ class VerifiedSchedule:
         combined = funnel.surviving(merged, count=2)
         # Where nothing promises a gain, the least unpromising is still worth a block of examples.
         promising = hopeful[: self.config.race_size] or ranked[:1]
-        chosen = [*promising, *whole, *combined]
-        return list({each.text: each for each in chosen}.values())
+        chosen = {each.text: each for each in (*promising, *whole, *combined)}.values()
+        # A race keeps this order among equal scores.
+        return sorted(chosen, key=lambda each: (each.estimate is None, -(each.estimate or 0.0)))
 
     def _best(self, reached: Sequence[str]) -> str | None:
         """Choose the best reader among the leader and those it does not beat."""
