@@ -46,6 +46,13 @@ class RoomyLayer(DynamicLayer):
         self.keys, self.values = keys[..., :end, :], values[..., :end, :]
         return self.keys, self.values
 
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep some rows, and room for them."""
+        if self._stores is not None:
+            length = self.get_seq_length()
+            keys, values = self._stores = self._stores[0][indices], self._stores[1][indices]
+            self.keys, self.values = keys[..., :length, :], values[..., :length, :]
+
 
 class RoomyCache(DynamicCache):
     """A cache of such layers, made as the model asks for them."""

@@ -3,7 +3,8 @@
 ``model.generate`` does the decoding (caches, positions, masks). It is called in its greedy mode;
 one logits processor picks each row's token by that row's own settings, and one stopping criterion
 ends each row by its own limits. Requests with different temperatures, seeds, stop strings and
-lengths can so share a batch, and none of a checkpoint's own sampling defaults applies.
+lengths can so share a batch, and none of a checkpoint's own sampling defaults applies. When enough
+rows have ended, the others go on in a smaller batch, with what the cache holds of them.
 
 A seeded row draws from a generator of its own, by Gumbel-max: ``argmax(log p - log E)`` with
 ``E ~ Exp(1)`` is a sample from p, and the same noise gives the same token whatever else is in the
@@ -29,7 +30,11 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from dspy_greater.model.cache import RoomyCache
 from dspy_greater.model.forward import at_least_float32
+
+#: Rows that have ended before the others go on without them; beginning anew has a price.
+FEWEST_LEAVING = 4
 
 
 @dataclass(frozen=True)
@@ -140,78 +145,105 @@ class Decoder:
 
 
 def generate(
-    decoder: Decoder, requests: Sequence[Request], cache: Cache | None = None
+    decoder: Decoder, requests: Sequence[Request], cache: RoomyCache | None = None
 ) -> list[Generation]:
-    """Continue every prompt, in one batch.
+    """Continue every prompt, in one batch that rows leave when they have ended.
 
     Args:
         decoder: The model.
         requests: Prompts and settings.
-        cache: Holds what all prompts begin with, once for each; the library's own if None.
+        cache: Holds what all prompts begin with, once for each. None lets the library make its
+            own cache; all rows then stay to the end.
     """
-    pad = decoder.tokens.pad
     start = 0 if cache is None else cache.get_seq_length()
+    ids, mask = (each.to(decoder.device) for each in _padded(requests, decoder.tokens.pad, start))
+    width = ids.shape[1]
+    # On MPS the library looks whether to stop one step late, when a sampled row has drawn again.
+    leaving = cache is not None and decoder.device.type != "mps"
+    sampler, stops = RowSampler(requests), RowStops(decoder, requests, width, leaving=leaving)
+    ended: dict[int, list[int]] = {}
+    rows = list(range(len(requests)))
+    while rows:
+        sampler.rows = stops.rows = rows
+        ids = _continued(decoder, ids, mask, cache, sampler, stops)
+        kept = [at for at, row in enumerate(rows) if stops.length[row] is None]
+        ended |= {row: ids[at, width:].tolist() for at, row in enumerate(rows) if at not in kept}
+        rows = [rows[at] for at in kept]
+        if cache is not None and rows:
+            ids, mask = ids[kept], mask[kept]
+            mask = torch.cat([mask, mask.new_ones(len(rows), ids.shape[1] - mask.shape[1])], dim=1)
+            cache.batch_select_indices(torch.tensor(kept, device=ids.device))
+    return [
+        _generation(decoder, request.sampling, ended[row], stops, sampler, row)
+        for row, request in enumerate(requests)
+    ]
+
+
+def _padded(requests: Sequence[Request], pad: int, start: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids and mask ``[batch, width]``; all rows continue at the same column.
+
+    Padding stands behind the ``start`` tokens that are shared, before the rest.
+    """
     width = max(len(request.prompt) for request in requests)
     ids = torch.full((len(requests), width), pad, dtype=torch.long)
     mask = torch.zeros_like(ids)
-    # Padding behind what is shared, before the rest: all rows continue at the same column.
     for row, request in enumerate(requests):
         prompt = torch.as_tensor(request.prompt, dtype=torch.long)
         own = width - len(prompt) + start
         ids[row, :start], ids[row, own:] = prompt[:start], prompt[start:]
         mask[row, :start], mask[row, own:] = 1, 1
-    samplings = [request.sampling for request in requests]
-    sampler = RowSampler(requests)
-    stops = RowStops(decoder.tokenizer, samplings, width)
+    return ids, mask
+
+
+def _continued(
+    decoder: Decoder,
+    ids: torch.Tensor,
+    mask: torch.Tensor,
+    cache: Cache | None,
+    sampler: RowSampler,
+    stops: RowStops,
+) -> torch.Tensor:
+    """Let the library add tokens to ``ids`` until ``stops`` ends all rows; ``[batch, time]``."""
     config = GenerationConfig(
         do_sample=False,
         num_beams=1,
         use_cache=True,
-        max_new_tokens=max(sampling.max_tokens for sampling in samplings),
+        max_new_tokens=stops.most_left(),
         eos_token_id=list(decoder.tokens.ends) or None,
-        pad_token_id=pad,
+        pad_token_id=decoder.tokens.pad,
     )
     with torch.no_grad(), only_config(decoder.model, config), within_context(decoder):
-        output = decoder.model.generate(
-            input_ids=ids.to(decoder.device),
-            attention_mask=mask.to(decoder.device),
+        output: torch.Tensor = decoder.model.generate(
+            input_ids=ids,
+            attention_mask=mask,
             generation_config=config,
             past_key_values=cache,
             logits_processor=LogitsProcessorList([sampler]),
             stopping_criteria=StoppingCriteriaList([stops]),
         )
-    produced = output[:, width:].tolist()
-    records = sampler.records()
-    return [
-        _generation(decoder, samplings[row], produced[row], stops, row, records)
-        for row in range(len(requests))
-    ]
+    return output
 
 
 def _generation(
     decoder: Decoder,
     sampling: Sampling,
-    produced: list[int],
+    ids: list[int],
     stops: RowStops,
+    sampler: RowSampler,
     row: int,
-    records: list[StepRecord],
 ) -> Generation:
     """Cut one row at its end and describe it."""
-    ids = produced[: stops.length[row]]
+    ids = ids[: stops.length[row]]
     finish: Literal["stop", "length"] = "stop" if stops.stopped[row] else "length"
-    end = next((i for i, token in enumerate(ids) if token in decoder.tokens.ends), None)
-    if end is not None:
-        ids, finish = ids[:end], "stop"
+    if ids[-1] in decoder.tokens.ends:
+        ids, finish = ids[:-1], "stop"
     text = str(
         decoder.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     )
     cuts = [at for at in (text.find(stop) for stop in sampling.stop) if at >= 0]
     log_probs = None
     if sampling.logprobs is not None:
-        log_probs = tuple(
-            record.of(row, token, sampling.logprobs)
-            for record, token in zip(records, ids, strict=False)
-        )
+        log_probs = sampler.record(row, ids, sampling.logprobs)
     return Generation(tuple(ids), text[: min(cuts)] if cuts else text, finish, log_probs)
 
 
@@ -260,76 +292,66 @@ def only_config(model: Any, config: GenerationConfig) -> Iterator[None]:
         model.generation_config = own
 
 
-@dataclass(frozen=True)
-class StepRecord:
-    """Log-probabilities of one decoding step.
-
-    Attributes:
-        chosen: ``[batch]``.
-        top: ``[batch, k]``, likeliest first.
-        top_ids: ``[batch, k]``.
-    """
-
-    chosen: list[float]
-    top: list[list[float]]
-    top_ids: list[list[int]]
-
-    def of(self, row: int, token: int, count: int) -> TokenLogProb:
-        """The record of one row."""
-        pairs = zip(self.top_ids[row][:count], self.top[row][:count], strict=True)
-        return TokenLogProb(token, self.chosen[row], tuple(pairs))
-
-
 class RowSampler(LogitsProcessor):
     """Chooses each row's next token by that row's own settings.
 
     The choice is handed on as scores of which only the chosen token's is finite, so that the
     greedy search that follows takes it.
+
+    Attributes:
+        rows: Which request each row of the batch continues.
     """
 
     def __init__(self, requests: Sequence[Request]) -> None:
-        samplings = [request.sampling for request in requests]
-        self._sampled = [row for row, s in enumerate(samplings) if s.temperature > 0]
-        self._samplings = [samplings[row] for row in self._sampled]
-        self._prompts = [requests[row].prompt for row in self._sampled]
-        self._generators: list[torch.Generator] | None = None
-        wanted = [s.logprobs for s in samplings if s.logprobs is not None]
+        self.rows = list(range(len(requests)))
+        self._requests = requests
+        self._generators: dict[int, torch.Generator] = {}
+        wanted = [r.sampling.logprobs for r in requests if r.sampling.logprobs is not None]
         self._alternatives = max(wanted, default=None)
-        self._steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        self._steps: list[tuple[list[int], torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Scores ``[batch, vocab]`` in which only the chosen token is possible."""
         log_probs = torch.log_softmax(at_least_float32(scores), dim=-1)
         chosen = log_probs.argmax(dim=-1)
-        if self._sampled:
-            rows = torch.tensor(self._sampled, device=scores.device)
-            chosen[rows] = self._draw(log_probs[rows])
+        sampled = [
+            at for at, row in enumerate(self.rows) if self._requests[row].sampling.temperature > 0
+        ]
+        if sampled:
+            places = torch.tensor(sampled, device=scores.device)
+            chosen[places] = self._draw(log_probs[places], [self.rows[at] for at in sampled])
         if self._alternatives is not None:
             top = log_probs.topk(min(self._alternatives, log_probs.shape[-1]), dim=-1)
             of_chosen = log_probs.gather(1, chosen[:, None])[:, 0]
-            self._steps.append((of_chosen, top.values, top.indices))  # read once, at the end
+            self._steps.append((self.rows, of_chosen, top.values, top.indices))
         return torch.full_like(scores, -torch.inf).scatter_(1, chosen[:, None], 0.0)
 
-    def records(self) -> list[StepRecord]:
-        """What was recorded, one entry a step; nothing when no row asked for it."""
-        return [StepRecord(c.tolist(), t.tolist(), i.tolist()) for c, t, i in self._steps]
+    def record(self, row: int, ids: Sequence[int], count: int) -> tuple[TokenLogProb, ...]:
+        """Return what was recorded of a request's tokens, with ``count`` alternatives each."""
+        records = []
+        for token, (rows, chosen, top, top_ids) in zip(ids, self._steps, strict=False):
+            at = rows.index(row)
+            pairs = zip(top_ids[at, :count].tolist(), top[at, :count].tolist(), strict=True)
+            records.append(TokenLogProb(token, float(chosen[at]), tuple(pairs)))
+        return tuple(records)
 
-    def _draw(self, log_probs: torch.Tensor) -> torch.Tensor:
-        """One token for each sampled row; ``[rows, vocab]`` to ``[rows]``."""
-        settings = self._samplings
+    def _draw(self, log_probs: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+        """One token for each of some requests; ``[rows, vocab]`` to ``[rows]``."""
+        settings = [self._requests[row].sampling for row in rows]
         temperature = torch.tensor([s.temperature for s in settings], device=log_probs.device)
         scaled = log_probs / temperature[:, None]
         if any(s.top_k or s.top_p < 1 for s in settings):
             scaled = keep_likeliest(scaled, settings)
-        if self._generators is None:
-            self._generators = [
-                generator(sampling.seed, prompt, log_probs.device)
-                for sampling, prompt in zip(settings, self._prompts, strict=True)
-            ]
         noise = torch.empty_like(scaled)
-        for row, source in zip(noise, self._generators, strict=True):
-            row.exponential_(generator=source)
+        for row, into in zip(rows, noise, strict=True):
+            into.exponential_(generator=self._generator(row, log_probs.device))
         return (scaled - noise.log()).argmax(dim=-1)
+
+    def _generator(self, row: int, device: torch.device) -> torch.Generator:
+        if row not in self._generators:
+            request = self._requests[row]
+            self._generators[row] = generator(request.sampling.seed, request.prompt, device)
+        return self._generators[row]
 
 
 def keep_likeliest(scaled: torch.Tensor, settings: Sequence[Sampling]) -> torch.Tensor:
@@ -363,47 +385,75 @@ def generator(seed: int | None, prompt: Sequence[int], device: torch.device) -> 
 
 
 class RowStops(StoppingCriteria):
-    """Ends each row at its own length or stop string.
+    """Ends each row at its own length, at an end token or at a stop string.
 
     Attributes:
-        length: Tokens generated when the row ended here; None while it has not.
-        stopped: Whether a stop string ended it.
+        rows: Which request each row of the batch continues.
+        length: By request, tokens generated when it ended, end token included; None before.
+        stopped: By request, whether a stop string ended it.
     """
 
-    def __init__(self, tokenizer: Any, samplings: Sequence[Sampling], prompt: int) -> None:
-        self._tokenizer = tokenizer
-        self._samplings = samplings
-        self._prompt = prompt
+    def __init__(
+        self, decoder: Decoder, requests: Sequence[Request], width: int, *, leaving: bool
+    ) -> None:
+        """Begin with all rows running.
+
+        Args:
+            decoder: The model.
+            requests: All requests.
+            width: Columns before the first token that is generated.
+            leaving: Whether to end the whole batch as soon as enough rows have ended, so that
+                the others can go on without them.
+        """
+        self.rows = list(range(len(requests)))
+        self.length: list[int | None] = [None] * len(requests)
+        self.stopped = [False] * len(requests)
+        self._decoder = decoder
+        self._samplings = [request.sampling for request in requests]
+        self._width = width
+        self._leaving = leaving
         # A token stands for at least one byte, so a stop string spans at most as many tokens as it
         # has bytes; a few more, because decoding may drop a space at the start of the tail.
-        self._tails = [max((len(t.encode()) + 4 for t in s.stop), default=0) for s in samplings]
-        self.length: list[int | None] = [None] * len(samplings)
-        self.stopped = [False] * len(samplings)
+        self._tails = [
+            max((len(text.encode()) + 4 for text in sampling.stop), default=0)
+            for sampling in self._samplings
+        ]
+        self._produced = 0
+
+    def most_left(self) -> int:
+        """Return how many tokens the longest of the rows may still have."""
+        return max(self._samplings[row].max_tokens for row in self.rows) - self._produced
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        """Bool ``[batch]``: which rows are done."""
-        produced = input_ids.shape[1] - self._prompt
-        for row in self._stopping_rows(input_ids, produced):
-            self.length[row], self.stopped[row] = produced, True
-        for row, sampling in enumerate(self._samplings):
-            if self.length[row] is None and produced >= sampling.max_tokens:
-                self.length[row] = produced
-        done = [length is not None for length in self.length]
+        """Bool ``[batch]``: which rows are done; all of them when it is time to leave."""
+        self._produced = input_ids.shape[1] - self._width
+        running = [at for at, row in enumerate(self.rows) if self.length[row] is None]
+        last = input_ids[:, -1].tolist()
+        stopping = self._stopping(input_ids, running)
+        for at in running:
+            row = self.rows[at]
+            self.stopped[row] = at in stopping
+            full = self._produced >= self._samplings[row].max_tokens
+            if self.stopped[row] or full or last[at] in self._decoder.tokens.ends:
+                self.length[row] = self._produced
+        done = [self.length[row] is not None for row in self.rows]
+        if self._leaving and sum(done) >= max(FEWEST_LEAVING, len(done) / 4):
+            done = [True] * len(done)
         return torch.tensor(done, dtype=torch.bool, device=input_ids.device)
 
-    def _stopping_rows(self, input_ids: torch.Tensor, produced: int) -> list[int]:
-        """Running rows whose last tokens contain one of their stop strings."""
-        rows = [r for r, tail in enumerate(self._tails) if tail and self.length[r] is None]
-        if not rows:
-            return []
-        last = input_ids[:, -min(produced, max(self._tails)) :].tolist()
-        tails = self._tokenizer.batch_decode(
-            [last[row][-self._tails[row] :] for row in rows],
+    def _stopping(self, input_ids: torch.Tensor, running: Sequence[int]) -> set[int]:
+        """Return the running rows whose last tokens contain one of their stop strings."""
+        watched = [at for at in running if self._tails[self.rows[at]]]
+        if not watched:
+            return set()
+        last = input_ids[:, -min(self._produced, max(self._tails)) :].tolist()
+        tails = self._decoder.tokenizer.batch_decode(
+            [last[at][-self._tails[self.rows[at]] :] for at in watched],
             skip_special_tokens=False,
             clean_up_tokenization_spaces=False,
         )
-        return [
-            row
-            for row, tail in zip(rows, tails, strict=True)
-            if any(stop in tail for stop in self._samplings[row].stop)
-        ]
+        return {
+            at
+            for at, tail in zip(watched, tails, strict=True)
+            if any(stop in tail for stop in self._samplings[self.rows[at]].stop)
+        }

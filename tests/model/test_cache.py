@@ -28,6 +28,19 @@ def test_holds_what_the_plain_cache_holds(rows: int, times: list[int]) -> None:
         assert roomy.get_seq_length() == plain.get_seq_length() == sum(times[: number + 1])
 
 
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=4), st.integers(1, 2 * ROOM))
+def test_keeps_some_rows_and_goes_on(kept: list[int], more: int) -> None:
+    plain, roomy = DynamicCache(), RoomyCache()
+    for cache in (plain, roomy):
+        cache.update(*chunk(4, 5, 0), 0)
+        cache.batch_select_indices(torch.tensor(kept))
+    for seed, time in enumerate((1, more)):
+        keys, values = chunk(len(kept), time, seed)
+        expected = plain.update(keys, values, 0)
+        for left, right in zip(roomy.update(keys, values, 0), expected, strict=True):
+            assert torch.equal(left, right)
+
+
 def test_single_tokens_are_added_without_copying_the_rest() -> None:
     cache = RoomyCache()
     first, _ = cache.update(*chunk(2, 5, 0), 0)

@@ -106,6 +106,33 @@ def test_rows_of_different_lengths_share_a_batch() -> None:
     assert white_box.counts.tokens_decoded == 4 * 17 + sum(counts)
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma2"])
+def test_rows_that_have_ended_leave_the_batch(architecture: str) -> None:
+    white_box = white_box_of(architecture)
+    counts = [3 + 5 * (number % 7) for number in range(21)]
+    prompts = [random_ids(4 + number % 5, number) for number in range(21)]
+    samplings = [
+        Sampling(count, temperature=number % 3 / 2, seed=number, logprobs=2)
+        for number, count in enumerate(counts)
+    ]
+    batches: list[int] = []
+    handle = model_of(white_box).register_forward_pre_hook(
+        lambda module, args, kwargs: batches.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    together = white_box.generate(prompts, samplings)
+    handle.remove()
+    for generation, prompt, sampling in zip(together, prompts, samplings, strict=True):
+        (alone,) = white_box.generate([prompt], [sampling])
+        assert generation.ids == alone.ids
+        assert generation.log_probs is not None
+        assert alone.log_probs is not None
+        for left, right in zip(generation.log_probs, alone.log_probs, strict=True):
+            assert left.log_prob == pytest.approx(right.log_prob, abs=1e-5)
+            assert [token for token, _ in left.top] == [token for token, _ in right.top]
+    keeps_every_key = architecture != "gemma2"
+    assert (min(batches) < 21) == keeps_every_key
+
+
 def test_recorded_log_probs_are_the_scored_ones() -> None:
     white_box = white_box_of("gemma2")
     settings = [
