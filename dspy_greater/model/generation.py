@@ -144,19 +144,34 @@ class Decoder:
     device: torch.device
 
 
+@dataclass(frozen=True)
+class Begun:
+    """Prompts of which the beginning has been read.
+
+    Attributes:
+        cache: Keys and values, row by row.
+        starts: Tokens of each prompt that are in the cache.
+        mask: ``[batch, places]``, 1 where a place of the cache holds a token and not padding.
+    """
+
+    cache: RoomyCache
+    starts: Sequence[int]
+    mask: torch.Tensor
+
+
 def generate(
-    decoder: Decoder, requests: Sequence[Request], cache: RoomyCache | None = None
+    decoder: Decoder, requests: Sequence[Request], begun: Begun | None = None
 ) -> list[Generation]:
     """Continue every prompt, in one batch that rows leave when they have ended.
 
     Args:
         decoder: The model.
         requests: Prompts and settings.
-        cache: Holds what all prompts begin with, once for each. None lets the library make its
-            own cache; all rows then stay to the end.
+        begun: What has been read of the prompts. None lets the library make its own cache; all
+            rows then stay to the end.
     """
-    start = 0 if cache is None else cache.get_seq_length()
-    ids, mask = (each.to(decoder.device) for each in _padded(requests, decoder.tokens.pad, start))
+    cache = begun.cache if begun else None
+    ids, mask = (each.to(decoder.device) for each in _padded(requests, decoder.tokens.pad, begun))
     width = ids.shape[1]
     # On MPS the library looks whether to stop one step late, when a sampled row has drawn again.
     leaving = cache is not None and decoder.device.type != "mps"
@@ -179,20 +194,26 @@ def generate(
     ]
 
 
-def _padded(requests: Sequence[Request], pad: int, start: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _padded(
+    requests: Sequence[Request], pad: int, begun: Begun | None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return ids and mask ``[batch, width]``; all rows continue at the same column.
 
-    Padding stands behind the ``start`` tokens that are shared, before the rest.
+    The places of the cache come first (nobody reads the ids there), then padding, then what is
+    left of each prompt.
     """
-    width = max(len(request.prompt) for request in requests)
-    ids = torch.full((len(requests), width), pad, dtype=torch.long)
+    starts = begun.starts if begun else [0] * len(requests)
+    left = [request.prompt[start:] for request, start in zip(requests, starts, strict=True)]
+    longest = max(len(prompt) for prompt in left)
+    ids = torch.full((len(requests), longest), pad, dtype=torch.long)
     mask = torch.zeros_like(ids)
-    for row, request in enumerate(requests):
-        prompt = torch.as_tensor(request.prompt, dtype=torch.long)
-        own = width - len(prompt) + start
-        ids[row, :start], ids[row, own:] = prompt[:start], prompt[start:]
-        mask[row, :start], mask[row, own:] = 1, 1
-    return ids, mask
+    for row, prompt in enumerate(left):
+        ids[row, longest - len(prompt) :] = torch.as_tensor(prompt, dtype=torch.long)
+        mask[row, longest - len(prompt) :] = 1
+    if begun is None:
+        return ids, mask
+    places = torch.full_like(begun.mask, pad)
+    return torch.cat([places, ids], dim=1), torch.cat([begun.mask, mask], dim=1)
 
 
 def _continued(

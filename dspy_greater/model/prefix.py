@@ -72,15 +72,18 @@ def common_length(first: Sequence[int], second: Sequence[int]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
-def by_prefix(sequences: Sequence[Sequence[int]], most: Sequence[int]) -> list[Group]:
+def by_prefix(
+    sequences: Sequence[Sequence[int]], most: Sequence[int], price: int = BATCH_COST
+) -> list[Group]:
     """Group sequences so that few tokens are read in all.
 
     A group of n sequences that share s tokens saves ``(n - 1) * s`` of them. Sequences join in
-    lexicographic order as long as the saving, and a batch less, outweigh a shorter prefix.
+    lexicographic order as long as the saving, and a group less, outweigh a shorter prefix.
 
     Args:
         sequences: Token ids.
         most: How much of each sequence may be in a prefix.
+        price: What one more group costs, in tokens.
     """
     order = sorted(range(len(sequences)), key=lambda i: tuple(sequences[i]))
     groups: list[Group] = []
@@ -93,7 +96,7 @@ def by_prefix(sequences: Sequence[Sequence[int]], most: Sequence[int]) -> list[G
                 common_length(sequences[last.members[-1]], sequences[index]),
             )
             joined = len(last.members)
-            if joined * together + BATCH_COST >= (joined - 1) * last.shared:
+            if joined * together + price >= (joined - 1) * last.shared:
                 groups[-1] = Group(together, (*last.members, index))
                 continue
         groups.append(Group(most[index], (index,)))
@@ -105,6 +108,21 @@ def common_beginning(prompts: Sequence[Sequence[int]]) -> int:
     ordered = sorted(tuple(prompt) for prompt in prompts)
     shared = min(common_length(ordered[0], ordered[-1]), *(len(each) - 1 for each in ordered))
     return _worthwhile(shared, len(prompts))
+
+
+def beginnings(prompts: Sequence[Sequence[int]]) -> tuple[int, list[int]]:
+    """Return how many tokens all prompts begin with, and how many each shares with some.
+
+    Prompts under one instruction share it, several rollouts share their whole prompt. One token
+    of each prompt is always left.
+    """
+    common = common_beginning(prompts)
+    own = [prompt[common:] for prompt in prompts]
+    starts = [common] * len(prompts)
+    for group in by_prefix(own, [len(ids) - 1 for ids in own], price=0):
+        for index in group.members:
+            starts[index] += group.shared
+    return common, starts
 
 
 def _worthwhile(shared: int, members: int) -> int:

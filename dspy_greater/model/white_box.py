@@ -19,6 +19,7 @@ from dspy_greater.model.errors import ContextError
 from dspy_greater.model.fingerprint import fingerprint
 from dspy_greater.model.forward import Forward, at_least_float32
 from dspy_greater.model.generation import (
+    Begun,
     Decoder,
     EndTokens,
     Generation,
@@ -26,7 +27,7 @@ from dspy_greater.model.generation import (
     Sampling,
     generate,
 )
-from dspy_greater.model.prefix import Group, Prefix, by_prefix, common_beginning
+from dspy_greater.model.prefix import Group, Prefix, beginnings, by_prefix
 from dspy_greater.model.vocabulary import allowed_tokens
 from dspy_greater.spans import Span
 
@@ -277,17 +278,29 @@ class WhiteBox:
     # One micro-batch each.
 
     def _generate_batch(self, requests: list[Request]) -> list[Generation]:
-        prompts = [request.prompt for request in requests]
-        cache, shared = None, 0
-        if self._shares:
-            cache, shared = RoomyCache(), common_beginning(prompts)
-            if shared:
-                self._forward.read([prompts[0][:shared]]).fill(cache, [0] * len(prompts))
-        done = generate(self._decoder, requests, cache)
+        prompts = [tuple(request.prompt) for request in requests]
+        begun = self._begun(prompts) if self._shares else None
+        done = generate(self._decoder, requests, begun)
         self.counts.rollouts += len(done)
-        self.counts.tokens_forward += shared + sum(len(prompt) - shared for prompt in prompts)
+        self.counts.tokens_forward += sum(map(len, prompts)) - sum(begun.starts if begun else ())
         self.counts.tokens_decoded += sum(len(generation.ids) for generation in done)
         return done
+
+    def _begun(self, prompts: Sequence[tuple[int, ...]]) -> Begun:
+        """Read what prompts share, once, into a cache from which all of them go on."""
+        common, starts = beginnings(prompts)
+        heads = [prompt[:start] for prompt, start in zip(prompts, starts, strict=True)]
+        numbers = {head: number for number, head in enumerate(dict.fromkeys(heads))}
+        cache = RoomyCache()
+        if not max(starts):
+            return Begun(cache, starts, torch.zeros(len(prompts), 0, dtype=torch.long))
+        prefix = self._forward.read([prompts[0][:common]]) if common else None
+        self.counts.tokens_forward += common + sum(len(head) - common for head in numbers)
+        if max(starts) > common or prefix is None:
+            prefix = self._forward.read(list(numbers), prefix)
+        chosen = [numbers[head] for head in heads]
+        prefix.fill(cache, chosen)
+        return Begun(cache, starts, prefix.mask[chosen].cpu())
 
     def _log_probs_batch(
         self, items: list[Targeted], temperature: float, prefix: Prefix | None

@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dspy_greater.model import Sampling, Targeted, WhiteBox
-from dspy_greater.model.prefix import BATCH_COST, SHORTEST, by_prefix, common_beginning
+from dspy_greater.model.prefix import (
+    BATCH_COST,
+    SHORTEST,
+    beginnings,
+    by_prefix,
+    common_beginning,
+)
 from dspy_greater.spans import Span
 from tests.conftest import ARCHITECTURES, SPECIAL
 from tests.model.helpers import random_ids, random_items, white_box_of
@@ -57,6 +63,16 @@ def test_a_common_beginning_is_common_and_leaves_something_to_read(
     assert len({tuple(prompt[:shared]) for prompt in prompts}) == 1
     assert all(len(prompt) > shared for prompt in prompts)
     assert shared == 0 or shared >= SHORTEST
+
+
+@given(SEQUENCES)
+def test_beginnings_are_shared_and_leave_something_to_read(prompts: list[list[int]]) -> None:
+    common, starts = beginnings(prompts)
+    for prompt, start in zip(prompts, starts, strict=True):
+        assert common <= start < len(prompt)
+        assert prompt[:common] == prompts[0][:common]
+        if start > common:
+            assert sum(other[:start] == prompt[:start] for other in prompts) > 1
 
 
 def tokens_read(sequences: Sequence[Sequence[int]], most: Sequence[int]) -> int:
@@ -106,6 +122,30 @@ def test_generations_are_those_without_sharing(architecture: str) -> None:
     prompts = [(*head, *random_ids(1 + 5 * i, seed=i)) for i in range(6)]
     settings = [Sampling(max_tokens=8, temperature=i % 2, seed=i, logprobs=0) for i in range(6)]
     shared = white_box_of(architecture, dtype=torch.float64).generate(prompts, settings)
+    plain = unshared(white_box_of(architecture, dtype=torch.float64)).generate(prompts, settings)
+    for left, right in zip(shared, plain, strict=True):
+        assert left.ids == right.ids
+        assert left.log_probs is not None
+        assert right.log_probs is not None
+        assert [t.log_prob for t in left.log_probs] == pytest.approx(
+            [t.log_prob for t in right.log_probs], abs=1e-5
+        )
+
+
+@pytest.mark.parametrize("architecture", SHARING)
+@pytest.mark.parametrize("preamble", [0, 20])
+def test_prompts_under_one_instruction_read_it_once(architecture: str, preamble: int) -> None:
+    head = random_ids(preamble)
+    instructions = [random_ids(15 + 10 * number, seed=number) for number in range(3)]
+    questions = [random_ids(2 + 3 * number, seed=10 + number) for number in range(4)]
+    prompts = [(*head, *text, *question) for text in instructions for question in questions]
+    prompts += [prompts[-1]] * 3 + [(*head, *random_ids(9, seed=99))]
+    settings = [Sampling(max_tokens=8, temperature=i % 2, seed=i, logprobs=0) for i in range(16)]
+    white_box = white_box_of(architecture, dtype=torch.float64)
+    shared = white_box.generate(prompts, settings)
+    alone = (*head, *instructions[2], *questions[3])
+    once = sum(map(len, instructions)) + 3 * sum(map(len, questions[:3])) + 2 * len(questions[3])
+    assert white_box.counts.tokens_forward <= preamble + once + len(alone) + 9
     plain = unshared(white_box_of(architecture, dtype=torch.float64)).generate(prompts, settings)
     for left, right in zip(shared, plain, strict=True):
         assert left.ids == right.ids
