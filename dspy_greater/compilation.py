@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from dspy_greater.checkpoint import Checkpoint
 from dspy_greater.lm import white_box
 from dspy_greater.model.counts import Counts
+from dspy_greater.phases import ANY
 from dspy_greater.program import (
     Component,
     Metric,
@@ -90,6 +91,7 @@ class Compilation:
         self.record.model = f"{self.model.name}@{self.model.fingerprint}"
         self._began = time.perf_counter()
         self._counts = self.model.counts.snapshot()
+        self._phases = self.model.phases.seconds()
         self._progress: dict[str, Any] = {}
         if self.checkpoint is not None and self.checkpoint.state is not None:
             self._restore(self.checkpoint.state)
@@ -230,11 +232,20 @@ class Compilation:
         self._progress = dict(saved["progress"])
         self._counts = self._counts - Counts(**self.record.counts)
         self._began -= self.record.seconds
+        busy = self.record.seconds - self.record.phases["other"]
+        earlier = {**self.record.phases, ANY: busy}
+        self._phases = {name: sum_ - earlier[name] for name, sum_ in self._phases.items()}
 
     def _account(self) -> None:
         """Put time and work so far on record."""
         self.record.seconds = time.perf_counter() - self._began
         self.record.counts = (self.model.counts - self._counts).to_dict()
+        spent = {
+            name: total - self._phases[name] for name, total in self.model.phases.seconds().items()
+        }
+        other = self.record.seconds - spent.pop(ANY)
+        self.record.phases = {**spent, "other": other}
+        self.record.peak_memory = self.model.peak_memory()
 
     def _show(self, bar: tqdm, step: Step, judge: Judge) -> None:
         """Advance the progress bar: status, best validation score, instruction so far."""

@@ -170,8 +170,15 @@ class DetailedResults:
             to render, over the whole run.
         parse_failures: Runs whose output did not parse, over the whole run.
         total_calls: Runs of the program (metric calls).
-        counts: Work of the white box: forwards, backwards, rollouts and tokens.
+        counts: Work of the white box: sequences and tokens, see
+            :class:`dspy_greater.model.Counts`.
         seconds: Wall-clock time of the compile.
+        phases: Seconds of it by what they went into: ``render``, ``generate``, ``gradient``,
+            ``score`` (log-probabilities without a gradient), ``metric``, and ``other``, in which
+            none of these was under way. Phases may overlap: a metric runs while other rows
+            are still generated.
+        peak_memory: Most bytes in use so far: of the white box's device if it is a GPU,
+            otherwise of the whole process; 0 where that cannot be told.
         seed: Seed of every random choice.
         config: The optimizer's settings.
         model: Name and fingerprint of the white box.
@@ -188,6 +195,8 @@ class DetailedResults:
     total_calls: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    phases: dict[str, float] = field(default_factory=dict)
+    peak_memory: int = 0
     seed: int = 0
     config: dict[str, Any] = field(default_factory=dict)
     model: str = ""

@@ -164,7 +164,7 @@ class GreaterTeleprompter(Teleprompter):
                 student=student,
                 train=train,
                 validation=validation,
-                metric=self.metric,
+                metric=Metric(self.metric.function, white_box(lm).phases),
                 lm=lm,
                 # Each predictor is another chance to be lucky.
                 confidence=1 - (1 - self.confidence) / len(parts),

@@ -11,6 +11,7 @@ import pytest
 
 from dspy_greater import PaperConfig, StepEvent, VerifiedConfig
 from dspy_greater.checkpoint import CheckpointError
+from dspy_greater.phases import PHASES
 from tests.compiling import SCHEDULES, START, configured, examples, lm, small, student
 
 __all__ = ["configured", "lm", "student"]
@@ -91,6 +92,9 @@ def test_a_run_that_was_killed_goes_on_and_ends_the_same(
     assert "before" in events[-1]
     again = compiled(log_dir=tmp_path).detailed_results
     assert again.outcomes == whole.outcomes
+    # What a killed process had spent is spent.
+    for phase, seconds in resumed.phases.items():
+        assert again.phases[phase] >= seconds - 1e-6
     assert again.total_calls == resumed.total_calls
 
 
@@ -106,6 +110,18 @@ def test_another_config_is_not_mixed_with_what_a_log_dir_holds(
         small(log_dir=tmp_path).compile(
             dspy.Predict(dspy.Signature("question -> answer", START)), trainset=examples()
         )
+
+
+@SCHEDULES
+def test_the_record_says_where_the_time_went(
+    schedule: PaperConfig | VerifiedConfig, student: dspy.Module
+) -> None:
+    record = small(schedule=schedule).compile(student, trainset=examples()).detailed_results
+    assert set(record.phases) == {*PHASES, "other"}
+    assert all(seconds > 0 for seconds in record.phases.values())
+    assert sum(record.phases.values()) >= record.seconds - 1e-6
+    assert record.phases["generate"] <= record.seconds
+    assert record.peak_memory > 2**20
 
 
 @SCHEDULES

@@ -1,8 +1,8 @@
-"""How much work a white box has done, in sequences and tokens (never in batches)."""
+"""How much work a white box has done, in sequences and tokens."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 
 
 @dataclass
@@ -13,9 +13,15 @@ class Counts:
         forwards: Sequences scored without a gradient.
         backwards: Sequences that went forwards and backwards.
         rollouts: Sequences generated.
-        tokens_forward: Tokens read without a gradient: scored sequences and rollouts' prompts.
+        tokens_forward: Tokens read to score sequences, without a gradient.
         tokens_backward: Tokens of the sequences counted in ``backwards``.
+        tokens_prompt: Tokens of prompts read to continue them.
         tokens_decoded: Tokens generated.
+        targets: Positions of ``tokens_forward`` and ``tokens_backward`` at which the head was
+            asked for a distribution.
+        decoding_steps: Passes that added a token to each row of a batch; the only count that
+            depends on the batching.
+        keys_read: Keys that ``tokens_decoded`` attended to, in all.
     """
 
     forwards: int = 0
@@ -23,12 +29,17 @@ class Counts:
     rollouts: int = 0
     tokens_forward: int = 0
     tokens_backward: int = 0
+    tokens_prompt: int = 0
     tokens_decoded: int = 0
+    targets: int = 0
+    decoding_steps: int = field(default=0, compare=False)
+    keys_read: int = 0
 
     @property
     def tokens(self) -> int:
         """Tokens of every kind."""
-        return self.tokens_forward + self.tokens_backward + self.tokens_decoded
+        read = self.tokens_forward + self.tokens_backward + self.tokens_prompt
+        return read + self.tokens_decoded
 
     def snapshot(self) -> Counts:
         """A copy that later work does not change."""

@@ -27,8 +27,10 @@ from dspy_greater.model.generation import (
     Sampling,
     generate,
 )
+from dspy_greater.model.memory import peak_memory
 from dspy_greater.model.prefix import Group, Prefix, beginnings, by_prefix
 from dspy_greater.model.vocabulary import allowed_tokens
+from dspy_greater.phases import Phases
 from dspy_greater.spans import Span
 
 CPU_TOKENS = 16_384
@@ -93,6 +95,7 @@ class WhiteBox:
         context: Most positions the model can read.
         encoder: Messages to ids.
         counts: Work done so far.
+        phases: Where the time went.
     """
 
     def __init__(
@@ -126,6 +129,7 @@ class WhiteBox:
         self.context = checks.context_of(model, tokenizer)
         self.encoder = ChatEncoder(tokenizer)
         self.counts = Counts()
+        self.phases = Phases()
         self.fingerprint = fingerprint(model, tokenizer)
         self._end = _end_tokens(model, tokenizer, self.encoder)
         self._forward = Forward(model, self._end.pad)
@@ -150,9 +154,14 @@ class WhiteBox:
         """Rows of the embedding; may exceed the tokenizer's vocabulary."""
         return int(self._model.get_input_embeddings().weight.shape[0])
 
+    def peak_memory(self) -> int:
+        """Return the most bytes that were in use on the device so far; see ``memory``."""
+        return peak_memory(self.device)
+
     def encode(self, *args: Any, **kwargs: Any) -> Encoding:
         """Messages to ids and spans; see `ChatEncoder.encode`."""
-        return self.encoder.encode(*args, **kwargs)
+        with self.phases("render"):
+            return self.encoder.encode(*args, **kwargs)
 
     def generate(
         self, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]
@@ -167,7 +176,7 @@ class WhiteBox:
             for prompt, sampling in zip(prompts, samplings, strict=True)
         ]
         sizes = [Size(len(r.prompt) + int(DECODED_COST * r.sampling.max_tokens)) for r in requests]
-        with self._lock:
+        with self._lock, self.phases("generate"):
             return in_batches(requests, sizes, self._budgets["generate"], self._generate_batch)
 
     def log_probs(
@@ -210,7 +219,7 @@ class WhiteBox:
         for prefix in prefixes:
             self._check_length(len(prefix))
         sizes = [Size(len(prefix), self.vocab_size) for prefix in prefixes]
-        with self._lock:
+        with self._lock, self.phases("score"):
             rows = in_batches(prefixes, sizes, self._budgets["score"], self._next_batch)
         return torch.stack(rows) if rows else torch.empty(0, self.vocab_size)
 
@@ -261,7 +270,7 @@ class WhiteBox:
             work: A micro-batch and ``prefix`` to one result per item.
         """
         results: dict[int, Result] = {}
-        with self._lock:
+        with self._lock, self.phases(kind):
             everything = [Group(0, range(len(items)))]
             ids = [item.ids for item in items]
             for group in by_prefix(ids, most) if self._shares else everything:
@@ -281,9 +290,15 @@ class WhiteBox:
         prompts = [tuple(request.prompt) for request in requests]
         begun = self._begun(prompts) if self._shares else None
         done = generate(self._decoder, requests, begun)
+        lengths = [len(generation.ids) for generation in done]
         self.counts.rollouts += len(done)
-        self.counts.tokens_forward += sum(map(len, prompts)) - sum(begun.starts if begun else ())
-        self.counts.tokens_decoded += sum(len(generation.ids) for generation in done)
+        self.counts.tokens_prompt += sum(map(len, prompts)) - sum(begun.starts if begun else ())
+        self.counts.tokens_decoded += sum(lengths)
+        self.counts.decoding_steps += max(lengths)
+        self.counts.keys_read += sum(
+            length * len(prompt) + length * (length + 1) // 2
+            for length, prompt in zip(lengths, prompts, strict=True)
+        )
         return done
 
     def _begun(self, prompts: Sequence[tuple[int, ...]]) -> Begun:
@@ -295,7 +310,7 @@ class WhiteBox:
         if not max(starts):
             return Begun(cache, starts, torch.zeros(len(prompts), 0, dtype=torch.long))
         prefix = self._forward.read([prompts[0][:common]]) if common else None
-        self.counts.tokens_forward += common + sum(len(head) - common for head in numbers)
+        self.counts.tokens_prompt += common + sum(len(head) - common for head in numbers)
         if max(starts) > common or prefix is None:
             prefix = self._forward.read(list(numbers), prefix)
         chosen = [numbers[head] for head in heads]
@@ -314,6 +329,7 @@ class WhiteBox:
             log_probs = _log_probs_of(at_least_float32(logits) / temperature, _targets(items))
         lengths = prefix.lengths if prefix else (0,)
         self.counts.forwards += len(items)
+        self.counts.targets += len(logits)
         self.counts.tokens_forward += sum(length - start for length in lengths)
         self.counts.tokens_forward += sum(
             len(item.ids) - lengths[number] for item, number in zip(items, chosen, strict=True)
@@ -352,6 +368,7 @@ class WhiteBox:
             (gradient,) = torch.autograd.grad(losses.sum() * scale, embeddings)
         log_probs = _log_probs_of(logits.detach(), targets).float().cpu().split(lengths)
         self.counts.backwards += len(items)
+        self.counts.targets += len(logits)
         self.counts.tokens_backward += sum(len(item.ids) - start for item in items)
         spans = [item.inputs or Span(start, start) for item in items]
         return [
@@ -369,6 +386,7 @@ class WhiteBox:
             logits = self._forward(prefixes, last).logits
             log_probs = torch.log_softmax(at_least_float32(logits), dim=-1)
         self.counts.forwards += len(prefixes)
+        self.counts.targets += len(prefixes)
         self.counts.tokens_forward += sum(len(prefix) for prefix in prefixes)
         return list(log_probs.float().cpu())
 

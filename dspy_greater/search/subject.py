@@ -18,6 +18,7 @@ from dspy_greater.program import (
     Call,
     Component,
     InstructionError,
+    Rendered,
     Run,
     call_of,
     check_instruction,
@@ -75,7 +76,7 @@ class PredictorSubject:
                 f"special token {special[0]!r}. Take it out of the text."
             )
         for inputs in self._direct_inputs or []:
-            rendered = render(self.adapter, self._call(instruction, inputs))
+            rendered = self._render(self._call(instruction, inputs))
             length = len(self.model.encode(rendered.messages).ids)
             if length >= self.model.context:
                 shown = textwrap.shorten(repr(inputs), 120, placeholder=" ...")
@@ -89,7 +90,7 @@ class PredictorSubject:
     def tokens(self, instruction: str) -> tuple[int, ...]:
         """Return the ids that the instruction has inside the rendered prompt."""
         if instruction not in self._tokens:
-            rendered = render(self.adapter, self._call(instruction, self._inputs[0]))
+            rendered = self._render(self._call(instruction, self._inputs[0]))
             encoding = self.model.encode(rendered.messages, spans=rendered.spans)
             self._tokens[instruction] = encoding.ids[slice(*encoding.spans["instruction"])]
         return self._tokens[instruction]
@@ -229,6 +230,10 @@ class PredictorSubject:
             self._signatures[instruction] = signature
         return Call(self._signatures[instruction], self.component.predictor.demos, inputs)
 
+    def _render(self, call: Call, outputs: dict[str, Any] | None = None) -> Rendered:
+        with self.model.phases("render"):
+            return render(self.adapter, call, outputs)
+
     def _answer(
         self, instruction: str, example: dspy.Example, run: Run, reference: dict[str, Any]
     ) -> Targeted | None:
@@ -251,7 +256,7 @@ class PredictorSubject:
 
         Several fields are one stretch, with what the adapter writes between them.
         """
-        rendered = render(self.adapter, call, outputs)
+        rendered = self._render(call, outputs)
         encoding = self.model.encode(
             rendered.messages, completion=rendered.completion, spans=rendered.spans
         )

@@ -1,0 +1,56 @@
+"""Where the time of a run goes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+#: ``render`` (messages to ids), ``generate``, ``gradient``, ``score`` (log-probabilities without a
+#: gradient) and ``metric``. What is left of a run is the program itself, DSPy and bookkeeping.
+PHASES = ("render", "generate", "gradient", "score", "metric")
+#: At least one of them.
+ANY = "any"
+
+
+class Phases:
+    """Wall-clock seconds by phase, over all threads.
+
+    A second in which several threads are in one phase counts once for it. Different phases may
+    overlap: a metric runs while other rows are still generated.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside: Counter[str] = Counter()
+        self._since: dict[str, float] = {}
+        self._total: dict[str, float] = dict.fromkeys((*PHASES, ANY), 0.0)
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        """Count the time of a block."""
+        self._enter(phase, ANY)
+        try:
+            yield
+        finally:
+            self._leave(phase, ANY)
+
+    def seconds(self) -> dict[str, float]:
+        """Return the seconds in each phase so far, and, under :data:`ANY`, in at least one."""
+        return dict(self._total)
+
+    def _enter(self, *keys: str) -> None:
+        with self._lock:
+            for key in keys:
+                if not self._inside[key]:
+                    self._since[key] = time.perf_counter()
+                self._inside[key] += 1
+
+    def _leave(self, *keys: str) -> None:
+        with self._lock:
+            for key in keys:
+                self._inside[key] -= 1
+                if not self._inside[key]:
+                    self._total[key] += time.perf_counter() - self._since[key]
