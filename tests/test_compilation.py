@@ -118,8 +118,8 @@ def test_the_record_says_where_the_time_went(
 ) -> None:
     record = small(schedule=schedule).compile(student, trainset=examples()).detailed_results
     assert set(record.phases) == {*PHASES, "other"}
-    assert all(seconds > 0 for seconds in record.phases.values())
-    assert sum(record.phases.values()) >= record.seconds - 1e-6
+    assert all(record.phases[name] > 0 for name in ("render", "generate", "score", "gradient"))
+    assert sum(record.phases.values()) >= 0.99 * record.seconds
     assert record.phases["generate"] <= record.seconds
     assert record.peak_memory > 2**20
 

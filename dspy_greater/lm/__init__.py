@@ -29,7 +29,7 @@ def local_lm(
     revision: str | None = None,
     trust_remote_code: bool = False,
     local_files_only: bool | None = None,
-    max_batch: int = 64,
+    max_batch: int = 128,
     batch_wait: float = 0.02,
     temperature: float | None = 0.0,
     max_tokens: int | None = 512,

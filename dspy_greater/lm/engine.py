@@ -47,7 +47,7 @@ class LocalEngine:
         white_box: WhiteBox,
         *,
         source: Source | None = None,
-        max_batch: int = 64,
+        max_batch: int = 128,
         batch_wait: float = 0.02,
     ) -> None:
         """Wraps a loaded model.
