@@ -5,6 +5,7 @@
     python -m examples.benchmark ablation --plot examples/results/ablation.png
     python -m examples.benchmark frontier --edits-only --plot examples/results/frontier.png
     python -m examples.benchmark kills
+    python -m examples.benchmark speed
 
 Each prints what it found, as a Markdown table where there is more than one number. Finished cases
 are kept in examples/results/ and not run again, so a benchmark may be stopped and taken up, and
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 
-from examples.benchmarks import ablation, frontier, gap, kills, signal
+from examples.benchmarks import ablation, frontier, gap, kills, signal, speed
 
 BENCHMARKS = {
     "gap": gap,
@@ -23,6 +24,7 @@ BENCHMARKS = {
     "ablation": ablation,
     "frontier": frontier,
     "kills": kills,
+    "speed": speed,
 }
 
 

@@ -17,8 +17,8 @@ class Counts:
         tokens_backward: Tokens of the sequences counted in ``backwards``.
         tokens_prompt: Tokens of prompts read to continue them.
         tokens_decoded: Tokens generated.
-        targets: Positions of ``tokens_forward`` and ``tokens_backward`` at which the head was
-            asked for a distribution.
+        targets_forward: Positions of ``tokens_forward`` at which a distribution was asked for.
+        targets_backward: The same of ``tokens_backward``.
         decoding_steps: Passes that added a token to each row of a batch; the only count that
             depends on the batching.
         keys_read: Keys that ``tokens_decoded`` attended to, in all.
@@ -31,7 +31,8 @@ class Counts:
     tokens_backward: int = 0
     tokens_prompt: int = 0
     tokens_decoded: int = 0
-    targets: int = 0
+    targets_forward: int = 0
+    targets_backward: int = 0
     decoding_steps: int = field(default=0, compare=False)
     keys_read: int = 0
 

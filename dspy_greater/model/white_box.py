@@ -329,7 +329,7 @@ class WhiteBox:
             log_probs = _log_probs_of(at_least_float32(logits) / temperature, _targets(items))
         lengths = prefix.lengths if prefix else (0,)
         self.counts.forwards += len(items)
-        self.counts.targets += len(logits)
+        self.counts.targets_forward += len(logits)
         self.counts.tokens_forward += sum(length - start for length in lengths)
         self.counts.tokens_forward += sum(
             len(item.ids) - lengths[number] for item, number in zip(items, chosen, strict=True)
@@ -368,7 +368,7 @@ class WhiteBox:
             (gradient,) = torch.autograd.grad(losses.sum() * scale, embeddings)
         log_probs = _log_probs_of(logits.detach(), targets).float().cpu().split(lengths)
         self.counts.backwards += len(items)
-        self.counts.targets += len(logits)
+        self.counts.targets_backward += len(logits)
         self.counts.tokens_backward += sum(len(item.ids) - start for item in items)
         spans = [item.inputs or Span(start, start) for item in items]
         return [
@@ -386,7 +386,7 @@ class WhiteBox:
             logits = self._forward(prefixes, last).logits
             log_probs = torch.log_softmax(at_least_float32(logits), dim=-1)
         self.counts.forwards += len(prefixes)
-        self.counts.targets += len(prefixes)
+        self.counts.targets_forward += len(prefixes)
         self.counts.tokens_forward += sum(len(prefix) for prefix in prefixes)
         return list(log_probs.float().cpu())
 

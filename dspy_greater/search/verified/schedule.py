@@ -1,9 +1,10 @@
 """The verified search: propose widely, estimate cheaply, run few, accept only what is proven.
 
-Each step narrows all thinkable edits of the incumbent down (see ``shortlist``), lets the best
-race it on the training examples with fresh reasoning, and accepts the winner if its paired gain
-is beyond noise and holds on the validation examples. At the end words that do no work are taken
-away.
+The first step lets whole instructions, the user's and the model's, race the one at the start. Each
+other narrows all thinkable edits of the incumbent down (see ``shortlist``) and lets the best race
+it. A race is run on the training examples with fresh reasoning; its winner is accepted if the
+paired gain is beyond noise and holds on the validation examples. At the end words that do no work
+are taken away.
 """
 
 from __future__ import annotations
@@ -176,7 +177,6 @@ class VerifiedSchedule:
     def _step(self) -> VerifiedStep:
         state, config = self.state, self.config
         state.step += 1
-        fresh = state.step == 1
         rated = config.shortlist in ("exact", "gradient")
         funnel = Funnel(
             subject=self.subject,
@@ -188,9 +188,11 @@ class VerifiedSchedule:
             rng=random.Random(f"{self.seed} {state.step}"),
             tried=set(state.scores),
         )
-        ranked = funnel.shortlist(fresh=fresh, merged=state.merged)
+        # Another beginning is worth more than an edit, and needs no estimate to be tried.
+        field_ = funnel.whole() if state.step == 1 else []
+        if not field_:
+            field_ = self._field(funnel.shortlist(state.merged), funnel)
         state.skipped += funnel.skipped
-        field_ = self._field(ranked, funnel)
         reached = race(self.book, [each.text for each in field_], state.held)
         best = self._best(reached)
         accepted = best is not None and self._holds(best)
@@ -198,16 +200,15 @@ class VerifiedSchedule:
         return self._report(field_, accepted)
 
     def _field(self, ranked: Sequence[Candidate], funnel: Funnel) -> list[Candidate]:
-        """Choose who races: the most promising, what the model wrote anew, and combinations."""
+        """Choose who races: the most promising, and combinations of them."""
         hopeful = [each for each in ranked if each.estimate is None or each.estimate > 0]
-        whole = [each for each in ranked if each.edit.kind == "start"]
         single = [each.edit for each in hopeful if not each.edit.is_whole]
         length = len(funnel.tokens)
         merged = [Edit("merge", 0, length, ids) for ids in merges(single[:3], funnel.tokens)]
         combined = funnel.surviving(merged, count=2)
         # Where nothing promises a gain, the least unpromising is still worth a block of examples.
         promising = hopeful[: self.config.race_size] or ranked[:1]
-        chosen = {each.text: each for each in (*promising, *whole, *combined)}.values()
+        chosen = {each.text: each for each in (*promising, *combined)}.values()
         # A race keeps this order among equal scores.
         return sorted(chosen, key=lambda each: (each.estimate is None, -(each.estimate or 0.0)))
 
@@ -246,7 +247,7 @@ class VerifiedSchedule:
         gained = [t for t in reached if t in edits and self.book.mean(t) > before]
         others = [edits[text] for text in gained if text != accepted]
         if accepted is None:
-            state.failures += 1
+            state.failures += not any(each.edit.kind == "start" for each in field_)
             state.promising = list(dict.fromkeys([*others, *state.promising]))[:4]
             state.merged = merges(state.promising, tokens)
             return

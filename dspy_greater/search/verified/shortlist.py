@@ -80,11 +80,19 @@ class Funnel:
         self.longest = self._longest()
         self.skipped = 0
 
-    def shortlist(self, *, fresh: bool, merged: Sequence[tuple[int, ...]] = ()) -> list[Candidate]:
+    def whole(self) -> list[Candidate]:
+        """Return instructions in the incumbent's place: the user's, and some the model writes."""
+        config, length = self.config, len(self.tokens)
+        given = [Edit("start", 0, length, self.subject.tokens(t)) for t in config.instructions]
+        contexts = [*self.contexts, *self.solved]
+        model = self.subject.model
+        written = starts(model, length, contexts, self.rng, config.starts, self.longest)
+        return self.surviving([*given, *written], len(given) + config.starts)
+
+    def shortlist(self, merged: Sequence[tuple[int, ...]] = ()) -> list[Candidate]:
         """Return the edits to be run, most promising first.
 
         Args:
-            fresh: Whether the model is to write whole instructions, too.
             merged: Combinations of earlier edits, to be considered as well.
         """
         config = self.config
@@ -94,11 +102,9 @@ class Funnel:
         singles = self._single_tokens()
         if config.shortlist != "exact":
             return self.surviving(singles, config.race_size)
-        rest = self._unrated(fresh, merged)
-        kept = self.surviving(
-            rest, config.exact_size // 2 + (config.starts + len(config.instructions)) * fresh
-        )
-        return self._by_objective([*kept, *self.surviving(singles, config.exact_size // 2)])
+        half = config.exact_size // 2
+        kept = [*self.surviving(self._unrated(merged), half), *self.surviving(singles, half)]
+        return self._by_objective(kept)
 
     def _by_objective(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Recompute the objective under each candidate, best first.
@@ -123,17 +129,13 @@ class Funnel:
         self.skipped += len(candidates) - len(rated)
         return sorted(rated, key=lambda each: -(each.estimate or 0.0))
 
-    def _unrated(self, fresh: bool, merged: Sequence[tuple[int, ...]]) -> Iterable[Edit]:
+    def _unrated(self, merged: Sequence[tuple[int, ...]]) -> Iterable[Edit]:
         """Return edits that no first-order estimate speaks of."""
-        config, length, model, rng = self.config, len(self.tokens), self.subject.model, self.rng
-        contexts = [*self.contexts, *self.solved]
-        given = [self.subject.tokens(text) for text in config.instructions] if fresh else []
+        model, rng, count = self.subject.model, self.rng, self.config.phrases
         small = [*deletions(self.tokens), *swaps(self.tokens)]
         return chain(
-            (Edit("start", 0, length, tokens) for tokens in given),
-            starts(model, length, contexts, rng, config.starts * fresh, self.longest),
-            (Edit("merge", 0, length, tokens) for tokens in merged),
-            phrases(model, self.tokens, contexts, rng, config.phrases),
+            (Edit("merge", 0, len(self.tokens), tokens) for tokens in merged),
+            phrases(model, self.tokens, [*self.contexts, *self.solved], rng, count),
             rng.sample(small, len(small)),
         )
 

@@ -20,7 +20,7 @@ START = "read the answer"
 def schedule(
     subject: FakeSubject, judge: Judge | None = None, seed: str = "0", **knobs: Any
 ) -> VerifiedSchedule:
-    config = VerifiedConfig(**{"max_steps": 5, "fluency_weight": 0.0, "starts": 2, **knobs})
+    config = VerifiedConfig(**{"max_steps": 6, "fluency_weight": 0.0, "starts": 2, **knobs})
     judge = judge or Judge(lambda text: [r.score for r in subject.roll_out([text])[0]])
     return VerifiedSchedule(subject, config, seed, judge, START, subject.examples)
 
@@ -32,10 +32,21 @@ def final(search: VerifiedSchedule) -> str:
 
 def test_it_finds_the_words_that_help() -> None:
     subject = FakeSubject(examples=24)
-    search = schedule(subject)
+    search = schedule(subject, starts=0)
     held = final(search)
     assert search.book.mean(held) > search.book.mean(START)
     assert "guess" not in held
+
+
+def test_whole_instructions_race_first_and_cost_no_patience() -> None:
+    subject = FakeSubject(examples=24)
+    search = schedule(subject, starts=4, instructions=("guess guess", "guess quickly"), patience=1)
+    first, second, *_ = search.steps()
+    assert {attempt.kind for attempt in first.attempts} == {"start"}
+    assert {"guess guess", "guess quickly"} <= {attempt.instruction for attempt in first.attempts}
+    assert all(attempt.estimate is None for attempt in first.attempts)
+    assert second.attempts
+    assert all(attempt.kind != "start" for attempt in second.attempts)
 
 
 @pytest.mark.parametrize("shortlist", ["exact", "gradient", "lm", "random"])

@@ -1,0 +1,55 @@
+"""Models to measure speed on: the small one, and an untrained one of a usual size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dspy
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from examples.quickstart import SMALL_MODEL
+
+#: 110 million parameters, 25 of them in the embedding.
+UNTRAINED = {
+    "hidden_size": 768,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "vocab_size": 32_000,
+    "max_position_embeddings": 4096,
+    "tie_word_embeddings": True,
+}
+
+
+class AnyText(dspy.ChatAdapter):
+    """Takes whatever an untrained model writes for its reasoning, with an empty answer.
+
+    An untrained model keeps to no format; its work is to be measured all the same.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(use_json_adapter_fallback=False)
+
+    def parse(self, signature: type[dspy.Signature], completion: str) -> dict[str, Any]:
+        """Return the text as the first output, and nothing as the others."""
+        first, *others = signature.output_fields
+        return {first: completion, **dict.fromkeys(others, "")}
+
+
+def load_model(name: str) -> tuple[Any, Any]:
+    """Return model and tokenizer of ``"small"``, or of ``"untrained"`` with that tokenizer."""
+    tokenizer = AutoTokenizer.from_pretrained(SMALL_MODEL)
+    if name == "small":
+        return AutoModelForCausalLM.from_pretrained(SMALL_MODEL), tokenizer
+    torch.manual_seed(0)
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    model = LlamaForCausalLM(LlamaConfig(**UNTRAINED, **ends))
+    # Rows beyond the tokenizer's vocabulary cost what they cost, but are never chosen.
+    model.get_input_embeddings().weight.data[len(tokenizer) :] = 0
+    return model, tokenizer
+
+
+def adapter_for(name: str) -> dspy.Adapter:
+    """Return an adapter that reads what the model writes."""
+    return dspy.ChatAdapter() if name == "small" else AnyText()

@@ -1,0 +1,116 @@
+"""The published way to work a model, as a yardstick for ours.
+
+GReaTer's code (github.com/psunlpgroup/GreaTer) generates in batches of nine, runs every other pass
+on one sequence at a time, keeps the logits of all positions, does not freeze the weights, reads
+each generated sequence again from its first token, and writes the incumbent's reasoning anew in
+every step. This does the same with the same model, examples and candidates. What the README lists
+as repaired is not broken again.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import GenerationConfig
+
+from dspy_greater.model import Gradient, Sampling, Targeted, WhiteBox
+from dspy_greater.model.generation import Generation, only_config
+
+if TYPE_CHECKING:
+    from dspy_greater.search import PredictorSubject
+    from dspy_greater.search.paper.objective import AnswerObjective, Trial
+
+BATCH = 9
+
+
+class AsPublished(WhiteBox):
+    """A white box that gives the same answers in the published way; greedy generation only."""
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        """Take a copy of the model: its weights are not frozen."""
+        super().__init__(copy.deepcopy(model), tokenizer, name="as-published")
+        self._model.requires_grad_(True)
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]
+    ) -> list[Generation]:
+        """Continue nine prompts at a time, padded on the left."""
+        done: list[Generation] = []
+        for start in range(0, len(prompts), BATCH):
+            done += self._generate_nine(prompts[start : start + BATCH], samplings[start].max_tokens)
+        return done
+
+    def _generate_nine(self, prompts: Sequence[Sequence[int]], limit: int) -> list[Generation]:
+        pad, width = self._end.pad, max(map(len, prompts))
+        ids = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts])
+        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+        config = GenerationConfig(
+            do_sample=False,
+            max_new_tokens=limit,
+            eos_token_id=list(self._end.ends),
+            pad_token_id=pad,
+        )
+        with only_config(self._model, config):
+            output = self._model.generate(ids, attention_mask=mask, generation_config=config)
+        return [self._cut(row) for row in output[:, width:].tolist()]
+
+    def _cut(self, ids: list[int]) -> Generation:
+        end = next((at for at, token in enumerate(ids) if token in self._end.ends), None)
+        ids = ids[:end]
+        text = self._tokenizer.decode(ids, skip_special_tokens=True)
+        return Generation(tuple(ids), text, "length" if end is None else "stop")
+
+    def log_probs(
+        self, items: Sequence[Targeted], *, temperature: float = 1.0
+    ) -> list[torch.Tensor]:
+        """Run one whole sequence after another."""
+        with torch.no_grad():
+            return [self._target_log_probs(item, temperature) for item in items]
+
+    def _target_log_probs(
+        self, item: Targeted, temperature: float, embeddings: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        ids = torch.tensor([item.ids])
+        inputs = {"input_ids": ids} if embeddings is None else {"inputs_embeds": embeddings}
+        logits = self._model(**inputs).logits[0].float() / temperature
+        chosen = torch.log_softmax(logits[:-1], dim=-1).gather(1, ids[0, 1:, None])[:, 0]
+        return chosen[item.targets.start - 1 : item.targets.end - 1]
+
+    def gradients(self, items: Sequence[Targeted], *, temperature: float = 1.0) -> list[Gradient]:
+        """Go forwards and backwards through one sequence after another, weights included."""
+        return [self._gradient(item, temperature) for item in items]
+
+    def _gradient(self, item: Targeted, temperature: float) -> Gradient:
+        assert item.inputs is not None
+        weight = self._model.get_input_embeddings().weight
+        own = torch.nn.functional.one_hot(torch.tensor(item.ids[slice(*item.inputs)]), len(weight))
+        own = own.to(weight.dtype).requires_grad_(True)
+        around = self._model.get_input_embeddings()(torch.tensor(item.ids)).detach()
+        there = own @ weight
+        there.retain_grad()
+        parts = [around[: item.inputs.start], there, around[item.inputs.end :]]
+        log_probs = self._target_log_probs(item, temperature, torch.cat(parts)[None])
+        loss = -log_probs.mean()
+        loss.backward()
+        self._model.zero_grad()
+        assert there.grad is not None
+        return Gradient(log_probs.detach(), float(loss.detach()), there.grad)
+
+    def next_log_probs(self, prefixes: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Run one prefix after another and keep the logits of its last token."""
+        with torch.no_grad():
+            rows = [self._model(input_ids=torch.tensor([prefix])).logits[0] for prefix in prefixes]
+        return torch.stack([torch.log_softmax(row[-1].float(), dim=-1) for row in rows])
+
+
+def published_step(
+    subject: PredictorSubject, objective: AnswerObjective, held: str, candidates: Sequence[str]
+) -> list[Trial]:
+    """Do all the work of one published step, and return what came of the candidates."""
+    (runs,) = subject.roll_out([held])
+    subject.model.next_log_probs([item.ids for item in subject.proposals(held)])
+    objective.slope(subject, held, runs)
+    return [objective.try_out(subject, [candidate])[0] for candidate in candidates]

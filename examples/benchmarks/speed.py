@@ -1,0 +1,275 @@
+"""Where the time goes, what the machine could do at best, and how far ahead of others we are."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dspy
+import torch
+
+from dspy_greater import GreaterTeleprompter, local_lm
+from dspy_greater.model import Sampling, Targeted, WhiteBox
+from dspy_greater.program import call_of, components, current_adapter, render
+from dspy_greater.search import Judge, PaperConfig, VerifiedConfig, schedule_for
+from dspy_greater.search.paper import AnswerObjective
+from dspy_greater.spans import Span
+from examples.benchmarks.common import (
+    default_instruction,
+    markdown,
+    program_with,
+    subject_of,
+)
+from examples.benchmarks.models import adapter_for, load_model
+from examples.benchmarks.published import AsPublished, published_step
+from examples.small_model.tasks import TASKS, examples
+
+TASK = "arithmetic"
+SEED = 0
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("--model", choices=["small", "untrained"], default="small")
+    parser.add_argument("--examples", type=int, default=48, help="training examples")
+    parser.add_argument("--steps", type=int, default=4, help="steps of our schedules")
+    parser.add_argument("--published-steps", type=int, default=2, help="of them, as published")
+    parser.add_argument("--max-tokens", type=int, default=200, help="of an answer")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+
+
+def run(options: argparse.Namespace) -> str:
+    """Measure and return the tables."""
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
+    model, tokenizer = load_model(options.model)
+    machine = Machine.measure()
+    with dspy.context(adapter=adapter_for(options.model)):
+        figures = {
+            "machine": vars(machine),
+            "steps": against_published(model, tokenizer, options),
+            "kernels": kernels(model, WhiteBox(model, tokenizer), machine, options.max_tokens),
+        }
+        if options.model == "small":
+            figures["phases"] = phases(model, tokenizer, machine, options)
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+    return report(figures)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this machine does at best, measured in the run that it is compared with.
+
+    Attributes:
+        flops: Floating-point operations a second of a large float32 matrix product.
+        bandwidth: Bytes a second read or written by a large copy.
+        threads: Threads that torch uses.
+    """
+
+    flops: float
+    bandwidth: float
+    threads: int
+
+    @classmethod
+    def measure(cls) -> Machine:
+        """Time matrix products and copies, and keep the best of several."""
+        left, right = torch.randn(2048, 2048), torch.randn(2048, 2048)
+        product = min(seconds(lambda: left @ right) for _ in range(8))
+        source, target = torch.ones(2**26), torch.empty(2**26)
+        copied = min(seconds(lambda: target.copy_(source)) for _ in range(8))
+        return cls(2 * 2048**3 / product, 2 * 4 * 2**26 / copied, torch.get_num_threads())
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Operations and bytes that a model's work needs, attention's products left out.
+
+    A token costs two operations for each weight of the layers, and two for each weight of the head
+    where a distribution is asked for; a gradient with frozen weights twice that. Decoding reads
+    all weights once for each step of a batch, and each token the keys and values before it.
+    """
+
+    body: int
+    head: int
+    cache_bytes: int
+
+    @classmethod
+    def of(cls, model: Any) -> Costs:
+        """Read them off a Llama's configuration."""
+        config = model.config
+        head = model.get_output_embeddings().weight.numel()
+        everything = sum(p.numel() for p in model.parameters())
+        body = everything - head * (1 if config.tie_word_embeddings else 2)
+        heads = config.num_key_value_heads * config.head_dim
+        return cls(body, head, 4 * 2 * config.num_hidden_layers * heads)
+
+    def floors(self, counts: dict[str, int], machine: Machine) -> dict[str, float]:
+        """Return the least seconds of each phase that runs the model."""
+        read = counts["tokens_forward"] * self.body + counts["targets_forward"] * self.head
+        back = counts["tokens_backward"] * self.body + counts["targets_backward"] * self.head
+        written = (counts["tokens_prompt"] + counts["tokens_decoded"]) * self.body
+        written += counts["tokens_decoded"] * self.head
+        moved = counts["decoding_steps"] * 4 * (self.body + self.head)
+        moved += counts["keys_read"] * self.cache_bytes
+        return {
+            "generate": max(2 * written / machine.flops, moved / machine.bandwidth),
+            "gradient": 4 * back / machine.flops,
+            "score": 2 * read / machine.flops,
+        }
+
+
+def against_published(model: Any, tokenizer: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """Time our schedules' steps and the published steps on the same candidates."""
+    ours = subject(WhiteBox(model, tokenizer), options)
+    config = PaperConfig(max_steps=options.steps)
+    steps, paper_seconds = stepped(ours, config, options)
+    edits = sum(len(step.tried) for step in steps)
+    published = subject(AsPublished(model, tokenizer), options)
+    objective = AnswerObjective(config.temperature, config.fluency_weight)
+    held, apart, tried, began = default_instruction(TASKS[TASK]), [], 0, time.perf_counter()
+    for step in steps[: options.published_steps]:
+        texts = [trial.instruction for trial in step.tried]
+        trials = published_step(published, objective, held, texts)
+        apart += [abs(a.loss - b.loss) for a, b in zip(trials, step.tried, strict=True)]
+        tried, held = tried + len(trials), step.held
+    published_seconds = (time.perf_counter() - began) / tried
+    raced, verified_seconds = stepped(
+        subject(WhiteBox(model, tokenizer), options),
+        VerifiedConfig(max_steps=options.steps, tidy_rounds=0, patience=options.steps),
+        options,
+    )
+    verified = sum(len(step.attempts) for step in raced)
+    return {
+        "examples": options.examples,
+        "published_seconds": published_seconds,
+        "paper_seconds": paper_seconds / edits,
+        "verified_seconds": verified_seconds / verified,
+        "paper_edits": edits,
+        "published_edits": tried,
+        "verified_edits": verified,
+        "largest_difference": max(apart),
+    }
+
+
+def subject(box: WhiteBox, options: argparse.Namespace) -> Any:
+    """Return the task's predictor over a white box."""
+    lm = local_lm(box, max_tokens=options.max_tokens, cache=False)
+    instruction = default_instruction(TASKS[TASK])
+    return subject_of(TASK, instruction, options.examples, SEED, lm)
+
+
+def stepped(
+    of: Any, config: PaperConfig | VerifiedConfig, options: argparse.Namespace
+) -> tuple[list[Any], float]:
+    """Take a schedule's steps; return them and the seconds they took, the start's run included.
+
+    Validation is left out on both sides: the published code has none.
+    """
+    start = default_instruction(TASKS[TASK])
+    judge = Judge(lambda text: [0.0], perfect_score=None)
+    schedule = schedule_for(
+        config, of, judge, start=start, train_examples=options.examples, seed=str(SEED)
+    )
+    began = time.perf_counter()
+    schedule.begin()
+    return list(schedule.steps()), time.perf_counter() - began
+
+
+def phases(
+    model: Any, tokenizer: Any, machine: Machine, options: argparse.Namespace
+) -> dict[str, dict[str, float]]:
+    """Compile once and return each phase's seconds beside the least that it could take."""
+    task = TASKS[TASK]
+    lm = local_lm((model, tokenizer), max_tokens=options.max_tokens, cache=False)
+    with dspy.context(lm=lm):
+        compiled = GreaterTeleprompter(metric=task.metric, seed=SEED, progress=False).compile(
+            program_with(task),
+            trainset=examples(TASK, "train", 50, SEED),
+            valset=examples(TASK, "validation", 50, SEED),
+        )
+    record = compiled.detailed_results
+    floors = Costs.of(model).floors(record.counts, machine)
+    return {
+        name: {"seconds": spent, "floor": floors.get(name, 0.0)}
+        for name, spent in record.phases.items()
+    }
+
+
+def kernels(model: Any, box: WhiteBox, machine: Machine, length: int) -> dict[str, float]:
+    """Return the shares of the machine's rate that scoring and gradients reach, and decoding."""
+    costs, rng = Costs.of(model), random.Random(SEED)
+    prompts = [prompt_of(box, example) for example in examples(TASK, "train", 64, SEED)]
+    box.generate(prompts[:1], [Sampling(8)])
+
+    def sequence(size: int) -> tuple[int, ...]:
+        return tuple(rng.randrange(3, 2000) for _ in range(size))
+
+    items = [Targeted(sequence(256), Span(240, 256), Span(0, 32)) for _ in range(16)]
+    shares = {}
+    for name, work in (("score", box.log_probs), ("gradient", box.gradients)):
+        before = box.counts.snapshot()
+        spent = seconds(partial(work, items))
+        shares[name] = costs.floors((box.counts - before).to_dict(), machine)[name] / spent
+    rates = {}
+    for rows in (1, 64):
+        before = box.counts.snapshot()
+        spent = seconds(partial(box.generate, prompts[:rows], [Sampling(length)] * rows))
+        rates[rows] = (box.counts - before).tokens_decoded / spent
+    return {**shares, "decode_1": rates[1], "decode_64": rates[64]}
+
+
+def prompt_of(box: WhiteBox, example: dspy.Example) -> tuple[int, ...]:
+    """Return what the task's program asks about an example, with the hand-written instruction."""
+    program = program_with(TASKS[TASK], TASKS[TASK].good_instruction)
+    (component,), _ = components(program, [example])
+    return box.encode(render(current_adapter(), call_of(component, example)).messages).ids
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Return how long something takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def report(figures: dict[str, Any]) -> str:
+    """Return the tables."""
+    steps, kernel, machine = figures["steps"], figures["kernels"], figures["machine"]
+    published = steps["published_seconds"]
+    rows = [
+        [name, f"{steps[f'{key}_seconds']:.3f}", f"{published / steps[f'{key}_seconds']:.1f}"]
+        for name, key in (
+            ("as published", "published"),
+            ("published schedule, ours", "paper"),
+            ("verified schedule", "verified"),
+        )
+    ]
+    tables = [
+        f"{machine['flops'] / 1e9:.0f} GFLOP/s, {machine['bandwidth'] / 1e9:.1f} GB/s, "
+        f"{machine['threads']} threads",
+        markdown(["way", "seconds per edit tried", "times as fast"], rows),
+        f"largest difference of a candidate's loss: {steps['largest_difference']:.1e}",
+        f"scoring at {kernel['score']:.0%} and gradients at {kernel['gradient']:.0%} of the "
+        f"matrix product's rate; decoding {kernel['decode_1']:.0f} tokens/s alone, "
+        f"{kernel['decode_64']:.0f} in a batch of 64 "
+        f"({kernel['decode_64'] / kernel['decode_1']:.1f} times)",
+    ]
+    if "phases" in figures:
+        rows = [
+            [
+                name,
+                f"{each['seconds']:.2f}",
+                f"{each['floor']:.2f}" if each["floor"] else "",
+                f"{each['seconds'] / each['floor']:.1f}" if each["floor"] else "",
+            ]
+            for name, each in figures["phases"].items()
+        ]
+        tables.append(markdown(["phase", "seconds", "floor", "gap"], rows))
+    return "\n\n".join(tables)
