@@ -45,15 +45,9 @@ class Evidence:
             self._terms = instruction, terms or Answer().terms(self.subject, rollouts)
         return self._terms[1]
 
-    def solved(self, instruction: str, count: int) -> list[tuple[int, ...]]:
+    def solved(self, instruction: str) -> list[tuple[int, ...]]:
         """Return contexts of a few examples, each with a rollout that got it right."""
-        rollouts = self.rollouts(instruction)
-        right: dict[int, Run] = {}
-        for example, run in zip(rollouts.examples, rollouts.runs, strict=True):
-            if run.score >= 1:
-                right.setdefault(example, run)
-        chosen = list(right)[:count]
-        return self.subject.contexts(chosen, [right[example] for example in chosen])
+        return solved(self.subject, self.rollouts(instruction), self.config.solved_contexts)
 
     def rollouts(self, instruction: str) -> Rollouts:
         """Return an instruction's rollouts."""
@@ -69,3 +63,13 @@ class Evidence:
                 rewards=tuple(run.score for runs in sampled for run in runs),
             )
         return self._rollouts
+
+
+def solved(subject: Subject, rollouts: Rollouts, count: int) -> list[tuple[int, ...]]:
+    """Return contexts of the first examples of which a run got it right, with that run."""
+    right: dict[int, Run] = {}
+    for example, run in zip(rollouts.examples, rollouts.runs, strict=True):
+        if run.score >= 1:
+            right.setdefault(example, run)
+    chosen = list(right)[:count]
+    return subject.contexts(chosen, [right[example] for example in chosen])

@@ -18,13 +18,20 @@ from dspy_greater.search.acceptance import compare
 from dspy_greater.search.readability import readability
 from dspy_greater.search.steps import Attempt, Judge
 from dspy_greater.search.verified.edits import Edit, merges
-from dspy_greater.search.verified.evidence import Evidence
-from dspy_greater.search.verified.objectives import fluency_terms, parted
+from dspy_greater.search.verified.evidence import Evidence, solved
+from dspy_greater.search.verified.objectives import (
+    Answer,
+    Rollouts,
+    Term,
+    fluency_terms,
+    parted,
+)
 from dspy_greater.search.verified.race import ScoreBook, race
 from dspy_greater.search.verified.shortlist import CONTEXTS, FIRST_LOOK, Candidate, Funnel
 from dspy_greater.search.verified.tidy import shortened
 
 if TYPE_CHECKING:
+    from dspy_greater.program import Run
     from dspy_greater.search.protocols import Subject
     from dspy_greater.search.verified.config import VerifiedConfig
 
@@ -95,12 +102,15 @@ class VerifiedSchedule:
         self.order = random.Random(self.seed).sample(range(self.size), self.size)
         self.state = SearchState(self.start)
         self.book = ScoreBook(self.subject, self.order, self.state.scores)
+        self._first_runs: list[Run] = []
         sampled_on = self.order[: self.config.rollout_examples]
         self.evidence = Evidence(self.subject, self.config, sampled_on, f"{self.seed} rollouts")
 
     def begin(self) -> Attempt:
         """Run the instruction at the start on the training examples."""
-        self.book.fill([self.start], self.size)
+        if self.start not in self.state.scores:
+            (self._first_runs,) = self.subject.roll_out([self.start], self.order)
+            self.state.scores[self.start] = [run.score for run in self._first_runs]
         return Attempt(self.start, "start", None, tuple(self.state.scores[self.start]))
 
     def steps(self) -> Iterator[VerifiedStep]:
@@ -175,29 +185,51 @@ class VerifiedSchedule:
         return compare([1.0] * len(scores), scores).exceeds(self.config.multiple)
 
     def _step(self) -> VerifiedStep:
-        state, config = self.state, self.config
+        state = self.state
         state.step += 1
-        rated = config.shortlist in ("exact", "gradient")
-        funnel = Funnel(
-            subject=self.subject,
-            config=config,
-            instruction=state.held,
-            terms=self.evidence.terms(state.held) if rated else [],
-            examples=self.order[:CONTEXTS],
-            solved=self.evidence.solved(state.held, config.solved_contexts) if rated else [],
-            rng=random.Random(f"{self.seed} {state.step}"),
-            tried=set(state.scores),
-        )
-        # Another beginning is worth more than an edit, and needs no estimate to be tried.
-        field_ = funnel.whole() if state.step == 1 else []
+        field_: list[Candidate] = []
+        if state.step == 1:
+            funnel, field_ = self._whole()
         if not field_:
-            field_ = self._field(funnel.shortlist(state.merged), funnel)
+            funnel, field_ = self._edits()
         state.skipped += funnel.skipped
         reached = race(self.book, [each.text for each in field_], state.held)
         best = self._best(reached)
         accepted = best is not None and self._holds(best)
         self._remember(field_, reached, best if accepted else None, funnel.tokens)
         return self._report(field_, accepted)
+
+    def _whole(self) -> tuple[Funnel, list[Candidate]]:
+        """Return other beginnings; worth more than an edit, and tried without an estimate."""
+        runs = tuple(self._first_runs)
+        scores = tuple(run.score for run in runs)
+        greedy = Rollouts(self.start, tuple(self.order), runs, scores)
+        funnel = self._funnel(
+            Answer().terms(self.subject, greedy),
+            solved(self.subject, greedy, self.config.solved_contexts),
+        )
+        return funnel, funnel.whole()
+
+    def _edits(self) -> tuple[Funnel, list[Candidate]]:
+        """Return the edits of the incumbent that are worth a race."""
+        held = self.state.held
+        if self.config.shortlist in ("exact", "gradient"):
+            funnel = self._funnel(self.evidence.terms(held), self.evidence.solved(held))
+        else:
+            funnel = self._funnel([], [])
+        return funnel, self._field(funnel.shortlist(self.state.merged), funnel)
+
+    def _funnel(self, terms: Sequence[Term], contexts: Sequence[tuple[int, ...]]) -> Funnel:
+        return Funnel(
+            subject=self.subject,
+            config=self.config,
+            instruction=self.state.held,
+            terms=terms,
+            examples=self.order[:CONTEXTS],
+            solved=contexts,
+            rng=random.Random(f"{self.seed} {self.state.step}"),
+            tried=set(self.state.scores),
+        )
 
     def _field(self, ranked: Sequence[Candidate], funnel: Funnel) -> list[Candidate]:
         """Choose who races: the most promising, and combinations of them."""
