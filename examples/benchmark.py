@@ -6,6 +6,8 @@
     python -m examples.benchmark frontier --edits-only --plot examples/results/frontier.png
     python -m examples.benchmark kills
     python -m examples.benchmark speed
+    python -m examples.benchmark scaling --plot examples/results/scaling.png
+    python -m examples.benchmark memory
 
 Each prints what it found, as a Markdown table where there is more than one number. Finished cases
 are kept in examples/results/ and not run again, so a benchmark may be stopped and taken up, and
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 
-from examples.benchmarks import ablation, frontier, gap, kills, signal, speed
+from examples.benchmarks import ablation, frontier, gap, kills, memory, scaling, signal, speed
 
 BENCHMARKS = {
     "gap": gap,
@@ -25,6 +27,8 @@ BENCHMARKS = {
     "frontier": frontier,
     "kills": kills,
     "speed": speed,
+    "scaling": scaling,
+    "memory": memory,
 }
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import dspy
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from examples.quickstart import SMALL_MODEL
 
@@ -38,16 +45,30 @@ class AnyText(dspy.ChatAdapter):
 
 
 def load_model(name: str) -> tuple[Any, Any]:
-    """Return model and tokenizer of ``"small"``, or of ``"untrained"`` with that tokenizer."""
+    """Return a model and the small model's tokenizer.
+
+    Args:
+        name: ``"small"``; ``"untrained"``, of a usual size; or ``"small-untrained"``, of the
+            small one's, which ends no text before its limit.
+    """
     tokenizer = AutoTokenizer.from_pretrained(SMALL_MODEL)
     if name == "small":
         return AutoModelForCausalLM.from_pretrained(SMALL_MODEL), tokenizer
     torch.manual_seed(0)
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    model = LlamaForCausalLM(LlamaConfig(**UNTRAINED, **ends))
+    if name == "small-untrained":
+        config = AutoConfig.from_pretrained(SMALL_MODEL)
+    else:
+        ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+        config = LlamaConfig(**UNTRAINED, **ends)
+    model = LlamaForCausalLM(config)
     # Rows beyond the tokenizer's vocabulary cost what they cost, but are never chosen.
     model.get_input_embeddings().weight.data[len(tokenizer) :] = 0
     return model, tokenizer
+
+
+def quiet() -> None:
+    """Leave out DSPy's warning of every answer that ends at its limit: here they all do."""
+    logging.getLogger("dspy.clients.lm").setLevel(logging.ERROR)
 
 
 def adapter_for(name: str) -> dspy.Adapter:

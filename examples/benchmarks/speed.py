@@ -27,7 +27,7 @@ from examples.benchmarks.common import (
     program_with,
     subject_of,
 )
-from examples.benchmarks.models import adapter_for, load_model
+from examples.benchmarks.models import adapter_for, load_model, quiet
 from examples.benchmarks.published import AsPublished, published_step
 from examples.small_model.tasks import TASKS, examples
 
@@ -48,6 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> str:
     """Measure and return the tables."""
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
+    quiet()
     model, tokenizer = load_model(options.model)
     machine = Machine.measure()
     with dspy.context(adapter=adapter_for(options.model)):

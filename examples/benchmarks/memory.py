@@ -1,0 +1,110 @@
+"""How much memory a gradient takes, by the rows of its micro-batch (Linux)."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import random
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dspy_greater.model import Targeted, WhiteBox
+from dspy_greater.spans import Span
+from examples.benchmarks.common import markdown
+from examples.benchmarks.models import load_model
+
+LENGTH = 256
+ROWS = (1, 2, 4, 8, 16)
+MEBIBYTE = 2**20
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("--model", choices=["small", "untrained"], default="untrained")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+
+
+def run(options: argparse.Namespace) -> str:
+    """Measure each number of rows and return the table."""
+    model, tokenizer = load_model(options.model)
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    box = WhiteBox(model, tokenizer)
+    box.gradients(batch(1))  # what is allocated once
+    measured = []
+    for rows in ROWS:
+        items = batch(rows)
+        kept = activations(model, partial(box.gradients, items))
+        grown = growth(partial(box.gradients, items))
+        measured.append({"rows": rows, "weights": weights, "activations": kept, "growth": grown})
+    if options.json:
+        options.json.write_text(json.dumps(measured, indent=1) + "\n")
+    return table(measured)
+
+
+def batch(rows: int) -> list[Targeted]:
+    """Return sequences of one length, unlike each other from the first token on."""
+    rng = random.Random(0)
+    return [
+        Targeted(
+            tuple(rng.randrange(3, 2000) for _ in range(LENGTH)),
+            Span(LENGTH - 16, LENGTH),
+            Span(0, 32),
+        )
+        for _ in range(rows)
+    ]
+
+
+def activations(model: Any, work: Callable[[], Any]) -> int:
+    """Return the bytes that autograd keeps for the way back, weights left out."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        work()
+    return sum(kept.values())
+
+
+def growth(work: Callable[[], Any]) -> int:
+    """Return by how many bytes the process grew at most while it worked."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed would be used again unseen
+    # Linux keeps the highest resident size; writing 5 sets it back to the present one.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _resident("VmHWM")
+    work()
+    return _resident("VmHWM") - before
+
+
+def _resident(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith(field)]
+    return 1024 * int(line.split()[1])
+
+
+def table(measured: list[dict[str, int]]) -> str:
+    """Return the table in MiB, and the peak against weights and activations."""
+    rows = []
+    for each in measured:
+        least = each["weights"] + each["activations"]
+        peak = each["weights"] + each["growth"]
+        columns = [each["weights"], each["activations"], peak]
+        rows.append(
+            [
+                str(each["rows"]),
+                *(f"{value / MEBIBYTE:,.0f}" for value in columns),
+                f"{peak / least:.2f}",
+            ]
+        )
+    return markdown(["rows of 256 tokens", "weights", "activations", "peak", "peak / least"], rows)

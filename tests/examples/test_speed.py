@@ -1,0 +1,130 @@
+"""The speed benchmarks compare like with like."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import dspy
+import pytest
+import torch
+
+from dspy_greater.model import Sampling, WhiteBox
+from examples.benchmarks import memory, scaling, speed
+from examples.benchmarks.models import AnyText, load_model
+from examples.benchmarks.published import AsPublished
+from tests.conftest import make_model, make_tokenizer
+from tests.model.helpers import random_ids, random_items
+
+
+@pytest.fixture(scope="module")
+def boxes() -> tuple[WhiteBox, WhiteBox]:
+    tokenizer = make_tokenizer()
+    model = make_model("llama", len(tokenizer))
+    return WhiteBox(model, tokenizer), AsPublished(model, tokenizer)
+
+
+def test_the_published_way_gives_the_same_numbers(boxes: tuple[WhiteBox, WhiteBox]) -> None:
+    ours, published = boxes
+    items, prompts = random_items(5), [random_ids(4 + number, number) for number in range(11)]
+    pairs = zip(
+        ours.gradients(items, temperature=0.2),
+        published.gradients(items, temperature=0.2),
+        strict=True,
+    )
+    for left, right in pairs:
+        assert left.loss == pytest.approx(right.loss, rel=1e-4)
+        torch.testing.assert_close(left.positions, right.positions, rtol=1e-3, atol=1e-5)
+    for left, right in zip(ours.log_probs(items), published.log_probs(items), strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        ours.next_log_probs(prompts), published.next_log_probs(prompts), rtol=1e-4, atol=1e-4
+    )
+    settings = [Sampling(9)] * len(prompts)
+    assert [g.ids for g in ours.generate(prompts, settings)] == [
+        g.ids for g in published.generate(prompts, settings)
+    ]
+
+
+def test_the_published_way_leaves_our_weights_frozen(boxes: tuple[WhiteBox, WhiteBox]) -> None:
+    ours, published = boxes
+    assert not any(p.requires_grad for p in ours._model.parameters())
+    assert all(p.requires_grad for p in published._model.parameters())
+
+
+def test_both_ways_score_the_same_candidates_alike() -> None:
+    model, tokenizer = load_model("small")
+    options = argparse.Namespace(examples=4, steps=1, published_steps=1, max_tokens=24)
+    with dspy.context(adapter=dspy.ChatAdapter()):
+        steps = speed.against_published(model, tokenizer, options)
+    assert steps["published_edits"] == steps["paper_edits"] == 3
+    assert steps["largest_difference"] < 1e-4
+    kernels = {"score": 0.5, "gradient": 0.4, "decode_1": 10.0, "decode_64": 100.0}
+    machine = {"flops": 1e11, "bandwidth": 1e10, "threads": 2}
+    text = speed.report({"steps": steps, "kernels": kernels, "machine": machine})
+    assert "100 GFLOP/s, 10.0 GB/s, 2 threads" in text
+    assert "(10.0 times)" in text
+
+
+def test_a_floor_is_what_the_weights_and_the_cache_ask_for() -> None:
+    machine = speed.Machine(flops=1e9, bandwidth=1e9, threads=1)
+    costs = speed.Costs(body=1_000_000, head=100_000, cache_bytes=64)
+    counts = dict.fromkeys(
+        [
+            "tokens_forward",
+            "tokens_backward",
+            "tokens_prompt",
+            "tokens_decoded",
+            "targets_forward",
+            "targets_backward",
+            "decoding_steps",
+            "keys_read",
+        ],
+        0,
+    )
+    read = costs.floors({**counts, "tokens_forward": 100, "targets_forward": 10}, machine)
+    assert read == {"generate": 0.0, "gradient": 0.0, "score": pytest.approx(0.202)}
+    alone = {**counts, "tokens_decoded": 10, "decoding_steps": 10, "keys_read": 1000}
+    assert costs.floors(alone, machine)["generate"] == pytest.approx(0.044 + 6.4e-5)
+
+
+def test_the_costs_of_a_llama_are_its_weights() -> None:
+    model, _ = load_model("small-untrained")
+    costs = speed.Costs.of(model)
+    assert costs.head == 2048 * 256
+    assert costs.body + costs.head == sum(p.numel() for p in model.parameters())
+    assert costs.cache_bytes == 4 * 2 * 4 * 256
+
+
+def test_an_untrained_models_text_is_its_reasoning() -> None:
+    signature = dspy.ChainOfThought("question -> answer").predict.signature
+    assert AnyText().parse(signature, "x y") == {"reasoning": "x y", "answer": ""}
+
+
+def test_an_exponent_is_read_off_a_power_law() -> None:
+    points = [[size, 0.5 * size**0.75] for size in (8, 16, 32)]
+    assert scaling.exponent(points) == pytest.approx(0.75)
+    assert "| examples | 8: 2378, 16: 4000, 32: 6727 | 0.75 |" in scaling.table(
+        {"examples": points}
+    )
+
+
+def test_the_curves_are_drawn(tmp_path: Path) -> None:
+    measured = {name: [[1.0, 0.1], [2.0, 0.15]] for name in scaling.PANELS}
+    scaling.plot(measured, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
+def test_growth_and_activations_are_those_of_what_is_kept(
+    boxes: tuple[WhiteBox, WhiteBox],
+) -> None:
+    size = 64 * memory.MEBIBYTE
+    assert size <= memory.growth(lambda: torch.ones(size // 4)) <= 1.1 * size
+    ours, _ = boxes
+    kept = [
+        memory.activations(ours._model, lambda rows=rows: ours.gradients(random_items(rows)))
+        for rows in (1, 6)
+    ]
+    assert 0 < kept[0] < kept[1]
