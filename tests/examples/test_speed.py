@@ -105,9 +105,8 @@ def test_an_untrained_models_text_is_its_reasoning() -> None:
 def test_an_exponent_is_read_off_a_power_law() -> None:
     points = [[size, 0.5 * size**0.75] for size in (8, 16, 32)]
     assert scaling.exponent(points) == pytest.approx(0.75)
-    assert "| examples | 8: 2378, 16: 4000, 32: 6727 | 0.75 |" in scaling.table(
-        {"examples": points}
-    )
+    table = scaling.table({"examples": points})
+    assert "| examples | 8: 2378, 16: 4000, 32: 6727 | 0.75 |" in table
 
 
 def test_the_curves_are_drawn(tmp_path: Path) -> None:
@@ -121,7 +120,7 @@ def test_growth_and_activations_are_those_of_what_is_kept(
     boxes: tuple[WhiteBox, WhiteBox],
 ) -> None:
     size = 64 * memory.MEBIBYTE
-    assert size <= memory.growth(lambda: torch.ones(size // 4)) <= 1.1 * size
+    assert 0.95 * size <= memory.growth(lambda: torch.ones(size // 4)) <= 1.1 * size
     ours, _ = boxes
     kept = [
         memory.activations(ours._model, lambda rows=rows: ours.gradients(random_items(rows)))
