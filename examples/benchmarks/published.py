@@ -31,8 +31,11 @@ class AsPublished(WhiteBox):
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         """Take a copy of the model: its weights are not frozen."""
-        super().__init__(copy.deepcopy(model), tokenizer, name="as-published")
-        self._model.requires_grad_(True)
+        self.unfrozen, self.tokenizer = copy.deepcopy(model), tokenizer
+        super().__init__(self.unfrozen, tokenizer, name="as-published")
+        self.unfrozen.requires_grad_(True)
+        ends = {tokenizer.eos_token_id, self.encoder.end_of_turn}
+        self.ends = [token for token in ends if token is not None]
 
     def generate(
         self, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]
@@ -44,23 +47,23 @@ class AsPublished(WhiteBox):
         return done
 
     def _generate_nine(self, prompts: Sequence[Sequence[int]], limit: int) -> list[Generation]:
-        pad, width = self._end.pad, max(map(len, prompts))
+        pad, width = self.ends[0], max(map(len, prompts))
         ids = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts])
         mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
         config = GenerationConfig(
             do_sample=False,
             max_new_tokens=limit,
-            eos_token_id=list(self._end.ends),
+            eos_token_id=self.ends,
             pad_token_id=pad,
         )
-        with only_config(self._model, config):
-            output = self._model.generate(ids, attention_mask=mask, generation_config=config)
+        with only_config(self.unfrozen, config):
+            output = self.unfrozen.generate(ids, attention_mask=mask, generation_config=config)
         return [self._cut(row) for row in output[:, width:].tolist()]
 
     def _cut(self, ids: list[int]) -> Generation:
-        end = next((at for at, token in enumerate(ids) if token in self._end.ends), None)
+        end = next((at for at, token in enumerate(ids) if token in self.ends), None)
         ids = ids[:end]
-        text = self._tokenizer.decode(ids, skip_special_tokens=True)
+        text = self.tokenizer.decode(ids, skip_special_tokens=True)
         return Generation(tuple(ids), text, "length" if end is None else "stop")
 
     def log_probs(
@@ -75,7 +78,7 @@ class AsPublished(WhiteBox):
     ) -> torch.Tensor:
         ids = torch.tensor([item.ids])
         inputs = {"input_ids": ids} if embeddings is None else {"inputs_embeds": embeddings}
-        logits = self._model(**inputs).logits[0].float() / temperature
+        logits = self.unfrozen(**inputs).logits[0].float() / temperature
         chosen = torch.log_softmax(logits[:-1], dim=-1).gather(1, ids[0, 1:, None])[:, 0]
         return chosen[item.targets.start - 1 : item.targets.end - 1]
 
@@ -85,24 +88,26 @@ class AsPublished(WhiteBox):
 
     def _gradient(self, item: Targeted, temperature: float) -> Gradient:
         assert item.inputs is not None
-        weight = self._model.get_input_embeddings().weight
+        weight = self.unfrozen.get_input_embeddings().weight
         own = torch.nn.functional.one_hot(torch.tensor(item.ids[slice(*item.inputs)]), len(weight))
         own = own.to(weight.dtype).requires_grad_(True)
-        around = self._model.get_input_embeddings()(torch.tensor(item.ids)).detach()
+        around = self.unfrozen.get_input_embeddings()(torch.tensor(item.ids)).detach()
         there = own @ weight
         there.retain_grad()
         parts = [around[: item.inputs.start], there, around[item.inputs.end :]]
         log_probs = self._target_log_probs(item, temperature, torch.cat(parts)[None])
         loss = -log_probs.mean()
         loss.backward()
-        self._model.zero_grad()
+        self.unfrozen.zero_grad()
         assert there.grad is not None
         return Gradient(log_probs.detach(), float(loss.detach()), there.grad)
 
     def next_log_probs(self, prefixes: Sequence[Sequence[int]]) -> torch.Tensor:
         """Run one prefix after another and keep the logits of its last token."""
         with torch.no_grad():
-            rows = [self._model(input_ids=torch.tensor([prefix])).logits[0] for prefix in prefixes]
+            rows = [
+                self.unfrozen(input_ids=torch.tensor([prefix])).logits[0] for prefix in prefixes
+            ]
         return torch.stack([torch.log_softmax(row[-1].float(), dim=-1) for row in rows])
 
 
