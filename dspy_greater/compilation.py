@@ -23,6 +23,7 @@ from dspy_greater.program import (
     Metric,
     Run,
     current_adapter,
+    end_marks,
     replace_instruction,
     run_programs,
 )
@@ -84,6 +85,7 @@ class Compilation:
 
     def __post_init__(self) -> None:
         self.model = white_box(self.lm)
+        self._lm = _ending_at(end_marks(current_adapter()), self.lm)
         self.instructions: dict[str, str] = {}
         self.interrupted = False
         self.record.train_examples = len(self.train)
@@ -282,7 +284,7 @@ class Compilation:
             programs,
             examples,
             self.metric,
-            lms=[self.lm.copy(**s) if s else self.lm for s in samplings or [{}] * len(programs)],
+            lms=[self._lm.copy(**s) if s else self._lm for s in samplings or [{}] * len(programs)],
             num_threads=self.num_threads,
             max_errors=self.max_errors,
         )
@@ -353,6 +355,13 @@ class Compilation:
                 copied_words=list(subject.copied_words(after)),
             )
         )
+
+
+def _ending_at(marks: tuple[str, ...], lm: dspy.LM) -> dspy.LM:
+    """Return the LM, or one that also stops at ``marks``."""
+    stop = lm.kwargs.get("stop") or ()
+    given = (stop,) if isinstance(stop, str) else tuple(stop)
+    return lm.copy(stop=[*given, *marks]) if marks else lm
 
 
 def _standing(candidate: Candidate) -> tuple[float, float]:

@@ -11,6 +11,7 @@ import pytest
 
 from dspy_greater import PaperConfig, StepEvent, VerifiedConfig
 from dspy_greater.checkpoint import CheckpointError
+from dspy_greater.model import WhiteBox
 from dspy_greater.phases import PHASES
 from tests.compiling import SCHEDULES, START, configured, examples, lm, small, student
 
@@ -58,6 +59,26 @@ def test_ctrl_c_gives_back_what_there_is(student: dspy.Module) -> None:
     compiled = small(callback=press).compile(student, trainset=examples())
     (outcome,) = compiled.detailed_results.outcomes
     assert (outcome.stopped, outcome.after) == ("interrupted", START)
+
+
+def test_runs_end_at_the_adapters_mark_and_at_the_users_own(
+    student: dspy.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stops = set()
+    generate = WhiteBox.generate
+
+    def listen(self: WhiteBox, prompts: Any, samplings: Any) -> Any:
+        stops.update(sampling.stop for sampling in samplings)
+        return generate(self, prompts, samplings)
+
+    monkeypatch.setattr(WhiteBox, "generate", listen)
+    with dspy.context(lm=dspy.settings.lm.copy(stop="END")):
+        small().compile(student, trainset=examples())
+    assert stops == {("END", "\n[[ ## completed ## ]]")}
+    stops.clear()
+    with dspy.context(adapter=dspy.JSONAdapter()):
+        small().compile(student, trainset=examples())
+    assert stops == {()}
 
 
 class KilledError(Exception):

@@ -439,6 +439,7 @@ class RowStops(StoppingCriteria):
             max((len(text.encode()) + 4 for text in sampling.stop), default=0)
             for sampling in self._samplings
         ]
+        self._pieces: dict[int, str] = {}
         self._produced = 0
 
     def most_left(self) -> int:
@@ -462,9 +463,17 @@ class RowStops(StoppingCriteria):
             done = [True] * len(done)
         return torch.tensor(done, dtype=torch.bool, device=input_ids.device)
 
+    def _may_end(self, row: int, token: int) -> bool:
+        """Whether one of a row's stop strings can end in a token: a look that is nearly free."""
+        stop = self._samplings[row].stop
+        if stop and token not in self._pieces:
+            self._pieces[token] = str(self._decoder.tokenizer.convert_ids_to_tokens(token))
+        return any(_may_hold(self._pieces[token], text[-1]) for text in stop)
+
     def _stopping(self, input_ids: torch.Tensor, running: Sequence[int]) -> set[int]:
         """Return the running rows whose last tokens contain one of their stop strings."""
-        watched = [at for at in running if self._tails[self.rows[at]]]
+        newest = input_ids[:, -1].tolist()
+        watched = [at for at in running if self._may_end(self.rows[at], newest[at])]
         if not watched:
             return set()
         last = input_ids[:, -min(self._produced, max(self._tails)) :].tolist()
@@ -478,3 +487,9 @@ class RowStops(StoppingCriteria):
             for at, tail in zip(watched, tails, strict=True)
             if any(stop in tail for stop in self._samplings[self.rows[at]].stop)
         }
+
+
+def _may_hold(piece: str, character: str) -> bool:
+    """Whether a token's name allows for a character: as it stands, or hidden in bytes."""
+    visible = "!" <= character <= "~"  # what every kind of tokenizer writes as it is
+    return not visible or character in piece or piece.startswith("<0x")

@@ -22,7 +22,7 @@ from dspy_greater.program.predictors import (
     replace_instruction,
     with_lm,
 )
-from dspy_greater.program.rendering import Call, Rendered, current_adapter, render
+from dspy_greater.program.rendering import Call, Rendered, current_adapter, end_marks, render
 from dspy_greater.program.runs import Run, run_programs
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "copied_words",
     "copy_program",
     "current_adapter",
+    "end_marks",
     "gold_outputs",
     "gold_value",
     "normalise",

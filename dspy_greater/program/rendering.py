@@ -55,6 +55,15 @@ def current_adapter() -> dspy.Adapter:
     return dspy.settings.adapter or dspy.ChatAdapter()
 
 
+def end_marks(adapter: dspy.Adapter) -> tuple[str, ...]:
+    """Return what ends an answer, so that nothing after it need be generated.
+
+    ChatAdapter tells models to close with a header of its own and reads nothing behind it. A
+    subclass may read otherwise, and where a JSON or XML answer ends no fixed string can say.
+    """
+    return ("\n[[ ## completed ## ]]",) if type(adapter) is dspy.ChatAdapter else ()
+
+
 def render(adapter: dspy.Adapter, call: Call, outputs: Mapping[str, Any] | None = None) -> Rendered:
     """Render a call and, if ``outputs`` are given, the turn that answers it.
 

@@ -161,6 +161,18 @@ def test_recorded_log_probs_are_the_scored_ones() -> None:
             torch.testing.assert_close(values, expected, atol=1e-4, rtol=1e-4)
 
 
+def test_every_stop_string_is_found_wherever_tokens_part() -> None:
+    white_box = white_box_of("llama")
+    (whole,) = white_box.generate([PROMPTS[0]], [Sampling(24, temperature=1.5, seed=3)])
+    stops = [whole.text[at : at + size] for size in (1, 3) for at in range(len(whole.text) - size)]
+    settings = [Sampling(24, temperature=1.5, seed=3, stop=(stop,)) for stop in stops]
+    generations = white_box.generate([PROMPTS[0]] * len(stops), settings)
+    for stop, generation in zip(stops, generations, strict=True):
+        assert generation.text == whole.text[: whole.text.index(stop)]
+        # Nothing was written beyond the token that completed it.
+        assert stop not in white_box.encoder.decode(generation.ids[:-1])
+
+
 def test_a_stop_string_ends_its_row_and_is_cut_off() -> None:
     white_box = white_box_of("llama")
     free = white_box.generate(PROMPTS, [Sampling(30)] * 4)
