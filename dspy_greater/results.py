@@ -235,6 +235,10 @@ class DetailedResults:
             lines.append(f"{self.parse_failures} of {self.total_calls} outputs did not parse")
         if self.skipped_losses:
             lines.append(f"{self.skipped_losses} losses or gradients were not finite and left out")
+        if self.phases:
+            longest = sorted(self.phases.items(), key=lambda phase: -phase[1])
+            spent = ", ".join(f"{name} {seconds:.1f}" for name, seconds in longest)
+            lines.append(f"{self.total_calls} runs of the program in {self.seconds:.1f} s: {spent}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:

@@ -46,6 +46,15 @@ def test_no_gain_is_said_and_so_are_failures() -> None:
     assert "2 losses" in record.summary()
 
 
+def test_the_time_is_told_by_phase() -> None:
+    record = DetailedResults(
+        phases={"score": 2.0, "generate": 7.25, "other": 0.5}, seconds=9.7, total_calls=300
+    )
+    assert record.summary() == (
+        "300 runs of the program in 9.7 s: generate 7.2, score 2.0, other 0.5"
+    )
+
+
 def test_the_record_goes_to_json_as_it_stands() -> None:
     attempt = Attempt("new", "replace", 0, scores=(1.0, 0.0), losses=(0.1, math.nan))
     candidate = Candidate.of("answer", 1, attempt)
