@@ -27,10 +27,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from dspy_greater.model.errors import ModelError
 from dspy_greater.model.prefix import Prefix, keeps_every_key
@@ -202,6 +205,30 @@ def embedding_leaf(model: Any, *, wanted: bool) -> Iterator[list[torch.Tensor]]:
         yield leaves
     finally:
         handle.remove()
+
+
+@contextmanager
+def recomputing(model: Any) -> Iterator[None]:
+    """Keep of each layer only what goes in, and run it again on the way back.
+
+    Takes the memory of one layer's activations instead of all, and a third more time. Not behind
+    a prefix: the second run would write into its cache again.
+    """
+    # Not by the library's own switch: it asks for training mode, in which some layers drop out.
+    layers = [
+        module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)
+    ]
+    own = [vars(layer).get("forward") for layer in layers]
+    for layer in layers:
+        again = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
+        layer.forward = again
+    try:
+        yield
+    finally:
+        for layer, forward in zip(layers, own, strict=True):
+            del layer.forward
+            if forward is not None:
+                layer.forward = forward
 
 
 def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:

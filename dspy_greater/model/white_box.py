@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -11,13 +13,13 @@ from typing import Any, TypeVar
 import torch
 
 from dspy_greater.model import checks
-from dspy_greater.model.batching import Budget, Size, in_batches
+from dspy_greater.model.batching import Budget, Size, free_memory, in_batches, is_out_of_memory
 from dspy_greater.model.cache import RoomyCache
 from dspy_greater.model.counts import Counts
 from dspy_greater.model.encoding import ChatEncoder, Encoding
 from dspy_greater.model.errors import ContextError
 from dspy_greater.model.fingerprint import fingerprint
-from dspy_greater.model.forward import Forward, at_least_float32
+from dspy_greater.model.forward import Forward, at_least_float32, recomputing
 from dspy_greater.model.generation import (
     Begun,
     Decoder,
@@ -32,6 +34,8 @@ from dspy_greater.model.prefix import Group, Prefix, beginnings, by_prefix
 from dspy_greater.model.vocabulary import allowed_tokens
 from dspy_greater.phases import Phases
 from dspy_greater.spans import Span
+
+logger = logging.getLogger(__name__)
 
 CPU_TOKENS = 16_384
 ACCELERATOR_TOKENS = 65_536
@@ -137,6 +141,7 @@ class WhiteBox:
         tokens = token_budget or (CPU_TOKENS if self.device.type == "cpu" else ACCELERATOR_TOKENS)
         self._budgets = {kind: Budget(tokens, LOGITS) for kind in ("score", "gradient", "generate")}
         self._budgets["gradient"] = Budget(max(1, tokens // GRADIENT_COST), LOGITS // GRADIENT_COST)
+        self._recomputes = False
         self._allowed: torch.Tensor | None = None
         checks.check_causal(self._forward, self.vocab_size)
         self._shares = self._forward.shares_prefixes()
@@ -197,6 +202,9 @@ class WhiteBox:
     def gradients(self, items: Sequence[Targeted], *, temperature: float = 1.0) -> list[Gradient]:
         """Gradient of each item's mean target loss at its input positions.
 
+        When not even one item fits into memory, layers are from then on run a second time instead
+        of being remembered.
+
         Args:
             items: Sequences with targets and inputs.
             temperature: Divides the logits in the loss; below 1 it sharpens the distribution.
@@ -212,6 +220,16 @@ class WhiteBox:
             for item in items
         ]
         work = partial(self._gradients_batch, temperature=temperature)
+        counts, tokens = self.counts.snapshot(), self._budgets["gradient"].tokens
+        try:
+            return self._behind_prefixes(items, most, "gradient", work)
+        except (RuntimeError, MemoryError) as error:
+            if self._recomputes or not is_out_of_memory(error):
+                raise
+        logger.warning("No memory for the gradient of one sequence: layers now run twice instead.")
+        free_memory()
+        self._recomputes, self.counts = True, counts
+        self._budgets["gradient"].tokens = tokens
         return self._behind_prefixes(items, most, "gradient", work)
 
     def next_log_probs(self, prefixes: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -273,7 +291,8 @@ class WhiteBox:
         with self._lock, self.phases(kind):
             everything = [Group(0, range(len(items)))]
             ids = [item.ids for item in items]
-            for group in by_prefix(ids, most) if self._shares else everything:
+            shares = self._shares and not (kind == "gradient" and self._recomputes)
+            for group in by_prefix(ids, most) if shares else everything:
                 members = [items[index] for index in group.members]
                 shared = group.shared
                 prefix = self._forward.read([members[0].ids[:shared]]) if shared else None
@@ -352,7 +371,7 @@ class WhiteBox:
     ) -> list[Gradient]:
         lengths = [len(item.rows) for item in items]
         start = prefix.lengths[0] if prefix else 0
-        with torch.enable_grad():
+        with torch.enable_grad(), recomputing(self._model) if self._recomputes else nullcontext():
             logits, embeddings = self._forward(
                 [i.ids for i in items], [i.rows for i in items], embeddings=True, prefix=prefix
             )
