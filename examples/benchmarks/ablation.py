@@ -61,7 +61,8 @@ def run(options: argparse.Namespace) -> str:
                     cases.add(task=task, arm=arm, seed=seed, path=path)
     if options.plot:
         plot(cases.read(), options.budget, options.plot)
-    return table(cases.read(), options.budget)
+    done = cases.read()
+    return f"{table(done, options.budget)}\n\n{by_task(done, options.budget)}"
 
 
 def trace(name: str, arm: str, seed: int, budget: int, lm: Any) -> list[dict[str, Any]]:
@@ -112,6 +113,24 @@ def table(cases: list[dict[str, Any]], budget: int) -> str:
             rows.append([arm, str(len(paths)), *cells])
     header = ["arm", "runs", *(f"{mark * budget / 1000:,.0f}k tokens" for mark in MARKS)]
     return markdown(header, rows)
+
+
+def by_task(cases: list[dict[str, Any]], budget: int) -> str:
+    """Return mean final accuracy by task and arm, and the default's lead over the published one."""
+    final: dict[tuple[str, str], dict[int, float]] = {}
+    for case in cases:
+        final.setdefault((case["task"], case["arm"]), {})[case["seed"]] = at(case["path"], budget)
+    arms = [arm for arm in ARMS if any(key[1] == arm for key in final)]
+    rows = []
+    for task in TASKS:
+        cells = [final.get((task, arm), {}) for arm in arms]
+        if not any(cells):
+            continue
+        ours, theirs = final.get((task, "verified"), {}), final.get((task, "paper"), {})
+        lead = [ours[seed] - theirs[seed] for seed in ours.keys() & theirs.keys()]
+        means = [f"{100 * mean(cell.values()):.0f}" if cell else "" for cell in cells]
+        rows.append([task, *means, f"{100 * mean(lead):+.0f}" if lead else ""])
+    return markdown(["task", *arms, "verified - paper"], rows)
 
 
 def plot(cases: list[dict[str, Any]], budget: int, path: Path) -> None:

@@ -63,10 +63,14 @@ def test_one_case_of_the_signal_report(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_accuracy_is_read_off_at_the_tokens_spent() -> None:
     path = [{"tokens": 0, "accuracy": 0.2}, {"tokens": 500, "accuracy": 0.9}]
     assert [ablation.at(path, tokens) for tokens in (0, 499, 500, 1000)] == [0.2, 0.2, 0.9, 0.9]
-    cases = [{"arm": "exact", "path": path}, {"arm": "random", "path": path[:1]}]
+    runs = [("exact", path), ("random", path[:1]), ("verified", path), ("paper", path[:1])]
+    cases = [{"arm": arm, "path": each, "task": "grid", "seed": 0} for arm, each in runs]
     lines = ablation.table(cases, budget=1000).splitlines()
-    assert lines[2] == "| exact | 1 | 20 (20-20) | 20 (20-20) | 90 (90-90) | 90 (90-90) |"
-    assert lines[3].startswith("| random | 1 | 20 (20-20) |")
+    assert lines[3] == "| exact | 1 | 20 (20-20) | 20 (20-20) | 90 (90-90) | 90 (90-90) |"
+    assert lines[4].startswith("| random | 1 | 20 (20-20) |")
+    lines = ablation.by_task(cases, budget=1000).splitlines()
+    assert lines[0] == "| task | verified | exact | random | paper | verified - paper |"
+    assert lines[2] == "| grid | 90 | 90 | 20 | 20 | +70 |"
 
 
 def test_a_plot_is_drawn(tmp_path: Path) -> None:
