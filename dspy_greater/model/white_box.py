@@ -232,14 +232,25 @@ class WhiteBox:
         self._budgets["gradient"].tokens = tokens
         return self._behind_prefixes(items, most, "gradient", work)
 
-    def next_log_probs(self, prefixes: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Distribution of the token after each prefix, ``[batch, vocab]`` float32 on the CPU."""
-        for prefix in prefixes:
-            self._check_length(len(prefix))
-        sizes = [Size(len(prefix), self.vocab_size) for prefix in prefixes]
+    def next_log_probs(self, sequences: Sequence[Sequence[int]], last: int = 1) -> torch.Tensor:
+        """Distribution of the next token after each of the last positions of each sequence.
+
+        Args:
+            sequences: Token ids.
+            last: How many positions of each.
+
+        Returns:
+            ``[batch, last, vocab]`` float32 on the CPU.
+        """
+        for sequence in sequences:
+            self._check_length(len(sequence))
+            if not 1 <= last <= len(sequence):
+                raise ValueError(f"A sequence of {len(sequence)} tokens has no {last} last ones.")
+        sizes = [Size(len(sequence), last * self.vocab_size) for sequence in sequences]
+        work = partial(self._next_batch, last=last)
         with self._lock, self.phases("score"):
-            rows = in_batches(prefixes, sizes, self._budgets["score"], self._next_batch)
-        return torch.stack(rows) if rows else torch.empty(0, self.vocab_size)
+            rows = in_batches(sequences, sizes, self._budgets["score"], work)
+        return torch.stack(rows) if rows else torch.empty(0, last, self.vocab_size)
 
     def substitution(self, gradient: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         """First-order loss of putting each token at each position.
@@ -399,15 +410,15 @@ class WhiteBox:
             for row, span in enumerate(spans)
         ]
 
-    def _next_batch(self, prefixes: list[Sequence[int]]) -> list[torch.Tensor]:
+    def _next_batch(self, sequences: list[Sequence[int]], last: int) -> list[torch.Tensor]:
         with torch.no_grad():
-            last = [range(len(prefix) - 1, len(prefix)) for prefix in prefixes]
-            logits = self._forward(prefixes, last).logits
+            rows = [range(len(sequence) - last, len(sequence)) for sequence in sequences]
+            logits = self._forward(sequences, rows).logits
             log_probs = torch.log_softmax(at_least_float32(logits), dim=-1)
-        self.counts.forwards += len(prefixes)
-        self.counts.targets_forward += len(prefixes)
-        self.counts.tokens_forward += sum(len(prefix) for prefix in prefixes)
-        return list(log_probs.float().cpu())
+        self.counts.forwards += len(sequences)
+        self.counts.targets_forward += len(logits)
+        self.counts.tokens_forward += sum(len(sequence) for sequence in sequences)
+        return list(log_probs.float().cpu().split(last))
 
     # Checks and sizes.
 

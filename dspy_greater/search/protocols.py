@@ -32,8 +32,8 @@ class Model(Protocol):
     def gradients(self, items: Sequence[Targeted], *, temperature: float = 1.0) -> list[Gradient]:
         """Return each item's loss and its gradient at the item's input positions."""
 
-    def next_log_probs(self, prefixes: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Return the next-token log-probabilities after each prefix, ``[batch, vocab]``."""
+    def next_log_probs(self, sequences: Sequence[Sequence[int]], last: int = 1) -> torch.Tensor:
+        """Return next-token log-probabilities after the last tokens, ``[batch, last, vocab]``."""
 
     def generate(
         self, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]

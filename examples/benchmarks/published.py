@@ -102,13 +102,11 @@ class AsPublished(WhiteBox):
         assert there.grad is not None
         return Gradient(log_probs.detach(), float(loss.detach()), there.grad)
 
-    def next_log_probs(self, prefixes: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Run one prefix after another and keep the logits of its last token."""
+    def next_log_probs(self, sequences: Sequence[Sequence[int]], last: int = 1) -> torch.Tensor:
+        """Run one sequence after another and keep the logits of its last tokens."""
         with torch.no_grad():
-            rows = [
-                self.unfrozen(input_ids=torch.tensor([prefix])).logits[0] for prefix in prefixes
-            ]
-        return torch.stack([torch.log_softmax(row[-1].float(), dim=-1) for row in rows])
+            rows = [self.unfrozen(input_ids=torch.tensor([ids])).logits[0] for ids in sequences]
+        return torch.stack([torch.log_softmax(row[-last:].float(), dim=-1) for row in rows])
 
 
 def published_step(

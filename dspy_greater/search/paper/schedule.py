@@ -280,7 +280,7 @@ class PaperSchedule:
         """Read ``[examples, vocab]`` after each input and the instruction's first tokens."""
         contexts = self.subject.proposals(instruction)
         prefixes = [item.ids[: item.targets.start + position] for item in contexts]
-        return self.subject.model.next_log_probs(prefixes)
+        return self.subject.model.next_log_probs(prefixes)[:, 0]
 
     def _slope_of_growth(self, incumbent: Trial, candidates: list[int]) -> Slope | None:
         """Take the gradient at a new last position, with the likeliest token as stand-in.

@@ -72,9 +72,8 @@ def own_log_probs(
         ``[positions + 1, vocab]``: the mean over contexts of ``log p(. | x, p_<i)``; the last
         row continues the whole instruction.
     """
-    prefixes = [(*c, *tokens[:end]) for end in range(len(tokens) + 1) for c in contexts]
-    rows = model.next_log_probs(prefixes)
-    return rows.reshape(len(tokens) + 1, len(contexts), -1).mean(dim=1)
+    sequences = [(*context, *tokens) for context in contexts]
+    return model.next_log_probs(sequences, last=len(tokens) + 1).mean(dim=0)
 
 
 def substitutions(

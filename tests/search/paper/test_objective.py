@@ -19,7 +19,7 @@ def rank(objective: AnswerObjective, subject: FakeSubject, candidates: list[int]
     instruction = "read the answer ."
     (runs,) = subject.roll_out([instruction])
     slope = objective.slope(subject, instruction, runs)
-    log_probs = subject.model.next_log_probs([[]] * subject.examples)
+    log_probs = subject.model.next_log_probs([[]] * subject.examples)[:, 0]
     return [WORDS[i] for i in objective.rank(subject, slope, 1, log_probs, candidates)]
 
 
