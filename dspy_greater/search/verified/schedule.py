@@ -27,8 +27,8 @@ from dspy_greater.search.verified.objectives import (
     parted,
 )
 from dspy_greater.search.verified.race import ScoreBook, race
-from dspy_greater.search.verified.shortlist import CONTEXTS, FIRST_LOOK, Candidate, Funnel
-from dspy_greater.search.verified.tidy import shortened
+from dspy_greater.search.verified.shortlist import CONTEXTS, Candidate, Funnel
+from dspy_greater.search.verified.tidy import SHARE, shortened
 
 if TYPE_CHECKING:
     from dspy_greater.program import Run
@@ -297,7 +297,7 @@ class VerifiedSchedule:
             return None
         weight = self.config.fluency_weight
         fluency = fluency_terms(self.subject, held, self.order[:CONTEXTS], weight)
-        some, _ = parted(self.evidence.terms(held), FIRST_LOOK)
+        some, _ = parted(self.evidence.terms(held), SHARE)
         terms = [*some, *fluency]
         shorter = shortened(self.subject, held, terms, 2 * self.config.race_size)
         reached = race(self.book, [each.text for each in shorter], held)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 #: Examples whose inputs stand before the instruction where its fluency is read.
 CONTEXTS = 8
-#: Share of the objective's terms on which all candidates are seen.
-FIRST_LOOK = 1 / 3
+#: Shares of the objective's terms on which candidates are seen, one after the other.
+LOOKS = (1 / 6, 1 / 6, 1 / 3)
 
 
 @dataclass(frozen=True)
@@ -107,27 +107,34 @@ class Funnel:
         return self._by_objective(kept)
 
     def _by_objective(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Recompute the objective under each candidate, best first.
+        """Recompute the objective under candidates, half as many on each look; best first.
 
-        All are seen on some of the prompts, the best third (or twice what will be run, if that
-        is more) on the rest; an objective is a sum, so the two parts add up.
+        An objective is a sum, so the part of it that was seen is scaled up to the whole.
         """
-        first, rest = parted(self.terms, FIRST_LOOK)
-        seen = self._gains([*first, *self.fluency], candidates)
-        keep = max(2 * self.config.race_size, len(candidates) // 3)
-        return self._gains(rest, seen[:keep])
+        fluency = self._gains(self.fluency, candidates)
+        gained, rest, seen = dict.fromkeys(fluency, 0.0), self.terms, 0
+        estimates = fluency
+        for share in LOOKS:
+            part, rest = parted(rest, share * len(self.terms) / max(len(rest), 1))
+            gains = self._gains(part, list(gained))
+            gained = {each: gained[each] + gain for each, gain in gains.items()}
+            seen += len(part)
+            scale = len(self.terms) / max(seen, 1)
+            estimates = {each: scale * gain + fluency[each] for each, gain in gained.items()}
+            best = sorted(gained, key=lambda each: -estimates[each])
+            gained = {c: gained[c] for c in best[: max(self.config.race_size + 2, len(best) // 2)]}
+        return [replace(each, estimate=estimates[each]) for each in gained]
 
-    def _gains(self, terms: Sequence[Term], candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Add what each candidate gains on some terms to its estimate, best first."""
+    def _gains(
+        self, terms: Sequence[Term], candidates: Sequence[Candidate]
+    ) -> dict[Candidate, float]:
+        """Return what each candidate gains on some terms; those without a finite value drop out."""
         tokens = [self.tokens, *(each.tokens for each in candidates)]
         base, *values = exact(self.subject.model, terms, tokens)
-        rated = [
-            replace(each, estimate=(each.estimate or 0.0) + value - base)
-            for each, value in zip(candidates, values, strict=True)
-            if math.isfinite(value - base)
-        ]
-        self.skipped += len(candidates) - len(rated)
-        return sorted(rated, key=lambda each: -(each.estimate or 0.0))
+        pairs = zip(candidates, values, strict=True)
+        gains = {each: value - base for each, value in pairs if math.isfinite(value - base)}
+        self.skipped += len(candidates) - len(gains)
+        return gains
 
     def _unrated(self, merged: Sequence[tuple[int, ...]]) -> Iterable[Edit]:
         """Return edits that no first-order estimate speaks of."""

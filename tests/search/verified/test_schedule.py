@@ -10,6 +10,8 @@ import pytest
 
 from dspy_greater.program import Run
 from dspy_greater.search import Judge, Policy, VerifiedConfig, VerifiedSchedule, choose
+from dspy_greater.search.verified import shortlist
+from dspy_greater.search.verified.estimates import exact
 from dspy_greater.search.verified.objectives import Rollouts, softened
 from dspy_greater.search.verified.tidy import SENTENCE, WORD, without_a_part
 from tests.search.fakes import FakeModel, FakeSubject
@@ -61,6 +63,24 @@ def test_the_gradient_puts_the_best_word_first(shortlist: str) -> None:
     subject = FakeSubject(examples=24)
     first = next(iter(schedule(subject, shortlist=shortlist, starts=0, phrases=0).steps()))
     assert "count" in first.attempts[0].instruction
+
+
+def test_fewer_edits_are_recomputed_on_each_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[tuple[int, int]] = []
+
+    def listen(model: Any, terms: Any, tokens: Any) -> list[float]:
+        looks.append((len(terms), len(tokens) - 1))
+        return exact(model, terms, tokens)
+
+    monkeypatch.setattr(shortlist, "exact", listen)
+    search = schedule(FakeSubject(examples=24), starts=0, exact_size=24, race_size=2)
+    first = next(iter(search.steps()))
+    (_, everything), *looks = looks[:4]
+    whole = len(search.evidence.terms(START))
+    assert [edits for _, edits in looks] == [everything, everything // 2, everything // 4]
+    assert whole / 6 <= looks[0][0] < looks[2][0] < whole / 2
+    assert sum(terms for terms, _ in looks) < whole
+    assert len(first.attempts) <= 2 + 2  # and two merges
 
 
 def test_the_gradient_chooses_among_what_the_model_finds_likely() -> None:
