@@ -35,9 +35,9 @@ class Sizes:
         candidates: Edits tried in one step.
     """
 
-    examples: int = 32
+    examples: int = 16
     instruction: int = 16
-    reasoning: int = 64
+    reasoning: int = 32
     candidates: int = 3
 
 
