@@ -124,6 +124,8 @@ def plot(measured: dict[str, list[list[float]]], path: Path) -> None:
         axis.set_xticks(sizes, [f"{size:g}" for size in sizes])
         axis.minorticks_off()
         axis.set_xlabel(name)
+    ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10]
+    axes[0].set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes[0].set_ylabel("seconds per edit")
     axes[0].legend(frameon=False)
     figure.savefig(path, dpi=150)
