@@ -12,7 +12,7 @@ from dspy_greater.spans import Message
 
 if TYPE_CHECKING:
     from dspy_greater.lm.engine import LocalEngine
-    from dspy_greater.model.generation import Sampling
+    from dspy_greater.model.requests import Sampling
     from dspy_greater.model.white_box import WhiteBox
 
 

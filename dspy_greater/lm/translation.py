@@ -13,7 +13,7 @@ from dspy import lm15
 from dspy_greater.spans import Message
 
 if TYPE_CHECKING:
-    from dspy_greater.model.generation import Generation, Sampling
+    from dspy_greater.model.requests import Generation, Sampling
 
 # lm15.Config fields that a plain causal LM cannot follow, and what to do instead.
 _REFUSED = {
@@ -59,7 +59,7 @@ def messages_of(request: lm15.Request) -> list[Message]:
 
 def sampling_of(config: lm15.Config) -> Sampling:
     """The settings of one generation; no temperature means greedy."""
-    from dspy_greater.model.generation import Sampling
+    from dspy_greater.model.requests import Sampling
 
     given: dict[str, Any] = {
         "max_tokens": config.max_tokens,

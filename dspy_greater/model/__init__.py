@@ -11,10 +11,11 @@ from dspy_greater.model.errors import (
     TokenizerError,
     WhiteBoxError,
 )
-from dspy_greater.model.generation import Generation, Sampling, TokenLogProb
 from dspy_greater.model.loading import load
+from dspy_greater.model.requests import Generation, Sampling, TokenLogProb
+from dspy_greater.model.targets import Gradient, Targeted
 from dspy_greater.model.vocabulary import allowed_tokens
-from dspy_greater.model.white_box import Gradient, Targeted, WhiteBox
+from dspy_greater.model.white_box import WhiteBox
 
 __all__ = [
     "ChatEncoder",

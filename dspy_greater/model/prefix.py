@@ -125,5 +125,12 @@ def beginnings(prompts: Sequence[Sequence[int]]) -> tuple[int, list[int]]:
     return common, starts
 
 
+def distinct(sequences: Sequence[Sequence[int]]) -> tuple[list[tuple[int, ...]], list[int]]:
+    """Return the different ones among some sequences, and which of them each is."""
+    keys = [tuple(ids) for ids in sequences]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return list(numbers), [numbers[key] for key in keys]
+
+
 def _worthwhile(shared: int, members: int) -> int:
     return shared if shared >= SHORTEST and members > 1 else 0

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,23 +14,17 @@ import torch
 
 from dspy_greater.model import checks
 from dspy_greater.model.batching import Budget, Size, free_memory, in_batches, is_out_of_memory
-from dspy_greater.model.cache import RoomyCache
 from dspy_greater.model.counts import Counts
 from dspy_greater.model.encoding import ChatEncoder, Encoding
 from dspy_greater.model.errors import ContextError
 from dspy_greater.model.fingerprint import fingerprint
 from dspy_greater.model.forward import Forward, at_least_float32, recomputing
-from dspy_greater.model.generation import (
-    Begun,
-    Decoder,
-    EndTokens,
-    Generation,
-    Request,
-    Sampling,
-    generate,
-)
+from dspy_greater.model.generation import Begun, Decoder, generate
 from dspy_greater.model.memory import peak_memory
-from dspy_greater.model.prefix import Group, Prefix, beginnings, by_prefix
+from dspy_greater.model.prefix import Group, Prefix, by_prefix, distinct
+from dspy_greater.model.requests import Generation, Request, Sampling
+from dspy_greater.model.stops import end_tokens
+from dspy_greater.model.targets import Gradient, Targeted, log_probs_of, target_ids
 from dspy_greater.model.vocabulary import allowed_tokens
 from dspy_greater.phases import Phases
 from dspy_greater.spans import Span
@@ -48,41 +42,6 @@ DECODED_COST = 0.25
 Result = TypeVar("Result")
 # Embedding rows looked up at once, so that a large vocabulary is never copied whole.
 LOOKUP = 16_384
-
-
-@dataclass(frozen=True)
-class Targeted:
-    """One sequence with positions to score.
-
-    Attributes:
-        ids: Token ids of the whole sequence.
-        targets: Token positions whose log-probability is asked: ``log p(ids[t] | ids[:t])``.
-        inputs: Positions whose embedding gradient is asked (for gradients only).
-    """
-
-    ids: Sequence[int]
-    targets: Span
-    inputs: Span | None = None
-
-    @property
-    def rows(self) -> range:
-        """Positions whose logits predict the targets."""
-        return range(self.targets.start - 1, self.targets.end - 1)
-
-
-@dataclass(frozen=True)
-class Gradient:
-    """Log-probabilities of one sequence's targets and the gradient of their loss.
-
-    Attributes:
-        log_probs: ``[targets]`` float32 on the CPU, at temperature 1.
-        loss: Mean of ``-log p`` over the targets, at the temperature asked for.
-        positions: ``[inputs, hidden]`` float32 on the CPU: d loss / d embedding-layer output.
-    """
-
-    log_probs: torch.Tensor
-    loss: float
-    positions: torch.Tensor
 
 
 class WhiteBox:
@@ -135,7 +94,7 @@ class WhiteBox:
         self.counts = Counts()
         self.phases = Phases()
         self.fingerprint = fingerprint(model, tokenizer)
-        self._end = _end_tokens(model, tokenizer, self.encoder)
+        self._end = end_tokens(model, tokenizer, self.encoder)
         self._forward = Forward(model, self._end.pad)
         self._decoder = Decoder(model, tokenizer, self._end, self.context, self.device)
         tokens = token_budget or (CPU_TOKENS if self.device.type == "cpu" else ACCELERATOR_TOKENS)
@@ -317,12 +276,14 @@ class WhiteBox:
     # One micro-batch each.
 
     def _generate_batch(self, requests: list[Request]) -> list[Generation]:
-        prompts = [tuple(request.prompt) for request in requests]
-        begun = self._begun(prompts) if self._shares else None
+        prompts = [request.prompt for request in requests]
+        begun = Begun.of(self._forward, prompts) if self._shares else None
         done = generate(self._decoder, requests, begun)
         lengths = [len(generation.ids) for generation in done]
         self.counts.rollouts += len(done)
-        self.counts.tokens_prompt += sum(map(len, prompts)) - sum(begun.starts if begun else ())
+        self.counts.tokens_prompt += sum(map(len, prompts))
+        if begun:
+            self.counts.tokens_prompt += begun.tokens - sum(begun.starts)
         self.counts.tokens_decoded += sum(lengths)
         self.counts.decoding_steps += max(lengths)
         self.counts.keys_read += sum(
@@ -330,22 +291,6 @@ class WhiteBox:
             for length, prompt in zip(lengths, prompts, strict=True)
         )
         return done
-
-    def _begun(self, prompts: Sequence[tuple[int, ...]]) -> Begun:
-        """Read what prompts share, once, into a cache from which all of them go on."""
-        common, starts = beginnings(prompts)
-        heads = [prompt[:start] for prompt, start in zip(prompts, starts, strict=True)]
-        numbers = {head: number for number, head in enumerate(dict.fromkeys(heads))}
-        cache = RoomyCache()
-        if not max(starts):
-            return Begun(cache, starts, torch.zeros(len(prompts), 0, dtype=torch.long))
-        prefix = self._forward.read([prompts[0][:common]]) if common else None
-        self.counts.tokens_prompt += common + sum(len(head) - common for head in numbers)
-        if max(starts) > common or prefix is None:
-            prefix = self._forward.read(list(numbers), prefix)
-        chosen = [numbers[head] for head in heads]
-        prefix.fill(cache, chosen)
-        return Begun(cache, starts, prefix.mask[chosen].cpu())
 
     def _log_probs_batch(
         self, items: list[Targeted], temperature: float, prefix: Prefix | None
@@ -356,7 +301,7 @@ class WhiteBox:
             logits = self._forward(
                 [i.ids for i in items], [i.rows for i in items], prefix=prefix, chosen=chosen
             ).logits
-            log_probs = _log_probs_of(at_least_float32(logits) / temperature, _targets(items))
+            log_probs = log_probs_of(at_least_float32(logits) / temperature, target_ids(items))
         lengths = prefix.lengths if prefix else (0,)
         self.counts.forwards += len(items)
         self.counts.targets_forward += len(logits)
@@ -370,12 +315,11 @@ class WhiteBox:
         self, items: list[Targeted], prefix: Prefix | None, start: int
     ) -> tuple[Prefix | None, list[int]]:
         """Read prompts that several items continue, once each; return which one is each item's."""
-        prompts = [tuple(item.ids[: item.rows.start]) for item in items]
-        numbers = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
-        several = 2 * len(numbers) <= len(items) and min(map(len, numbers)) > start
+        prompts, chosen = distinct([item.ids[: item.rows.start] for item in items])
+        several = 2 * len(prompts) <= len(items) and min(map(len, prompts)) > start
         if not (self._shares and several):
             return prefix, [0] * len(items)
-        return self._forward.read(list(numbers), prefix), [numbers[prompt] for prompt in prompts]
+        return self._forward.read(prompts, prefix), chosen
 
     def _gradients_batch(
         self, items: list[Targeted], temperature: float, prefix: Prefix | None
@@ -388,15 +332,15 @@ class WhiteBox:
             )
             assert embeddings is not None
             logits = at_least_float32(logits)
-            targets = _targets(items)
+            targets = target_ids(items)
             # A mean for each sequence, not for the batch: a sequence's gradient must not depend on
             # what it is batched with.
-            tempered = _log_probs_of(logits / temperature, targets)
+            tempered = log_probs_of(logits / temperature, targets)
             losses = torch.stack([-part.mean() for part in tempered.split(lengths)])
             # float16 underflows below 6e-8, where such gradients live; a power of two is exact.
             scale = 1024.0 if embeddings.dtype == torch.float16 else 1.0
             (gradient,) = torch.autograd.grad(losses.sum() * scale, embeddings)
-        log_probs = _log_probs_of(logits.detach(), targets).float().cpu().split(lengths)
+        log_probs = log_probs_of(logits.detach(), targets).float().cpu().split(lengths)
         self.counts.backwards += len(items)
         self.counts.targets_backward += len(logits)
         self.counts.tokens_backward += sum(len(item.ids) - start for item in items)
@@ -458,32 +402,3 @@ class WhiteBox:
 def _check_temperature(temperature: float) -> None:
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, not {temperature}.")
-
-
-def _targets(items: Sequence[Targeted]) -> torch.Tensor:
-    """Target token ids of all items, one item after another; ``[rows]``."""
-    return torch.tensor(
-        [token for item in items for token in item.ids[slice(*item.targets)]], dtype=torch.long
-    )
-
-
-def _log_probs_of(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """``[rows, vocab]`` logits to the ``[rows]`` log-probabilities of the targets.
-
-    The same as a log-softmax followed by a gather, without a second tensor of the logits' size.
-    """
-    chosen = logits.gather(1, targets.to(logits.device)[:, None])[:, 0]
-    return chosen - torch.logsumexp(logits, dim=-1)
-
-
-def _end_tokens(model: Any, tokenizer: Any, encoder: ChatEncoder) -> EndTokens:
-    """Every token that ends a text: the checkpoint's, the tokenizer's and the chat template's."""
-    config = getattr(model, "generation_config", None)
-    own = getattr(config, "eos_token_id", None)
-    ends = {*(own if isinstance(own, list | tuple) else [own])}
-    ends |= {tokenizer.eos_token_id, encoder.end_of_turn}
-    known = sorted(int(token) for token in ends if token is not None)
-    # A pad token that was added to the tokenizer alone has no row in the embedding.
-    rows = model.get_input_embeddings().weight.shape[0]
-    pads = [token for token in (tokenizer.pad_token_id, *known, 0) if token is not None]
-    return EndTokens(tuple(known), next(int(token) for token in pads if token < rows))

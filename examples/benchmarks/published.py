@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import GenerationConfig
 
-from dspy_greater.model import Gradient, Sampling, Targeted, WhiteBox
-from dspy_greater.model.generation import Generation, only_config
+from dspy_greater.model import Generation, Gradient, Sampling, Targeted, WhiteBox
+from dspy_greater.model.generation import only_config
 
 if TYPE_CHECKING:
     from dspy_greater.search import PredictorSubject

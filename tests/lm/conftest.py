@@ -9,7 +9,7 @@ import pytest
 
 from dspy_greater.lm import AsyncLocalEngine, LocalEngine
 from dspy_greater.model.encoding import Encoding
-from dspy_greater.model.generation import Generation, Sampling
+from dspy_greater.model.requests import Generation, Sampling
 from dspy_greater.spans import Message
 
 

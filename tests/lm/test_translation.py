@@ -7,7 +7,7 @@ import pytest
 from dspy import lm15
 
 from dspy_greater.lm.translation import check_supported, messages_of, response_of, sampling_of
-from dspy_greater.model.generation import Generation, Sampling, TokenLogProb
+from dspy_greater.model.requests import Generation, Sampling, TokenLogProb
 
 USER = lm15.Message.user("Hi")
 

@@ -10,7 +10,8 @@ import torch
 from transformers import GenerationConfig
 
 from dspy_greater.model import ContextError, Sampling, Targeted, WhiteBox
-from dspy_greater.model.generation import Request, RowSampler, keep_likeliest
+from dspy_greater.model.requests import Request
+from dspy_greater.model.sampler import RowSampler, keep_likeliest
 from dspy_greater.spans import Span
 from tests.conftest import ARCHITECTURES, make_model, make_tokenizer
 from tests.model.helpers import full_log_probs, model_of, random_ids, white_box_of

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_greater.model import Sampling, Targeted, WhiteBox
+from dspy_greater.model import Generation, Sampling, Targeted, WhiteBox
 from dspy_greater.model.prefix import (
     BATCH_COST,
     SHORTEST,
@@ -36,6 +36,16 @@ def instructions_with_rollouts() -> list[Targeted]:
             end = len(head) + len(tail)
             items.append(Targeted((*head, *tail), Span(len(head), end), Span(155, 170)))
     return [*items, *random_items(2)]
+
+
+def assert_alike(one: list[Generation], other: list[Generation]) -> None:
+    for left, right in zip(one, other, strict=True):
+        assert left.ids == right.ids
+        assert left.log_probs is not None
+        assert right.log_probs is not None
+        assert [t.log_prob for t in left.log_probs] == pytest.approx(
+            [t.log_prob for t in right.log_probs], abs=1e-5
+        )
 
 
 def unshared(white_box: WhiteBox) -> WhiteBox:
@@ -123,13 +133,7 @@ def test_generations_are_those_without_sharing(architecture: str) -> None:
     settings = [Sampling(max_tokens=8, temperature=i % 2, seed=i, logprobs=0) for i in range(6)]
     shared = white_box_of(architecture, dtype=torch.float64).generate(prompts, settings)
     plain = unshared(white_box_of(architecture, dtype=torch.float64)).generate(prompts, settings)
-    for left, right in zip(shared, plain, strict=True):
-        assert left.ids == right.ids
-        assert left.log_probs is not None
-        assert right.log_probs is not None
-        assert [t.log_prob for t in left.log_probs] == pytest.approx(
-            [t.log_prob for t in right.log_probs], abs=1e-5
-        )
+    assert_alike(shared, plain)
 
 
 @pytest.mark.parametrize("architecture", SHARING)
@@ -147,13 +151,7 @@ def test_prompts_under_one_instruction_read_it_once(architecture: str, preamble:
     once = sum(map(len, instructions)) + 3 * sum(map(len, questions[:3])) + 2 * len(questions[3])
     assert white_box.counts.tokens_prompt <= preamble + once + len(alone) + 9
     plain = unshared(white_box_of(architecture, dtype=torch.float64)).generate(prompts, settings)
-    for left, right in zip(shared, plain, strict=True):
-        assert left.ids == right.ids
-        assert left.log_probs is not None
-        assert right.log_probs is not None
-        assert [t.log_prob for t in left.log_probs] == pytest.approx(
-            [t.log_prob for t in right.log_probs], abs=1e-5
-        )
+    assert_alike(shared, plain)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

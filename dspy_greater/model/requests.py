@@ -1,0 +1,87 @@
+"""What is asked of generation, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to generate one text.
+
+    Attributes:
+        max_tokens: Most tokens to generate.
+        temperature: 0 is greedy.
+        top_p: Sample among the likeliest tokens that together have this probability.
+        top_k: Sample among this many likeliest tokens; 0 is all.
+        stop: Strings that end the text; they are cut off.
+        seed: Same seed and prompt, same text, whatever the batch; other prompts draw on their
+            own. None takes a seed from torch's global state.
+        logprobs: Record log-probabilities, with this many alternatives a token. None is neither.
+    """
+
+    max_tokens: int = 512
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    logprobs: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens must be at least 1, not {self.max_tokens}.")
+        if not self.temperature >= 0:
+            raise ValueError(f"temperature must be 0 (greedy) or more, not {self.temperature}.")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be in (0, 1], not {self.top_p}.")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must be 0 (off) or more, not {self.top_k}.")
+        if self.logprobs is not None and self.logprobs < 0:
+            raise ValueError(f"logprobs must be None, 0 or more, not {self.logprobs}.")
+        stop: object = self.stop  # a bare string is an easy mistake: it would stop at each letter
+        if not isinstance(stop, tuple) or not all(isinstance(s, str) and s for s in stop):
+            raise ValueError(f"stop must be a tuple of non-empty strings, not {self.stop!r}.")
+
+
+@dataclass(frozen=True)
+class TokenLogProb:
+    """Log-probability of a generated token under the model (temperature 1, nothing cut away).
+
+    Attributes:
+        id: The token.
+        log_prob: Its log-probability.
+        top: The likeliest (token, log-probability) pairs at its place, likeliest first.
+    """
+
+    id: int
+    log_prob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One generated text.
+
+    Attributes:
+        ids: The generated tokens without the end token. The tokens of a stop string are among
+            them: a stop string may begin in the middle of a token.
+        text: Their text without special tokens, the stop string cut off.
+        finish: ``stop`` at an end token or a stop string, ``length`` at the limit.
+        log_probs: One per id, when asked for.
+    """
+
+    ids: tuple[int, ...]
+    text: str
+    finish: Literal["stop", "length"]
+    log_probs: tuple[TokenLogProb, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt and how to continue it; ``sampling.max_tokens`` fits the context."""
+
+    prompt: Sequence[int]
+    sampling: Sampling

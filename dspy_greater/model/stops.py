@@ -1,0 +1,133 @@
+"""Where each row of a generation ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import StoppingCriteria
+
+from dspy_greater.model.encoding import ChatEncoder
+from dspy_greater.model.requests import Request
+
+#: Rows that have ended before the others go on without them; beginning anew has a price.
+FEWEST_LEAVING = 4
+
+
+@dataclass(frozen=True)
+class EndTokens:
+    """Tokens that end a text, and the one that fills finished rows."""
+
+    ends: tuple[int, ...]
+    pad: int
+
+
+def end_tokens(model: Any, tokenizer: Any, encoder: ChatEncoder) -> EndTokens:
+    """Every token that ends a text: the checkpoint's, the tokenizer's and the chat template's."""
+    config = getattr(model, "generation_config", None)
+    own = getattr(config, "eos_token_id", None)
+    ends = {*(own if isinstance(own, list | tuple) else [own])}
+    ends |= {tokenizer.eos_token_id, encoder.end_of_turn}
+    known = sorted(int(token) for token in ends if token is not None)
+    # A pad token that was added to the tokenizer alone has no row in the embedding.
+    rows = model.get_input_embeddings().weight.shape[0]
+    pads = [token for token in (tokenizer.pad_token_id, *known, 0) if token is not None]
+    return EndTokens(tuple(known), next(int(token) for token in pads if token < rows))
+
+
+class RowStops(StoppingCriteria):
+    """Ends each row at its own length, at an end token or at a stop string.
+
+    Attributes:
+        rows: Which request each row of the batch continues.
+        length: By request, tokens generated when it ended, end token included; None before.
+        stopped: By request, whether a stop string ended it.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        ends: Sequence[int],
+        requests: Sequence[Request],
+        width: int,
+        *,
+        leaving: bool,
+    ) -> None:
+        """Begin with all rows running.
+
+        Args:
+            tokenizer: The model's.
+            ends: Tokens that end a text.
+            requests: All requests.
+            width: Columns before the first token that is generated.
+            leaving: Whether to end the whole batch as soon as enough rows have ended, so that
+                the others can go on without them.
+        """
+        self.rows = list(range(len(requests)))
+        self.length: list[int | None] = [None] * len(requests)
+        self.stopped = [False] * len(requests)
+        self._tokenizer, self._ends = tokenizer, ends
+        self._samplings = [request.sampling for request in requests]
+        self._width = width
+        self._leaving = leaving
+        # A token stands for at least one byte, so a stop string spans at most as many tokens as it
+        # has bytes; a few more, because decoding may drop a space at the start of the tail.
+        self._tails = [
+            max((len(text.encode()) + 4 for text in sampling.stop), default=0)
+            for sampling in self._samplings
+        ]
+        self._pieces: dict[int, str] = {}
+        self._produced = 0
+
+    def most_left(self) -> int:
+        """Return how many tokens the longest of the rows may still have."""
+        return max(self._samplings[row].max_tokens for row in self.rows) - self._produced
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        """Bool ``[batch]``: which rows are done; all of them when it is time to leave."""
+        self._produced = input_ids.shape[1] - self._width
+        running = [at for at, row in enumerate(self.rows) if self.length[row] is None]
+        last = input_ids[:, -1].tolist()
+        watched = [at for at in running if self._may_end(self.rows[at], last[at])]
+        stopping = self._stopping(input_ids, watched)
+        for at in running:
+            row = self.rows[at]
+            self.stopped[row] = at in stopping
+            full = self._produced >= self._samplings[row].max_tokens
+            if self.stopped[row] or full or last[at] in self._ends:
+                self.length[row] = self._produced
+        done = [self.length[row] is not None for row in self.rows]
+        if self._leaving and sum(done) >= max(FEWEST_LEAVING, len(done) / 4):
+            done = [True] * len(done)
+        return torch.tensor(done, dtype=torch.bool, device=input_ids.device)
+
+    def _may_end(self, row: int, token: int) -> bool:
+        """Whether one of a row's stop strings can end in a token: a look that is nearly free."""
+        stop = self._samplings[row].stop
+        if stop and token not in self._pieces:
+            self._pieces[token] = str(self._tokenizer.convert_ids_to_tokens(token))
+        return any(_may_hold(self._pieces[token], text[-1]) for text in stop)
+
+    def _stopping(self, input_ids: torch.Tensor, watched: Sequence[int]) -> set[int]:
+        """Return the watched rows whose last tokens contain one of their stop strings."""
+        if not watched:
+            return set()
+        last = input_ids[:, -min(self._produced, max(self._tails)) :].tolist()
+        tails = self._tokenizer.batch_decode(
+            [last[at][-self._tails[self.rows[at]] :] for at in watched],
+            skip_special_tokens=False,
+            clean_up_tokenization_spaces=False,
+        )
+        return {
+            at
+            for at, tail in zip(watched, tails, strict=True)
+            if any(stop in tail for stop in self._samplings[self.rows[at]].stop)
+        }
+
+
+def _may_hold(piece: str, character: str) -> bool:
+    """Whether a token's name allows for a character: as it stands, or hidden in bytes."""
+    visible = "!" <= character <= "~"  # what every kind of tokenizer writes as it is
+    return not visible or character in piece or piece.startswith("<0x")

@@ -1,0 +1,61 @@
+"""Sequences with positions to score, and what is known of them afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from dspy_greater.spans import Span
+
+
+@dataclass(frozen=True)
+class Targeted:
+    """One sequence with positions to score.
+
+    Attributes:
+        ids: Token ids of the whole sequence.
+        targets: Token positions whose log-probability is asked: ``log p(ids[t] | ids[:t])``.
+        inputs: Positions whose embedding gradient is asked (for gradients only).
+    """
+
+    ids: Sequence[int]
+    targets: Span
+    inputs: Span | None = None
+
+    @property
+    def rows(self) -> range:
+        """Positions whose logits predict the targets."""
+        return range(self.targets.start - 1, self.targets.end - 1)
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Log-probabilities of one sequence's targets and the gradient of their loss.
+
+    Attributes:
+        log_probs: ``[targets]`` float32 on the CPU, at temperature 1.
+        loss: Mean of ``-log p`` over the targets, at the temperature asked for.
+        positions: ``[inputs, hidden]`` float32 on the CPU: d loss / d embedding-layer output.
+    """
+
+    log_probs: torch.Tensor
+    loss: float
+    positions: torch.Tensor
+
+
+def target_ids(items: Sequence[Targeted]) -> torch.Tensor:
+    """Target token ids of all items, one item after another; ``[rows]``."""
+    return torch.tensor(
+        [token for item in items for token in item.ids[slice(*item.targets)]], dtype=torch.long
+    )
+
+
+def log_probs_of(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """``[rows, vocab]`` logits to the ``[rows]`` log-probabilities of the targets.
+
+    The same as a log-softmax followed by a gather, without a second tensor of the logits' size.
+    """
+    chosen = logits.gather(1, targets.to(logits.device)[:, None])[:, 0]
+    return chosen - torch.logsumexp(logits, dim=-1)
