@@ -382,6 +382,7 @@ class Compilation:
                 steps=steps,
                 stopped=stopped,
                 noise=schedule.noise,
+                stood_in=schedule.stood_in,
                 tokens_before=len(subject.tokens(before)),
                 tokens_after=len(subject.tokens(after)),
                 perplexity_before=math.exp(-likelihoods[0]),

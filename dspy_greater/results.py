@@ -169,6 +169,8 @@ class Outcome:
         stopped: Why it ended.
         noise: Noise floor: mean absolute change of a training example's score when the same
             prompt is run once more, in batches of another make-up; None if not measured.
+        stood_in: Steps that the gold answer's likelihood led, because no run of the instruction
+            held then earned a reward (or, for an objective of contrasts, all did alike).
         tokens_before: Length of ``before`` in tokens of the white box.
         tokens_after: Length of ``after``.
         perplexity_before: Of ``before`` under the white box, read after training inputs.
@@ -194,6 +196,7 @@ class Outcome:
     steps: int
     stopped: str
     noise: float | None = None
+    stood_in: int = 0
     tokens_before: int = 0
     tokens_after: int = 0
     perplexity_before: float | None = None
@@ -293,6 +296,11 @@ class DetailedResults:
                 )
             if outcome.copied_words:
                 lines.append(f"it copied from training examples: {', '.join(outcome.copied_words)}")
+            if outcome.stood_in:
+                lines.append(
+                    f"in {outcome.stood_in} of {outcome.steps} steps no run gave the objective "
+                    "anything to weigh, and the gold answer's likelihood stood in for it"
+                )
             if outcome.noise:
                 lines.append(
                     f"the same prompt run twice changed scores by {outcome.noise:.1%} in the mean"

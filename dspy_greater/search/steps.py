@@ -66,6 +66,10 @@ class Schedule(Protocol):
         """Losses and gradients left out so far because they were not finite."""
 
     @property
+    def stood_in(self) -> int:
+        """Steps that the gold answer's likelihood led because no rollout earned a reward."""
+
+    @property
     def noise(self) -> float | None:
         """Mean absolute change of a score when a prompt is run once more; None if not measured."""
 

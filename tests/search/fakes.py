@@ -39,6 +39,11 @@ def margin(example: int, ids: Sequence[int]) -> float:
     return -float(weights(example)[list(ids)].sum()) - 2
 
 
+def run_of(example: int, score: float) -> Run:
+    """Return a run of the toy world's program."""
+    return Run(score, None, calls={"example": [({"index": example}, {})]})
+
+
 @dataclass
 class FakeModel:
     """Scores and gradients of the toy world; ``likely`` are words the model likes to write."""
@@ -144,7 +149,7 @@ class FakeSubject:
         def one(example: int, seed: int) -> Run:
             luck = random.Random(f"{seed} {example} {instruction}").random()
             right = luck < 1 / (1 + math.exp(-margin(example, ids)))
-            return Run(float(right), None, calls={"example": [({"index": example}, {})]})
+            return run_of(example, float(right))
 
         return [[one(example, seed) for example in examples] for seed in seeds]
 
@@ -173,7 +178,7 @@ class FakeSubject:
         return range(self.examples) if examples is None else examples
 
     def _run(self, ids: list[int], example: int) -> Run:
-        return Run(float(margin(example, ids) > 0), None)
+        return run_of(example, float(margin(example, ids) > 0))
 
     def _item(self, kind: int, example: int, instruction: str) -> Targeted:
         ids = self.tokens(instruction)

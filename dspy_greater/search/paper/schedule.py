@@ -152,6 +152,7 @@ class PaperSchedule:
     Attributes:
         stopped: Why the steps ended.
         noise: Not measured by this schedule.
+        stood_in: 0; gold answers lead every step of this schedule.
     """
 
     subject: Subject
@@ -161,6 +162,7 @@ class PaperSchedule:
     start: str
     stopped: str = field(default="", init=False)
     noise: None = field(default=None, init=False)
+    stood_in: int = field(default=0, init=False)
     _trials: dict[str, Trial] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -26,12 +26,14 @@ class VerifiedConfig:
             ``"gradient"``: the gradient alone. ``"lm"``: the model's own next-token
             probabilities alone. ``"random"``: chance, among single-token edits. Whole
             instructions need none of these: they all race in the first step.
-        rollouts: Sampled runs per example, at most; fewer where enough of them count.
+        rollouts: Sampled runs per example, at most; fewer where enough runs count, none where
+            enough of the greedy ones do.
         rollout_examples: Training examples that are sampled on.
         sampling_temperature: Of these runs.
-        terms: Sampled runs on which edits are estimated, of those that count for the objective.
+        terms: Runs of the incumbent on which edits are estimated, of those that count for the
+            objective.
         exact_size: Edits whose objective is recomputed in each step.
-        race_size: Edits that are run for real in each step, besides up to two combinations.
+        race_size: Edits that are run for real in each step, up to half of them combinations.
         plausible: Tokens for each place, the model's likeliest, among which the gradient chooses;
             its choice is better there than among all, see ``examples/results/README.md``.
         gaps: Places of the instruction at which insertions are rated by gradient; each costs
@@ -58,7 +60,7 @@ class VerifiedConfig:
     rollouts: int = 4
     rollout_examples: int = 24
     sampling_temperature: float = 1.0
-    terms: int = 12
+    terms: int = 8
     exact_size: int = 24
     race_size: int = 4
     plausible: int = 40
@@ -76,9 +78,9 @@ class VerifiedConfig:
     def most_runs(self, train: int, validation: int) -> int:
         """Return how often the program is run at most, on so many examples."""
         sampled = self.rollouts * min(self.rollout_examples, train)
-        # Two merges race beside the short-list; tidying races twice as many as a step.
-        raced = train * (self.race_size + 2)
+        raced = train * self.race_size
         first = 2 * train + validation + (self.starts + len(self.instructions)) * train
+        # Tidying races twice as many as a step.
         tidied = self.tidy_rounds * (2 * self.race_size * train + sampled + validation)
         return first + self.max_steps * (sampled + raced + validation) + tidied
 

@@ -1,4 +1,4 @@
-"""What is known of an incumbent before any edit is run: its sampled rollouts, weighed."""
+"""What is known of an incumbent before any edit is run: its rollouts, weighed."""
 
 from __future__ import annotations
 
@@ -14,26 +14,33 @@ if TYPE_CHECKING:
     from dspy_greater.program import Run
     from dspy_greater.search.protocols import Subject
     from dspy_greater.search.verified.config import VerifiedConfig
+    from dspy_greater.search.verified.race import ScoreBook
 
 
 @dataclass
 class Evidence:
-    """Samples and weighs rollouts, once for each incumbent.
+    """Gathers and weighs rollouts, once for each incumbent.
 
-    Every example is run once, then as often again as before, until the objective weighs enough
-    runs or all are made: where most succeed few are needed, and they are of different examples.
+    It begins with the greedy runs that the incumbent's own race has made, where the objective
+    takes them. Where it weighs too few of these, some examples are sampled once, then as often
+    again as before, until there are enough or all are made.
 
     Args:
-        subject: The predictor being improved.
+        book: Has the incumbent's greedy runs.
         config: How many rollouts, and what they are weighed by.
         examples: Indices of the training examples to sample on.
         seed: Seed of the sampling; the same for every incumbent.
+
+    Attributes:
+        stands_in: Whether the gold answer's likelihood stands in for the objective, which found
+            nothing to weigh in the present incumbent's rollouts.
     """
 
-    subject: Subject
+    book: ScoreBook
     config: VerifiedConfig
     examples: Sequence[int]
     seed: str
+    stands_in: bool = field(default=False, init=False)
     _rollouts: Rollouts | None = field(default=None, init=False, repr=False)
     _terms: list[Term] = field(default_factory=list, init=False, repr=False)
 
@@ -45,7 +52,7 @@ class Evidence:
     def solved(self, instruction: str) -> list[tuple[int, ...]]:
         """Return contexts of a few examples, each with a rollout that got it right."""
         rollouts = self._gather(instruction)
-        return solved(self.subject, rollouts, self.config.solved_contexts)
+        return solved(self.book.subject, rollouts, self.config.solved_contexts)
 
     def _gather(self, instruction: str) -> Rollouts:
         """Sample until there is enough to go by."""
@@ -53,34 +60,40 @@ class Evidence:
             return self._rollouts
         rng = random.Random(self.seed)
         seeds = [rng.randrange(2**31) for _ in range(self.config.rollouts)]
-        rollouts, terms = Rollouts(instruction, (), (), ()), list[Term]()
-        while seeds and len(terms) < self.config.terms:
-            again = max(1, len(rollouts.runs) // len(self.examples))
-            rollouts = self._with_runs(rollouts, seeds[:again])
+        rollouts = Rollouts(instruction, (), (), ())
+        if not self.config.objective.sampled_only:
+            rollouts = self.book.rollouts(instruction)
+        terms, made = self._weighed(rollouts), 0
+        while made < len(seeds) and len(terms) < self.config.terms:
+            again = max(1, made)
+            rollouts = self._with_runs(rollouts, seeds[made : made + again])
             terms = self._weighed(rollouts)
-            seeds = seeds[again:]
+            made += again
         # Rollouts that are all right or all wrong may hold no contrast; the gold answer
         # always has a gradient.
-        terms = terms or Answer().terms(self.subject, rollouts)
+        self.stands_in = not terms
+        terms = terms or Answer().terms(self.book.subject, rollouts)
         self._rollouts, self._terms = rollouts, sampled(terms, self.config.terms)
         return rollouts
 
     def _with_runs(self, rollouts: Rollouts, seeds: Sequence[int]) -> Rollouts:
         """Return rollouts and one more of each example for each seed."""
         temperature = self.config.sampling_temperature
-        more = self.subject.sample(rollouts.instruction, self.examples, seeds, temperature)
-        runs = (*rollouts.runs, *chain.from_iterable(more))
+        more = self.book.subject.sample(rollouts.instruction, self.examples, seeds, temperature)
+        runs = tuple(chain.from_iterable(more))
         return Rollouts(
             instruction=rollouts.instruction,
             examples=(*rollouts.examples, *tuple(self.examples) * len(seeds)),
-            runs=runs,
-            rewards=tuple(run.score for run in runs),
+            runs=(*rollouts.runs, *runs),
+            rewards=(*rollouts.rewards, *(run.score for run in runs)),
         )
 
     def _weighed(self, rollouts: Rollouts) -> list[Term]:
+        if not rollouts.runs:
+            return []
         if self.config.soft_rewards:
-            rollouts = softened(self.subject, rollouts)
-        return self.config.objective.terms(self.subject, rollouts)
+            rollouts = softened(self.book.subject, rollouts)
+        return self.config.objective.terms(self.book.subject, rollouts)
 
 
 def solved(subject: Subject, rollouts: Rollouts, count: int) -> list[tuple[int, ...]]:

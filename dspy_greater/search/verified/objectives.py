@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from dspy_greater.spans import Span
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rollouts:
-    """Sampled runs under one instruction, several for each example.
+    """Runs under one instruction, greedy or sampled, one or several for each example.
 
     Attributes:
         instruction: The instruction that they were written under.
@@ -50,6 +50,10 @@ class Term:
 class Objective(Protocol):
     """Weighs cached rollouts; higher values are better."""
 
+    @property
+    def sampled_only(self) -> bool:
+        """Whether greedy runs, which are there anyway, cannot stand in for sampled ones."""
+
     def terms(self, subject: Subject, rollouts: Rollouts) -> list[Term]:
         """Return the weighted items; empty when the rollouts hold no signal."""
 
@@ -61,6 +65,8 @@ class Answer:
     The published loss (GReaTer, section 3.3) at temperature 1 without its fluency term. It has a
     gradient even where every answer is wrong, but it cannot see which reasoning is written.
     """
+
+    sampled_only: ClassVar[bool] = False
 
     def terms(self, subject: Subject, rollouts: Rollouts) -> list[Term]:
         """Weigh every rollout alike."""
@@ -75,8 +81,10 @@ class Policy:
     The advantage is the reward minus the mean reward of the same example's other rollouts, so
     that the gradient is the score-function estimate of the gradient of the expected metric
     (REINFORCE with a leave-one-out baseline), and a difference of values estimates a
-    difference of the metric.
+    difference of the metric. A greedy run is no sample of it.
     """
+
+    sampled_only: ClassVar[bool] = True
 
     def terms(self, subject: Subject, rollouts: Rollouts) -> list[Term]:
         """Weigh rollouts by advantage; those of an example without contrast drop out."""
@@ -89,8 +97,11 @@ class Success:
 
     The score-function estimate without a baseline, on the scale of :class:`Policy`. It needs
     the successful rollouts alone, a fraction of the work where few succeed, but cannot tell an
-    edit that makes the right ones likelier from one that makes all of them likelier.
+    edit that makes the right ones likelier from one that makes all of them likelier. Greedy runs
+    that succeed are as good for that as sampled ones, and cost nothing more.
     """
+
+    sampled_only: ClassVar[bool] = False
 
     def terms(self, subject: Subject, rollouts: Rollouts) -> list[Term]:
         """Weigh rollouts by reward; failures drop out."""
@@ -106,6 +117,11 @@ class Mixture:
     """
 
     parts: tuple[tuple[Objective, float], ...]
+
+    @property
+    def sampled_only(self) -> bool:
+        """Whether any part needs samples."""
+        return any(objective.sampled_only for objective, _ in self.parts)
 
     def terms(self, subject: Subject, rollouts: Rollouts) -> list[Term]:
         """Return all parts' terms, scaled."""

@@ -9,8 +9,10 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from dspy_greater.search.acceptance import compare
+from dspy_greater.search.verified.objectives import Rollouts
 
 if TYPE_CHECKING:
+    from dspy_greater.program import Run
     from dspy_greater.search.protocols import Subject
 
 #: Examples after which the field is thinned; the last block is all of them.
@@ -30,6 +32,7 @@ class ScoreBook:
     subject: Subject
     order: Sequence[int]
     scores: dict[str, list[float]] = field(default_factory=dict)
+    _runs: dict[str, list[Run]] = field(default_factory=dict, init=False, repr=False)
 
     def fill(self, instructions: Sequence[str], count: int) -> None:
         """Run instructions, side by side, on what they lack of the first ``count`` examples."""
@@ -42,6 +45,24 @@ class ScoreBook:
             runs = self.subject.roll_out(texts, self.order[done:count])
             for text, new in zip(texts, runs, strict=True):
                 self.scores[text] += [run.score for run in new]
+                self._runs.setdefault(text, []).extend(new)
+
+    def rollouts(self, instruction: str) -> Rollouts:
+        """Return the greedy runs behind an instruction's scores on all training examples.
+
+        Runs are not kept from one process to the next: there they are made once more.
+        """
+        self.fill([instruction], len(self.order))
+        runs = self._runs.get(instruction, [])
+        if len(runs) < len(self.order):
+            (runs,) = self.subject.roll_out([instruction], self.order)
+        self._runs = {instruction: runs}  # nobody asks for those of an earlier incumbent
+        return Rollouts(
+            instruction=instruction,
+            examples=tuple(self.order),
+            runs=tuple(runs),
+            rewards=tuple(self.scores[instruction]),
+        )
 
     def mean(self, instruction: str) -> float:
         """Return an instruction's mean score on the examples it was run on."""

@@ -19,18 +19,12 @@ from dspy_greater.search.readability import readability
 from dspy_greater.search.steps import Attempt, Judge
 from dspy_greater.search.verified.edits import Edit, merges
 from dspy_greater.search.verified.evidence import Evidence, solved
-from dspy_greater.search.verified.objectives import (
-    Answer,
-    Rollouts,
-    Term,
-    fluency_terms,
-)
+from dspy_greater.search.verified.objectives import Answer, Term, fluency_terms
 from dspy_greater.search.verified.race import ScoreBook, race
 from dspy_greater.search.verified.shortlist import CONTEXTS, Candidate, Funnel
 from dspy_greater.search.verified.tidy import shortened
 
 if TYPE_CHECKING:
-    from dspy_greater.program import Run
     from dspy_greater.search.protocols import Subject
     from dspy_greater.search.verified.config import VerifiedConfig
 
@@ -45,6 +39,7 @@ class SearchState:
         failures: Steps since the last accepted edit.
         tidied: Rounds of taking words away.
         skipped: Losses and gradients left out so far because they were not finite.
+        stood_in: Steps in which the gold answer's likelihood stood in for the objective.
         stopped: Why the steps ended, before the tidying.
         noise: Mean absolute change of a score when the same prompt is run once more, in
             batches of another make-up; None before it was measured.
@@ -58,6 +53,7 @@ class SearchState:
     failures: int = 0
     tidied: int = 0
     skipped: int = 0
+    stood_in: int = 0
     stopped: str = ""
     noise: float | None = None
     promising: list[Edit] = field(default_factory=list)
@@ -101,15 +97,11 @@ class VerifiedSchedule:
         self.order = random.Random(self.seed).sample(range(self.size), self.size)
         self.state = SearchState(self.start)
         self.book = ScoreBook(self.subject, self.order, self.state.scores)
-        self._first_runs: list[Run] = []
-        sampled_on = self.order[: self.config.rollout_examples]
-        self.evidence = Evidence(self.subject, self.config, sampled_on, f"{self.seed} rollouts")
+        self.evidence = self._evidence()
 
     def begin(self) -> Attempt:
         """Run the instruction at the start on the training examples."""
-        if self.start not in self.state.scores:
-            (self._first_runs,) = self.subject.roll_out([self.start], self.order)
-            self.state.scores[self.start] = [run.score for run in self._first_runs]
+        self.book.fill([self.start], self.size)
         return Attempt(self.start, "start", None, tuple(self.state.scores[self.start]))
 
     def steps(self) -> Iterator[VerifiedStep]:
@@ -138,6 +130,11 @@ class VerifiedSchedule:
         ]
         self.state.merged = [tuple(tokens) for tokens in saved["merged"]]
         self.book = ScoreBook(self.subject, self.order, self.state.scores)
+        self.evidence = self._evidence()
+
+    def _evidence(self) -> Evidence:
+        sampled_on = self.order[: self.config.rollout_examples]
+        return Evidence(self.book, self.config, sampled_on, f"{self.seed} rollouts")
 
     @property
     def noise(self) -> float | None:
@@ -156,6 +153,11 @@ class VerifiedSchedule:
     def skipped(self) -> int:
         """Losses and gradients left out so far because they were not finite."""
         return self.state.skipped
+
+    @property
+    def stood_in(self) -> int:
+        """Steps in which the gold answer's likelihood stood in for the objective."""
+        return self.state.stood_in
 
     @property
     def stopped(self) -> str:
@@ -200,9 +202,7 @@ class VerifiedSchedule:
 
     def _whole(self) -> tuple[Funnel, list[Candidate]]:
         """Return other beginnings; worth more than an edit, and tried without an estimate."""
-        runs = tuple(self._first_runs)
-        scores = tuple(run.score for run in runs)
-        greedy = Rollouts(self.start, tuple(self.order), runs, scores)
+        greedy = self.book.rollouts(self.start)
         funnel = self._funnel(
             Answer().terms(self.subject, greedy),
             solved(self.subject, greedy, self.config.solved_contexts),
@@ -214,6 +214,7 @@ class VerifiedSchedule:
         held = self.state.held
         if self.config.shortlist in ("exact", "gradient"):
             funnel = self._funnel(self.evidence.terms(held), self.evidence.solved(held))
+            self.state.stood_in += self.evidence.stands_in
         else:
             funnel = self._funnel([], [])
         return funnel, self._field(funnel.shortlist(self.state.merged), funnel)
@@ -236,9 +237,10 @@ class VerifiedSchedule:
         single = [each.edit for each in hopeful if not each.edit.is_whole]
         length = len(funnel.tokens)
         merged = [Edit("merge", 0, length, ids) for ids in merges(single[:3], funnel.tokens)]
-        combined = funnel.surviving(merged, count=2)
+        size = self.config.race_size
+        combined = funnel.surviving(merged, count=size // 2)
         # Where nothing promises a gain, the least unpromising is still worth a block of examples.
-        promising = hopeful[: self.config.race_size] or ranked[:1]
+        promising = hopeful[: size - len(combined)] or ranked[:1]
         chosen = {each.text: each for each in (*promising, *combined)}.values()
         # A race keeps this order among equal scores.
         return sorted(chosen, key=lambda each: (each.estimate is None, -(each.estimate or 0.0)))

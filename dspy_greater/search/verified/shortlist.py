@@ -14,7 +14,13 @@ import torch
 from dspy_greater.search.errors import LossError
 from dspy_greater.search.verified.edits import Edit, deletions, random_edits, swaps
 from dspy_greater.search.verified.estimates import exact, own_log_probs, slope, substitutions
-from dspy_greater.search.verified.objectives import Term, fluency_terms, parted, with_tokens
+from dspy_greater.search.verified.objectives import (
+    Term,
+    fluency_terms,
+    parted,
+    sampled,
+    with_tokens,
+)
 from dspy_greater.search.verified.proposals import Rated, best_first, phrases, starts
 
 if TYPE_CHECKING:
@@ -23,8 +29,12 @@ if TYPE_CHECKING:
 
 #: Examples whose inputs stand before the instruction where its fluency is read.
 CONTEXTS = 8
+#: As many of them do where many edits are estimated.
+FEW_CONTEXTS = 4
 #: Shares of the objective's terms on which candidates are seen, one after the other.
 LOOKS = (1 / 4, 1 / 4, 1 / 2)
+#: Share of the terms on which an insertion's gradient is taken; each gap costs a pass of its own.
+INSERTION = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,10 @@ class Funnel:
     def __post_init__(self) -> None:
         self.tokens = self.subject.tokens(self.instruction)
         self.fluency = fluency_terms(
-            self.subject, self.instruction, self.examples, self.config.fluency_weight
+            self.subject,
+            self.instruction,
+            self.examples[:FEW_CONTEXTS],
+            self.config.fluency_weight,
         )
         self.contexts = self.subject.contexts(self.examples)
         self.allowed = self.subject.model.allowed_tokens().nonzero()[:, 0].tolist()
@@ -122,7 +135,7 @@ class Funnel:
             scale = len(self.terms) / max(seen, 1)
             estimates = {each: scale * gain + fluency[each] for each, gain in gained.items()}
             best = sorted(gained, key=lambda each: -estimates[each])
-            gained = {c: gained[c] for c in best[: max(self.config.race_size + 2, len(best) // 2)]}
+            gained = {c: gained[c] for c in best[: max(self.config.race_size, len(best) // 2)]}
         return [replace(each, estimate=estimates[each]) for each in gained]
 
     def _gains(
@@ -183,19 +196,22 @@ class Funnel:
         gains = substitutions(model, here.positions, self.tokens, self.allowed)
         own = (taste[:-1, self.allowed] - self._here(taste)) * self._share(last)
         rated = [Rated("replace", range(last), self._plausible(gains + own, taste[:-1]))]
+        few = [*sampled(self.terms, math.ceil(INSERTION * len(self.terms))), *self.fluency]
+        (value,) = exact(model, few, [self.tokens])
         gaps = self.rng.sample(range(last), min(self.config.gaps, last))
         for gap in [*gaps, last]:
-            if insertion := self._insertion(gap, taste, here.value):
+            if insertion := self._insertion(gap, taste, few, value):
                 rated.append(insertion)
         return rated
 
-    def _insertion(self, gap: int, taste: torch.Tensor, value: float) -> Rated | None:
+    def _insertion(
+        self, gap: int, taste: torch.Tensor, terms: Sequence[Term], value: float
+    ) -> Rated | None:
         """Rate the insertions at one gap, from the gradient at a likely token put there."""
         stand_in = self._stand_in(gap, taste)
         if stand_in is None:
             return None
         model, token = self.subject.model, stand_in.tokens[gap]
-        terms = [*self.terms, *self.fluency]
         there = slope(model, [Term(with_tokens(t.item, stand_in.tokens), t.weight) for t in terms])
         if there is None:
             return None

@@ -10,34 +10,38 @@ import pytest
 from dspy_greater.program import Run
 from dspy_greater.search.verified import VerifiedConfig
 from dspy_greater.search.verified.evidence import Evidence
-from dspy_greater.search.verified.objectives import Policy
-from tests.search.fakes import FakeSubject
+from dspy_greater.search.verified.objectives import Mixture, Objective, Policy, Success
+from dspy_greater.search.verified.race import ScoreBook
+from tests.search.fakes import FakeSubject, run_of
 
 
 @dataclass
 class Luck(FakeSubject):
-    """A subject of which a stated share of examples is always right; counts its samples."""
+    """A subject of which stated shares of examples are always right; counts its samples."""
 
     right: float = 1.0
+    greedily_right: float = 0.0
     samples: list[int] = field(default_factory=list)
+
+    def roll_out(
+        self, instructions: Sequence[str], examples: Sequence[int] | None = None
+    ) -> list[list[Run]]:
+        self.roll_outs += instructions
+        return [self._runs(self._indices(examples), self.greedily_right) for _ in instructions]
 
     def sample(
         self, instruction: str, examples: Sequence[int], seeds: Sequence[int], temperature: float
     ) -> list[list[Run]]:
         self.samples.append(len(seeds))
-        most = self.right * len(examples)
-        return [
-            [
-                Run(float(index < most), None, calls={"example": [({"index": example}, {})]})
-                for index, example in enumerate(examples)
-            ]
-            for _ in seeds
-        ]
+        return [self._runs(examples, self.right) for _ in seeds]
+
+    def _runs(self, examples: Sequence[int], right: float) -> list[Run]:
+        return [run_of(e, float(i < right * len(examples))) for i, e in enumerate(examples)]
 
 
 def evidence(subject: FakeSubject, **settings: object) -> Evidence:
     config = VerifiedConfig(**{"rollouts": 4, "terms": 6, **settings})  # type: ignore[arg-type]
-    return Evidence(subject, config, range(8), "seed")
+    return Evidence(ScoreBook(subject, list(range(8))), config, range(8), "seed")
 
 
 @pytest.mark.parametrize(
@@ -49,14 +53,35 @@ def test_rollouts_are_made_until_enough_succeed(right: float, samples: list[int]
     assert subject.samples == samples
 
 
-def test_contrast_takes_two_rollouts_of_an_example() -> None:
-    subject = Luck(examples=8)
-    evidence(subject, objective=Policy()).terms("count the items")
+@pytest.mark.parametrize(("greedily_right", "samples"), [(1.0, []), (0.5, [1]), (0.25, [1, 1])])
+def test_greedy_runs_count_and_are_not_made_again(
+    greedily_right: float, samples: list[int]
+) -> None:
+    subject = Luck(examples=8, right=0.25, greedily_right=greedily_right)
+    known = evidence(subject)
+    known.book.fill(["count the items"], 8)
+    assert len(known.terms("count the items")) == 6
+    assert subject.samples == samples
+    assert subject.roll_outs == ["count the items"]
+
+
+def test_greedy_runs_are_made_again_where_only_their_scores_are_known() -> None:
+    subject = Luck(examples=8, greedily_right=1.0)
+    known = evidence(subject)
+    known.book.scores["count the items"] = [1.0] * 8
+    assert len(known.terms("count the items")) == 6
+    assert subject.roll_outs == ["count the items"]
+
+
+@pytest.mark.parametrize("objective", [Policy(), Mixture(((Success(), 1.0), (Policy(), 0.1)))])
+def test_a_policys_advantages_come_from_samples_alone(objective: Objective) -> None:
+    subject = Luck(examples=8, greedily_right=1.0)
+    evidence(subject, objective=objective, terms=100).terms("count the items")
     assert subject.samples == [1, 1, 2]
 
 
 def test_terms_of_different_examples_stand_for_all() -> None:
-    subject = Luck(examples=8)
+    subject = Luck(examples=8, greedily_right=1.0)
     terms = evidence(subject).terms("count the items")
     assert len({term.item.ids for term in terms}) == len(terms) == 6
     assert sum(term.weight for term in terms) == pytest.approx(1.0)

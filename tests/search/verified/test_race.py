@@ -33,3 +33,13 @@ def test_a_candidate_clearly_behind_the_incumbent_does_not_reach_the_end() -> No
 
 def test_an_equal_candidate_reaches_the_end() -> None:
     assert race(book(), ["items count"], "count items") == ["items count"]
+
+
+def test_the_incumbents_runs_are_there_after_its_race() -> None:
+    scores = book(examples=10)
+    race(scores, ["count items"], "read the")
+    calls = list(scores.subject.roll_outs)  # type: ignore[attr-defined]
+    rollouts = scores.rollouts("count items")
+    assert rollouts.rewards == tuple(scores.scores["count items"])
+    assert rollouts.rewards == tuple(run.score for run in rollouts.runs)
+    assert scores.subject.roll_outs == calls  # type: ignore[attr-defined]
