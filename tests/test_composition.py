@@ -14,7 +14,7 @@ import pytest
 from dspy.clients.provider import Provider, TrainingJob
 from dspy.teleprompt import BetterTogether, BootstrapFewShot, BootstrapFinetune, LabeledFewShot
 from dspy.utils import DummyLM
-from dspy.utils.exceptions import LMUnsupportedFeatureError
+from dspy.utils.exceptions import LMError, LMUnsupportedFeatureError
 
 from dspy_greater.lm import white_box
 from dspy_greater.model import WhiteBox
@@ -208,6 +208,8 @@ def test_fine_tuning_afterwards_trains_on_the_new_instruction() -> None:
         assert "[[ ## answer ## ]]" in assistant["content"]
     assert instructions(tuned) == instructions(program) != instructions(TASK.program())
     assert tuned.lm.model == f"{small_lm().model}-tuned"
+    with pytest.raises(LMError, match="Load the other model with local_lm"):
+        tuned(question="Why?")  # nobody trained it: the old weights do not answer in its name
 
 
 def test_fine_tuning_asks_for_a_provider_as_it_does_of_any_lm() -> None:

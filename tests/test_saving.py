@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 import dspy
 import pytest
 from dspy.adapters.baml_adapter import BAMLAdapter
 
+import dspy_greater
 from dspy_greater import DetailedResults, __version__
 from tests.compiling import START, configured, lm
 from tests.composing import Contrary, improved, instructions, messages
@@ -113,42 +115,56 @@ def test_a_compiled_program_is_optimized_again_after_loading(
     assert [each.before for each in again.detailed_results.outcomes] == instructions(compiled)
 
 
-NO_TORCH = """
+WITHOUT = """
 import sys
-sys.modules["torch"] = sys.modules["transformers"] = None
+for name in {without}:
+    sys.modules[name] = None
 import dspy
-{body}
+program = dspy.load("whole", allow_pickle=True)
+dspy.configure(lm=dspy.utils.DummyLM([{{"reasoning": "r", "answer": "5"}}]))
+print(program(question="?").answer, program.signature.instructions)
+print(program.detailed_results.summary())
 """
 
 
-def run_without_torch(body: str, folder: Path) -> str:
+@pytest.mark.parametrize(
+    ("without", "by_value"),
+    [(["torch", "transformers"], None), (["torch", "transformers", "dspy_greater"], dspy_greater)],
+    ids=["without torch", "without this package"],
+)
+def test_a_whole_program_runs_elsewhere_with_its_record(
+    without: list[str], by_value: Any, compiled: dspy.Module, tmp_path: Path
+) -> None:
+    program = dspy.Predict(dspy.Signature("question -> answer", "Count."))
+    program.detailed_results = compiled.detailed_results
+    modules = None if by_value is None else [by_value]
+    program.save(tmp_path / "whole", save_program=True, modules_to_serialize=modules)
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run(
-        [sys.executable, "-c", NO_TORCH.format(body=body)],
-        cwd=folder,
+        [sys.executable, "-c", WITHOUT.format(without=without)],
+        cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *sys.path])},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    first, _, summary = done.stdout.partition("\n")
+    assert first == "5 Count.", done.stderr
+    assert summary.strip() == compiled.detailed_results.summary()
 
 
-def test_a_whole_program_and_its_record_load_without_torch(lm: dspy.LM, tmp_path: Path) -> None:
-    program = dspy.ChainOfThought(dspy.Signature("question -> answer", "Count."))
-    program.detailed_results = DetailedResults(seed=7)
-    program.save(tmp_path / "whole", save_program=True)
-    program.detailed_results.save(tmp_path / "run.json")
-    body = """
-program = dspy.load("whole", allow_pickle=True)
-dspy.configure(lm=dspy.utils.DummyLM([{"reasoning": "r", "answer": "5"}]))
+def test_a_record_is_read_without_torch(compiled: dspy.Module, tmp_path: Path) -> None:
+    path = compiled.detailed_results.save(tmp_path / "run.json")
+    script = """
+import sys
+sys.modules["torch"] = sys.modules["transformers"] = sys.modules["dspy"] = None
 from dspy_greater import DetailedResults
-record = DetailedResults.load("run.json")
-same = record == program.detailed_results
-print(program(question="?").answer, record.seed, same)
+print(DetailedResults.load(sys.argv[1]).improved)
 """
-    assert run_without_torch(body, tmp_path).split() == ["5", "7", "True"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "True", done.stderr
 
 
 def test_the_saved_record_is_plain_json_and_replaces_an_older_one(

@@ -276,6 +276,15 @@ def test_the_name_carries_the_fingerprint(fake: FakeWhiteBox, make_lm: MakeLM) -
     assert make_lm(fake).model == "local/some/fake@f00df00df00d"
 
 
+def test_another_name_does_not_answer_with_these_weights(
+    fake: FakeWhiteBox, make_lm: MakeLM
+) -> None:
+    tuned = make_lm(fake).copy(model="local/some/fake-tuned")
+    with pytest.raises(dspy.utils.exceptions.LMError, match=r"local_lm\(\.\.\.\)"):
+        tuned("Hi")
+    assert not fake.batches
+
+
 # --- Copies, pickles, saved programs -------------------------------------------------------------
 
 
