@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import platform
@@ -12,6 +13,7 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
+from dspy_greater.files import write_whole
 from dspy_greater.version import __version__
 
 if TYPE_CHECKING:
@@ -326,6 +328,41 @@ class DetailedResults:
         from dspy_greater.report import write
 
         return write(self, path)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the record as JSON, whole or not at all, and return its path.
+
+        ``program.save("program.json")`` keeps instructions and demos alone: this is what goes
+        beside it. The file holds texts of training and validation examples.
+
+        Args:
+            path: Where to, e.g. ``"run.json"``; an older file there is replaced.
+
+        Raises:
+            OSError: If the folder does not exist or cannot be written.
+        """
+        text = json.dumps(self.to_dict(), indent=1)
+        return write_whole(path, f"{text}\n".encode(), "record")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> DetailedResults:
+        """Return the record that ``save`` wrote; neither torch nor a model is needed.
+
+        Args:
+            path: The file.
+
+        Raises:
+            OSError: If it cannot be read.
+            ValueError: If it holds no record, or one of a later version with more in it.
+        """
+        try:
+            return cls.from_dict(json.loads(Path(path).read_bytes()))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path} is not a record that this version ({__version__}) of dspy_greater can "
+                f"read ({type(error).__name__}: {error}): give a file that "
+                "detailed_results.save(...) wrote, and update the package if a later one did."
+            ) from error
 
     def plot(self) -> Figure:
         """Return the scores over the search as a matplotlib figure.

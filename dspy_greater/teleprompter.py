@@ -201,6 +201,15 @@ class GreaterTeleprompter(Teleprompter):
                     break
             return compilation.result()
 
+    def get_params(self) -> dict[str, Any]:
+        """Return the arguments that make another optimizer like this one, by name.
+
+        The effort has become the settings in ``schedule`` by then.
+        """
+        own = dict(vars(self))
+        metric, config, budget = own.pop("metric"), own.pop("config"), own.pop("budget")
+        return {"metric": metric.function, "schedule": config, **vars(budget), **own}
+
     def get_config(self) -> dict[str, Any]:
         """Return the settings of the search, JSON-able."""
         return {

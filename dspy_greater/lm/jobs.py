@@ -30,6 +30,12 @@ class Job(NamedTuple):
     @classmethod
     def of(cls, engine: LocalEngine, request: lm15.Request) -> Job:
         """Translates a request; raises when the local model cannot do what it asks."""
+        if request.model != engine.model:
+            raise lm15.InvalidRequestError(
+                f"{request.model} is to answer, but the weights here are those of {engine.model}, "
+                "since lm.copy(model=...) and fine-tuning give a local model another name and "
+                "nothing else. Load the other model with local_lm(...)."
+            )
         check_supported(request)
         return cls(engine, request, messages_of(request), sampling_of(request.config))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from dspy_greater.files import write_whole
 from dspy_greater.report import chart, diff, heat, text
 from dspy_greater.results import DetailedResults, looks
 
@@ -58,21 +59,6 @@ def write(record: DetailedResults, path: str | os.PathLike[str]) -> Path:
     Raises:
         OSError: If the folder does not exist or cannot be written.
     """
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise FileNotFoundError(
-            f"the folder {target.parent} does not exist: make it first, or write the report "
-            "somewhere else."
-        )
     # Half a surrogate pair in a user's text has no UTF-8.
     content = page(record).encode("utf-8", "xmlcharrefreplace")
-    partial = target.with_name(f"partial.{target.name}")
-    try:
-        partial.write_bytes(content)
-        partial.replace(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(
-            f"the report cannot be written to {target} ({error}): give another path."
-        ) from error
-    return target
+    return write_whole(path, content, "report")

@@ -1,0 +1,163 @@
+"""Threads and event loops around a compiled program and around a compile."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from typing import Any
+
+import dspy
+import pytest
+from dspy.utils import parallelizer
+
+from dspy_greater.lm import white_box
+from dspy_greater.program import run_programs
+from tests.compiling import configured, examples, lm, metric, small, student
+from tests.composing import TASK, better_letters, letters, small_lm
+
+__all__ = ["configured", "lm", "student"]
+
+
+@pytest.fixture(scope="module")
+def alone() -> list[str]:
+    """The compiled program's answers, one question at a time."""
+    with dspy.context(lm=small_lm()):
+        return [better_letters()(question=each.question).answer for each in letters("test", 16)]
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 8, 64])
+def test_evaluate_gives_the_same_scores_on_any_number_of_threads(
+    num_threads: int, alone: list[str]
+) -> None:
+    evaluate = dspy.Evaluate(
+        devset=letters("test", 16), metric=TASK.metric, num_threads=num_threads
+    )
+    with dspy.context(lm=small_lm()):
+        result = evaluate(better_letters())
+    assert [prediction.answer for _, prediction, _ in result.results] == alone
+    right = [answer == each.answer for answer, each in zip(alone, letters("test", 16), strict=True)]
+    assert result.score == round(100 * sum(right) / 16, 2) > 50
+
+
+def test_many_runs_may_be_awaited_at_once(alone: list[str]) -> None:
+    async def main() -> list[Any]:
+        calls = [better_letters().acall(question=each.question) for each in letters("test", 16)]
+        return await asyncio.gather(*calls)
+
+    before = white_box(small_lm()).counts.snapshot()
+    with dspy.context(lm=small_lm()):
+        predictions = asyncio.run(main())
+    assert [prediction.answer for prediction in predictions] == alone
+    work = white_box(small_lm()).counts - before
+    assert work.rollouts == 16
+
+
+def test_asyncify_runs_a_program_from_an_event_loop(alone: list[str]) -> None:
+    async def main() -> list[Any]:
+        run = dspy.asyncify(better_letters())
+        return await asyncio.gather(*(run(question=each.question) for each in letters("test", 16)))
+
+    with dspy.context(lm=small_lm()):
+        predictions = asyncio.run(main())
+    assert [prediction.answer for prediction in predictions] == alone
+
+
+def test_a_compile_may_be_called_inside_an_event_loop(student: dspy.Module) -> None:
+    async def main() -> dspy.Module:
+        return small(max_steps=1).compile(student, trainset=examples())
+
+    outside = small(max_steps=1).compile(student, trainset=examples()).detailed_results
+    inside = asyncio.run(main()).detailed_results
+    assert inside.candidates == outside.candidates
+
+
+def test_a_compile_in_a_thread_leaves_the_event_loop_free(
+    student: dspy.Module, lm: dspy.LM
+) -> None:
+    compiling, looked = threading.Event(), threading.Event()
+
+    def listen(event: Any) -> None:
+        compiling.set()
+        assert looked.wait(60)  # the step ends only after the loop has done something else
+
+    async def main() -> dspy.Module:
+        teleprompter = small(max_steps=1, callback=listen)
+        compile_ = asyncio.to_thread(teleprompter.compile, student, trainset=examples())
+        task = asyncio.create_task(compile_)
+        while not compiling.is_set():
+            await asyncio.sleep(0.01)
+        assert not task.done()
+        assert await lm.acall("What is 2 + 3?")
+        looked.set()
+        return await task
+
+    assert asyncio.run(main()).detailed_results.counts["backwards"] > 0
+
+
+def test_two_compiles_may_share_one_model(student: dspy.Module, lm: dspy.LM) -> None:
+    def compiled(seed: int) -> list[Any]:
+        with dspy.context(lm=lm):
+            program = small(max_steps=1, seed=seed).compile(student, trainset=examples())
+        return program.detailed_results.candidates
+
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(compiled, [1, 2]))
+    assert together == [compiled(1), compiled(2)]
+
+
+class Slow(dspy.Module):
+    """Counts its runs; the one on the first question lasts until it is let go."""
+
+    def __init__(self, let_go: threading.Event) -> None:
+        super().__init__()
+        self.predict = dspy.Predict("question -> answer")
+        self.runs: Counter[str] = Counter()
+        self.let_go = let_go
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Slow:
+        return self
+
+    def forward(self, question: str) -> dspy.Prediction:
+        self.runs[question] += 1
+        if question == examples(1)[0].question:
+            assert self.let_go.wait(60)
+        return dspy.Prediction(answer="3")
+
+
+@pytest.fixture
+def let_go(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when DSPy's executor has looked five times for what is done, an hour between looks."""
+    event, looks, hours = threading.Event(), count(1), count(1)
+    wait = parallelizer.wait
+
+    class Clock:
+        time = staticmethod(lambda: 3600.0 * next(hours))
+
+    def look(futures: Any, timeout: float, return_when: str) -> Any:
+        if next(looks) > 5:
+            event.set()
+        return wait(futures, timeout=0.02, return_when=return_when)
+
+    monkeypatch.setattr(parallelizer, "time", Clock)
+    monkeypatch.setattr(parallelizer, "wait", look)
+    return event
+
+
+def test_dspy_runs_slow_examples_twice_by_default(let_go: threading.Event) -> None:
+    """What the next test guards against: it cannot pass for another reason."""
+    program = Slow(let_go)
+    parallel = dspy.Parallel(num_threads=8, disable_progress_bar=True)
+    parallel([(program, example) for example in examples(3)])
+    assert sorted(program.runs.values())[:2] == [1, 1]
+    assert max(program.runs.values()) > 1
+
+
+def test_a_compile_runs_no_slow_example_twice(let_go: threading.Event) -> None:
+    program = Slow(let_go)
+    (runs,) = run_programs([program], examples(3), metric, num_threads=8)
+    assert [run.score for run in runs] == [1.0, 0.0, 0.0]
+    assert set(program.runs.values()) == {1}
+    assert let_go.is_set()
