@@ -279,9 +279,12 @@ class GreaterTeleprompter(Teleprompter):
             try:
                 white_box(lm)
             except NotWhiteBoxError as error:
+                if lm is None:
+                    raise
+                where = "the program's own LM" if self.target_lm is None else "target_lm"
                 raise NotWhiteBoxError(
                     f"{error} GreaterTeleprompter(..., lm=local_lm(...)) lets that model propose "
-                    "instructions and verifies them on the program's own LM."
+                    f"instructions and verifies them on {where}."
                 ) from None
         if len({id(lm) for lm in lms}) > 1:
             raise NotWhiteBoxError(
