@@ -14,6 +14,7 @@ from typing import Any
 import dspy
 from tqdm.auto import tqdm
 
+from dspy_greater.backend import Backend, Target
 from dspy_greater.checkpoint import Checkpoint
 from dspy_greater.lm import white_box
 from dspy_greater.model.counts import Counts
@@ -23,10 +24,8 @@ from dspy_greater.program import (
     Metric,
     Run,
     current_adapter,
-    end_marks,
     excerpt,
     replace_instruction,
-    run_programs,
 )
 from dspy_greater.results import (
     Candidate,
@@ -75,6 +74,7 @@ class Compilation:
         budget: Bounds of the whole compile.
         callback: Told of every step; ends the search by returning True.
         checkpoint: Where the state is kept after every step, and taken up from.
+        target: What candidates are verified on; None for the white box.
 
     Attributes:
         interrupted: Whether the user ended the search, by Ctrl-C or by the callback.
@@ -93,16 +93,18 @@ class Compilation:
     budget: Budget
     callback: Callable[[StepEvent], bool | None] | None
     checkpoint: Checkpoint | None = None
+    target: Target | None = None
     record: DetailedResults = field(default_factory=DetailedResults)
 
     def __post_init__(self) -> None:
         self.model = white_box(self.lm)
-        self._lm = _ending_at(end_marks(current_adapter()), self.lm)
+        self.backend = Backend(self.lm, self.target, self.metric, self.num_threads, self.max_errors)
         self.instructions: dict[str, str] = {}
         self.interrupted = False
         self.record.train_examples = len(self.train)
         self.record.validation_examples = len(self.validation)
         self.record.model = f"{self.model.name}@{self.model.fingerprint}"
+        self.record.target = str(self.target or "")
         self._began = time.perf_counter()
         self._counts = self.model.counts.snapshot()
         self._phases = self.model.phases.seconds()
@@ -125,6 +127,7 @@ class Compilation:
             run=self._run,
             model=self.model,
             adapter=current_adapter(),
+            sampler=self._sample,
         )
 
     def check(self, components: Sequence[Component]) -> None:
@@ -209,10 +212,15 @@ class Compilation:
         runs += min(GRADIENTS, len(self.train))
         each = seconds / len(self.train)
         bounds = [f"{name}={value:,}" for name, value in vars(self._share).items() if value]
+        target, cost = "", ""
+        if self.target is not None:
+            verified = runs - config.most_sampled(len(self.train))
+            target = f", {verified:,} of them on {self.target}"
+            cost = f" and {self.record.target_spent()}"
         tqdm.write(
             f"{component.name}: at most {runs:,} runs of the program in {config.max_steps:,} steps"
-            f"{''.join(f', {bound}' for bound in bounds)}; the first {len(self.train)} took "
-            f"{seconds:.1f} s, {each:.2f} s each",
+            f"{target}{''.join(f', {bound}' for bound in bounds)}; the first {len(self.train)} "
+            f"took {seconds:.1f} s, {each:.2f} s each{cost}",
             file=sys.stderr,
         )
 
@@ -269,7 +277,9 @@ class Compilation:
         self._began -= self.record.seconds
         busy = self.record.seconds - self.record.phases["other"]
         earlier = {**self.record.phases, ANY: busy}
-        self._phases = {name: began - earlier[name] for name, began in self._phases.items()}
+        self._phases = {
+            name: began - earlier.get(name, 0.0) for name, began in self._phases.items()
+        }
 
     def _account(self) -> None:
         """Put time and work so far on record."""
@@ -312,18 +322,20 @@ class Compilation:
         examples: Sequence[dspy.Example],
         samplings: Sequence[dict[str, Any]] | None = None,
     ) -> list[list[Run]]:
+        """Run programs on what verifies them and keep count of what it cost."""
+        results = self.backend.verify(programs, examples, samplings)
+        self.record.note(results, on_target=self.target is not None)
+        return results
+
+    def _sample(
+        self,
+        programs: Sequence[dspy.Module],
+        examples: Sequence[dspy.Example],
+        samplings: Sequence[dict[str, Any]] | None = None,
+    ) -> list[list[Run]]:
         """Run programs on the white box and keep count of what it cost."""
-        results = run_programs(
-            programs,
-            examples,
-            self.metric,
-            lms=[self._lm.copy(**s) if s else self._lm for s in samplings or [{}] * len(programs)],
-            num_threads=self.num_threads,
-            max_errors=self.max_errors,
-        )
-        for runs in results:
-            self.record.total_calls += len(runs)
-            self.record.parse_failures += sum(run.parse_failed for run in runs)
+        results = self.backend.sample(programs, examples, samplings)
+        self.record.note(results)
         return results
 
     def _validate(self, component: Component, instruction: str) -> list[float]:
@@ -419,13 +431,6 @@ class Compilation:
             for i, (old, new) in pairs
             if old != new
         ]
-
-
-def _ending_at(marks: tuple[str, ...], lm: dspy.LM) -> dspy.LM:
-    """Return the LM, or one that also stops at ``marks``."""
-    stop = lm.kwargs.get("stop") or ()
-    given = (stop,) if isinstance(stop, str) else tuple(stop)
-    return lm.copy(stop=[*given, *marks]) if marks else lm
 
 
 def _standing(candidate: Candidate) -> tuple[float, float]:

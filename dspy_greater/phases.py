@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 #: ``render`` (messages to ids), ``generate``, ``gradient``, ``score`` (log-probabilities without a
-#: gradient) and ``metric``. What is left of a run is the program itself, DSPy and bookkeeping.
-PHASES = ("render", "generate", "gradient", "score", "metric")
+#: gradient), ``metric``, and ``target``, runs on a language model elsewhere. What is left of a run
+#: is the program itself, DSPy and bookkeeping.
+PHASES = ("render", "generate", "gradient", "score", "metric", "target")
 #: At least one of them.
 ANY = "any"
 

@@ -6,9 +6,10 @@ import json
 import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from dspy_greater.version import __version__
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from dspy_greater.program import Run
     from dspy_greater.search import Attempt
 
 
@@ -245,14 +247,19 @@ class DetailedResults:
             :class:`dspy_greater.model.Counts`.
         seconds: Wall-clock time of the compile.
         phases: Seconds of it by what they went into: ``render``, ``generate``, ``gradient``,
-            ``score`` (log-probabilities without a gradient), ``metric``, and ``other``, in which
-            none of these was under way. Phases may overlap: a metric runs while other rows
-            are still generated.
+            ``score`` (log-probabilities without a gradient), ``metric``, ``target`` (runs on an LM
+            elsewhere), and ``other``, in which none of these was under way. Phases may overlap: a
+            metric runs while other rows are still generated.
         peak_memory: Most bytes in use so far: of the white box's device if it is a GPU,
             otherwise of the whole process; 0 where that cannot be told.
         seed: Seed of every random choice.
         config: The optimizer's settings.
         model: Name and fingerprint of the white box.
+        target: Names of the LMs on which candidates were verified; empty where that was the
+            white box.
+        target_usage: By name, what these LMs did in verified runs: ``calls`` that they answered
+            (not DSPy's cache), ``tokens_read`` and ``tokens_written`` as they reported them,
+            0 where they do not. ``counts`` has none of it, unless one is the white box.
         versions: Versions of the packages that took part.
     """
 
@@ -271,12 +278,24 @@ class DetailedResults:
     seed: int = 0
     config: dict[str, Any] = field(default_factory=dict)
     model: str = ""
+    target: str = ""
+    target_usage: dict[str, dict[str, int]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: versions())
 
     @property
     def improved(self) -> bool:
         """Whether any instruction was changed."""
         return any(outcome.changed for outcome in self.outcomes)
+
+    def note(self, results: Sequence[Sequence[Run]], *, on_target: bool = False) -> None:
+        """Take runs of the program into account, and what the target did for them."""
+        for run in chain.from_iterable(results):
+            self.total_calls += 1
+            self.parse_failures += run.parse_failed
+            for name, usage in run.usage.items() if on_target else ():
+                spent = asdict(usage)
+                before = self.target_usage.get(name, dict.fromkeys(spent, 0))
+                self.target_usage[name] = {key: before[key] + spent[key] for key in spent}
 
     def summary(self) -> str:
         """Say in a few lines what changed, or that nothing did."""
@@ -313,9 +332,20 @@ class DetailedResults:
             lines.append(f"{self.skipped_losses} losses or gradients were not finite and left out")
         if self.phases:
             longest = sorted(self.phases.items(), key=lambda phase: -phase[1])
-            spent = ", ".join(f"{name} {seconds:.1f}" for name, seconds in longest)
+            spent = ", ".join(f"{name} {seconds:.1f}" for name, seconds in longest if seconds)
             lines.append(f"{self.total_calls} runs of the program in {self.seconds:.1f} s: {spent}")
+        if self.target:
+            lines.append(f"verified on {self.target}: {self.target_spent()}")
         return "\n".join(lines)
+
+    def target_spent(self) -> str:
+        """Say in a few words what the LMs did on which candidates were verified."""
+        calls, read, written = (
+            sum(usage[name] for usage in self.target_usage.values())
+            for name in ("calls", "tokens_read", "tokens_written")
+        )
+        tokens = f"{read:,} tokens read and {written:,} written"
+        return f"{calls:,} calls, {tokens if read or written else 'no tokens reported'}"
 
     def report(self, path: str | os.PathLike[str]) -> Path:
         """Write the record as one page of HTML that needs nothing else, and return its path.

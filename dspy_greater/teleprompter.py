@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import dspy
+from dspy.clients.base_lm import BaseLM
 from dspy.teleprompt import Teleprompter
 
+from dspy_greater.backend import Target, program_lms, target_of
 from dspy_greater.checkpoint import Checkpoint, fingerprint
 from dspy_greater.compilation import Compilation
 from dspy_greater.lm import NotWhiteBoxError, white_box
@@ -33,13 +35,14 @@ from dspy_greater.search import Budget, PaperConfig, VerifiedConfig, settings
 class GreaterTeleprompter(Teleprompter):
     """Improve a program's instructions with gradients over a local model's own reasoning.
 
-    The program runs on a local white box (:func:`dspy_greater.local_lm`). Each predictor has
-    its instruction edited: the gradient of an objective taken through the model's own
-    reasoning, and the model's own writing, propose edits; the most promising are tried for real;
-    and only what is better beyond noise, by the metric on the whole program, is accepted. A
-    predictor whose output has no label learns from its own outputs in the runs that the metric
-    rewards; the published schedule leaves it out. What is returned is the best instruction that
-    beat the old one on examples the search never saw, or the program as it was.
+    The program runs on a local white box (:func:`dspy_greater.local_lm`), or one proposes and
+    another LM gives the verdict (``target_lm``). Each predictor has its instruction edited: the
+    gradient of an objective taken through the model's own reasoning, and the model's own writing,
+    propose edits; the most promising are tried for real; and only what is better beyond noise, by
+    the metric on the whole program, is accepted. A predictor whose output has no label learns from
+    its own outputs in the runs that the metric rewards; the published schedule leaves it out. What
+    is returned is the best instruction that beat the old one on examples the search never saw, or
+    the program as it was.
 
     Method: GReaTer (ICLR 2025, arXiv 2412.09722) and what was learned since.
 
@@ -47,9 +50,14 @@ class GreaterTeleprompter(Teleprompter):
         metric: ``metric(example, prediction)``, also with DSPy's ``trace`` or GEPA's five
             arguments; returns a bool, a number or ``dspy.Prediction(score=...)``. Higher
             is better.
-        lm: A ``local_lm(...)``. Default: the program's own LM, which then must be one.
-            With another program LM, instructions are searched and validated on ``lm``;
-            the returned program keeps its own.
+        lm: The white box, a ``local_lm(...)``: gradients, proposals and sampled rollouts are
+            its. Default: the program's own LM, which then must be one.
+        target_lm: The LM on which the program will run, any ``dspy.LM``: an API, a served
+            model or another ``local_lm``. Candidates are verified on it: runs at the start,
+            races, validation. Default: the program's own LM (each predictor's, if they
+            differ), which is the white box itself where ``lm`` is not given. The returned
+            program keeps its own LMs in any case. DSPy's retries (``num_retries``) and cache
+            are at work as always.
         schedule: ``"verified"``: every accepted edit is proven. ``"paper"``: the published
             algorithm. For other settings than those of ``auto`` give a
             :class:`VerifiedConfig` or :class:`PaperConfig` (every knob under its paper name).
@@ -57,7 +65,8 @@ class GreaterTeleprompter(Teleprompter):
             said.
         max_steps: Instead of ``auto``: steps for each predictor.
         max_metric_calls: Instead of ``auto``: scored runs of the program.
-        max_tokens: Instead of ``auto``: tokens read and written by the model.
+        max_tokens: Instead of ``auto``: tokens read and written by the white box. What another
+            target reads and writes is on record, and bounded by ``max_metric_calls``.
         max_seconds: Instead of ``auto``: wall-clock seconds. Bounds are checked after each
             step, so that a run exceeds them by up to a step of each predictor.
         log_dir: Folder in which the state is kept after every step, with a log of events and
@@ -76,14 +85,16 @@ class GreaterTeleprompter(Teleprompter):
             predictor. 0.95: where nothing is better, 95 runs in 100 change nothing.
         perfect_score: Mean score at which there is nothing left to gain and the search
             stops; None never stops early.
-        num_threads: Threads of one evaluation. None: as many as the local model batches.
+        num_threads: Threads of one evaluation. None: as many as the local model batches, and
+            ``dspy.settings.num_threads`` where candidates are verified on an LM elsewhere.
         max_errors: Failing examples after which an evaluation is given up. None:
-            ``dspy.settings.max_errors``.
+            ``dspy.settings.max_errors``. So is one in which an LM gives no answer at all.
         seed: Seed of every random choice.
         progress: Show a progress bar: step, score and instruction so far.
 
     Raises:
         MetricError: If the metric takes a number of arguments that DSPy never passes.
+        TypeError: If ``target_lm`` is no DSPy LM.
         ValueError: If a setting is out of range, or effort and bounds are both given.
     """
 
@@ -92,6 +103,7 @@ class GreaterTeleprompter(Teleprompter):
         metric: Callable[..., Any],
         *,
         lm: dspy.LM | None = None,
+        target_lm: BaseLM | None = None,
         schedule: Literal["verified", "paper"] | VerifiedConfig | PaperConfig = "verified",
         auto: Literal["light", "medium", "heavy"] | None = None,
         max_steps: int | None = None,
@@ -114,8 +126,14 @@ class GreaterTeleprompter(Teleprompter):
             raise ValueError(f"max_examples must be at least 1, not {max_examples!r}")
         if not 0 < confidence < 1:
             raise ValueError(f"confidence must be above 0 and below 1, not {confidence!r}")
+        if target_lm is not None and not isinstance(target_lm, BaseLM):
+            raise TypeError(
+                f"target_lm must be a dspy.LM, not {target_lm!r}: write dspy.LM('openai/...') or "
+                "local_lm(...)."
+            )
         self.metric = Metric(metric)
         self.lm = lm
+        self.target_lm = target_lm
         self.budget = Budget(max_metric_calls, max_tokens, max_seconds)
         self.config = settings(schedule, auto, max_steps, bounded=self.budget != Budget())
         self.log_dir = log_dir
@@ -155,9 +173,11 @@ class GreaterTeleprompter(Teleprompter):
         Raises:
             CheckpointError: If the ``log_dir`` cannot be used or holds another run.
             DataError: If a dataset is empty, unlabelled, or too small to be split.
-            NotWhiteBoxError: If the LM gives no gradients.
+            NotWhiteBoxError: If the LM that is to propose gives no gradients.
+            TargetError: If it is not clear on which LM a predictor is to be verified.
             InstructionError: If an instruction at the start cannot be edited.
             LossError: If no training example gives a finite loss.
+            TooManyErrorsError: If too many runs fail, or an LM gives no answer.
         """
         del teacher
         rng = random.Random(self.seed)
@@ -166,6 +186,10 @@ class GreaterTeleprompter(Teleprompter):
             check_dataset("valset", valset, student)
             warn_of_overlap(trainset, valset)
         lm = self._local_lm(student)
+        # A program whose own LM is the white box has no other.
+        target = None
+        if self.lm is not None or self.target_lm is not None:
+            target = target_of(student, lm, self.target_lm)
         parts, left_out = select(
             student,
             components(student, trainset),
@@ -174,7 +198,7 @@ class GreaterTeleprompter(Teleprompter):
         )
         check_labels("trainset", trainset, parts, current_adapter())
         train, validation = self._split(trainset, valset, rng)
-        with self._checkpoint(student, parts, train, validation, lm) as checkpoint:
+        with self._checkpoint(student, parts, train, validation, lm, target) as checkpoint:
             compilation = Compilation(
                 student=student,
                 train=train,
@@ -190,6 +214,7 @@ class GreaterTeleprompter(Teleprompter):
                 budget=self.budget,
                 callback=self.callback,
                 checkpoint=checkpoint,
+                target=target,
             )
             compilation.check(parts)
             compilation.record.left_out = left_out
@@ -229,6 +254,7 @@ class GreaterTeleprompter(Teleprompter):
         train: Sequence[dspy.Example],
         validation: Sequence[dspy.Example],
         lm: dspy.LM,
+        target: Target | None,
     ) -> Iterator[Checkpoint | None]:
         """Open the ``log_dir``, if there is one, for the time of a compile."""
         if self.log_dir is None:
@@ -242,6 +268,8 @@ class GreaterTeleprompter(Teleprompter):
             "predictors": [part.name for part in parts],
             "model": white_box(lm).fingerprint,
         }
+        if target is not None:  # by name: a server may come back at another address
+            identity["target LM"] = {name: its.model for name, its in target.lms.items()}
         checkpoint = Checkpoint(
             self.log_dir, {name: fingerprint(value) for name, value in identity.items()}
         )
@@ -251,10 +279,22 @@ class GreaterTeleprompter(Teleprompter):
             checkpoint.close()
 
     def _local_lm(self, student: dspy.Module) -> dspy.LM:
-        """Return the white box under which the program runs, refusing anything else."""
-        lms = [self.lm] if self.lm is not None else _program_lms(student)
+        """Return the white box, refusing anything else."""
+        if self.lm is not None:
+            white_box(self.lm)
+            return self.lm
+        lms = list(program_lms(student).values())
         for lm in lms:
-            white_box(lm)
+            try:
+                white_box(lm)
+            except NotWhiteBoxError as error:
+                if lm is None:
+                    raise
+                where = "the program's own LM" if self.target_lm is None else "target_lm"
+                raise NotWhiteBoxError(
+                    f"{error} GreaterTeleprompter(..., lm=local_lm(...)) lets that model propose "
+                    f"instructions and verifies them on {where}."
+                ) from None
         if len({id(lm) for lm in lms}) > 1:
             raise NotWhiteBoxError(
                 "the program's predictors use several LMs. Say which one is the white box: "
@@ -279,14 +319,6 @@ class GreaterTeleprompter(Teleprompter):
             )
         held_out = max(1, round(0.4 * len(shuffled)))
         return shuffled[held_out:][: self.max_examples], shuffled[:held_out]
-
-
-def _program_lms(student: dspy.Module) -> list[dspy.LM]:
-    """Return the LM that each predictor would use: its own or the configured one."""
-    return [
-        predictor.lm if predictor.lm is not None else dspy.settings.lm
-        for predictor in student.predictors()
-    ]
 
 
 def _plain(value: Any) -> Any:

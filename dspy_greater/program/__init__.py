@@ -26,6 +26,7 @@ from dspy_greater.program.predictors import (
 from dspy_greater.program.rendering import Call, Rendered, current_adapter, end_marks, render
 from dspy_greater.program.runs import Run, run_programs
 from dspy_greater.program.selection import Selector, select
+from dspy_greater.program.usage import Usage
 
 __all__ = [
     "Call",
@@ -41,6 +42,7 @@ __all__ = [
     "Score",
     "Selector",
     "TooManyErrorsError",
+    "Usage",
     "call_of",
     "check_dataset",
     "check_instruction",

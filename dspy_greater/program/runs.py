@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dspy
@@ -14,7 +14,9 @@ from dspy.utils.parallelizer import ParallelExecutor
 
 from dspy_greater.program.errors import MetricError, TooManyErrorsError
 from dspy_greater.program.metrics import Metric
+from dspy_greater.program.outages import is_outage, is_refusal, remedy
 from dspy_greater.program.predictors import with_lm
+from dspy_greater.program.usage import Meter, Usage
 
 MAX_THREADS = 128
 
@@ -30,6 +32,7 @@ class Run:
         feedback: The metric's words, if it gave any.
         error: What the program or the metric raised.
         parse_failed: The adapter could not read a completion.
+        usage: By name, what each language model did for it; nothing of what the metric asks.
     """
 
     score: float
@@ -38,6 +41,7 @@ class Run:
     feedback: str | None = None
     error: str | None = None
     parse_failed: bool = False
+    usage: dict[str, Usage] = field(default_factory=dict)
 
 
 def run_programs(
@@ -52,7 +56,10 @@ def run_programs(
     """Run and score programs on every example, side by side in threads.
 
     Completions that the adapter cannot read score 0. Other exceptions of a
-    program or the metric also score 0, up to ``max_errors`` for each program.
+    program or the metric also score 0, up to ``max_errors`` for each program; but where
+    a language model gives no answer at all (no connection, an error of its server,
+    a wrong key), up to ``max_errors`` for all programs together, and where it answers
+    none of several runs, none: an instruction is not to be judged by an outage.
 
     Args:
         programs: Left as they are.
@@ -69,14 +76,15 @@ def run_programs(
         For each program, one run per example, in their order.
 
     Raises:
-        TooManyErrorsError: ``max_errors`` examples failed under one program.
+        TooManyErrorsError: ``max_errors`` examples failed under one program, or as many
+            runs, or all, got no answer from a language model.
         MetricError: The metric returned something that is no score.
     """
     checked = metric if isinstance(metric, Metric) else Metric(metric)
     limit = dspy.settings.max_errors if max_errors is None else max_errors
-    stop = threading.Event()
+    stop, outages = threading.Event(), list[Exception]()
     workers = [
-        _Worker(program if lm is None else with_lm(program, lm), checked, lm, limit, stop)
+        _Worker(program if lm is None else with_lm(program, lm), checked, lm, limit, stop, outages)
         for program, lm in zip(programs, lms or [None] * len(programs), strict=True)
     ]
     jobs = [(worker, example) for worker in workers for example in examples]
@@ -95,6 +103,9 @@ def run_programs(
     except BaseException:
         stop.set()  # Examples still queued are not to run on behind the caller.
         raise
+    _raise_outage(outages, len(jobs), limit)
+    refusals = [error for worker in workers for error in worker.errors if is_refusal(error)]
+    _raise_outage([*outages, *refusals], len(jobs))
     for worker in workers:
         worker.raise_fatal(len(examples))
     count = len(examples)
@@ -111,6 +122,7 @@ class _Worker:
         lm: BaseLM | None,
         max_errors: int,
         stop: threading.Event,
+        outages: list[Exception],
     ) -> None:
         self.program = program
         self.metric = metric
@@ -120,6 +132,7 @@ class _Worker:
         self.stop = stop
         self.lock = threading.Lock()
         self.errors: list[Exception] = []
+        self.outages = outages  # Of all workers.
         self.fatal: MetricError | None = None
 
     def __call__(self, example: dspy.Example) -> Run | None:
@@ -137,31 +150,41 @@ class _Worker:
 
     def _run(self, example: dspy.Example) -> Run:
         trace: list[Any] = []
-        prediction = None
+        meter = Meter()
+        with dspy.context(trace=trace, usage_tracker=meter, **self.context):
+            outcome = self._prediction(example)
+        if isinstance(outcome, dspy.Prediction) and dspy.settings.track_usage:
+            # Who asked DSPy to track usage finds it there; the tracker above took its place.
+            outcome.set_lm_usage(meter.get_total_tokens())
+        run = outcome if isinstance(outcome, Run) else self._scored(example, outcome)
+        return replace(run, calls=self.names.calls(trace), usage=meter.totals())
+
+    def _prediction(self, example: dspy.Example) -> dspy.Prediction | Run:
+        """Return what the program returns, or the run that failed."""
         try:
-            with dspy.context(trace=trace, **self.context):
-                prediction = self.program(**example.inputs())
+            return self.program(**example.inputs())
         except AdapterParseError as error:
             # ChatAdapter has by then asked once more, through JSONAdapter (unless
             # use_json_adapter_fallback=False): only the last failure arrives here.
-            return Run(0.0, None, self.names.calls(trace), error=_text(error), parse_failed=True)
+            return Run(0.0, None, error=_text(error), parse_failed=True)
         except Exception as error:
-            self._count(error)
-            return Run(0.0, None, self.names.calls(trace), error=_text(error))
-        calls = self.names.calls(trace)
+            self._count(error, self.outages if is_outage(error) else self.errors)
+            return Run(0.0, None, error=_text(error))
+
+    def _scored(self, example: dspy.Example, prediction: dspy.Prediction) -> Run:
         try:
             score = self.metric.score(example, prediction)
         except MetricError:
             raise
         except Exception as error:
-            self._count(error)
-            return Run(0.0, prediction, calls, error=_text(error))
-        return Run(score.value, prediction, calls, score.feedback)
+            self._count(error, self.errors)
+            return Run(0.0, prediction, error=_text(error))
+        return Run(score.value, prediction, feedback=score.feedback)
 
-    def _count(self, error: Exception) -> None:
+    def _count(self, error: Exception, errors: list[Exception]) -> None:
         with self.lock:
-            self.errors.append(error)
-            if len(self.errors) >= self.max_errors:
+            errors.append(error)
+            if len(errors) >= self.max_errors:
                 self.stop.set()
 
     def raise_fatal(self, total: int) -> None:
@@ -174,6 +197,17 @@ class _Worker:
                 f"{self.max_errors}. Mend the program or the metric, or raise max_errors. The "
                 f"first failure was {_text(first)}"
             ) from first
+
+
+def _raise_outage(errors: Sequence[Exception], jobs: int, limit: int | None = None) -> None:
+    """Raise if a limit of runs got no answer from a language model, or, of several, all."""
+    if errors and (len(errors) == jobs > 1 or (limit is not None and len(errors) >= limit)):
+        bound = "" if limit is None else f" (max_errors is {limit})"
+        raise TooManyErrorsError(
+            f"{len(errors)} of {jobs} runs got no answer from a language model{bound}. "
+            f"{remedy(errors[0])} With a log_dir, the same compile then goes on where it was. "
+            f"The first failure was {_text(errors[0])}"
+        ) from errors[0]
 
 
 class _Names:

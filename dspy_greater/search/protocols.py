@@ -71,7 +71,7 @@ class Subject(Protocol):
     def sample(
         self, instruction: str, examples: Sequence[int], seeds: Sequence[int], temperature: float
     ) -> list[list[Run]]:
-        """Run the program with sampled outputs, once per seed, on training examples."""
+        """Run the program with sampled outputs of the white box, once per seed, on examples."""
 
     def answers(
         self, instruction: str, runs: Sequence[Run], examples: Sequence[int] | None = None

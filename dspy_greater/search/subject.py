@@ -45,9 +45,10 @@ class PredictorSubject:
         program: The program as it stands; never changed.
         component: The predictor to improve.
         examples: Training examples.
-        run: Runs programs on examples with the white box and scores them.
+        run: Runs programs on examples, as they are to run when deployed, and scores them.
         model: The white box.
         adapter: Renders the predictor's calls.
+        sampler: Runs programs on the white box and scores them; None where ``run`` does.
     """
 
     program: dspy.Module
@@ -56,6 +57,7 @@ class PredictorSubject:
     run: Runner
     model: WhiteBox
     adapter: dspy.Adapter
+    sampler: Runner | None = None
     _tokens: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     _contexts: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     _signatures: dict[str, type[dspy.Signature]] = field(default_factory=dict, repr=False)
@@ -125,10 +127,10 @@ class PredictorSubject:
     def sample(
         self, instruction: str, examples: Sequence[int], seeds: Sequence[int], temperature: float
     ) -> list[list[Run]]:
-        """Run the program with sampled outputs, once per seed, on training examples."""
+        """Run the program with sampled outputs of the white box, once per seed, on examples."""
         programs = [self._program(instruction)] * len(seeds)
         samplings = [{"seed": seed, "temperature": temperature} for seed in seeds]
-        return self.run(programs, self._chosen(examples), samplings)
+        return (self.sampler or self.run)(programs, self._chosen(examples), samplings)
 
     def answers(
         self, instruction: str, runs: Sequence[Run], examples: Sequence[int] | None = None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import _thread
+import itertools
 import threading
 
 import dspy
 import pytest
+from dspy import lm15
 from dspy.utils import DummyLM
 
-from dspy_greater.program import MetricError, TooManyErrorsError, run_programs
+from dspy_greater.program import MetricError, TooManyErrorsError, Usage, run_programs
+from tests.targets import Adder, target
 
 
 def run_program(program, *args, lm=None, **kwargs):
@@ -262,3 +265,103 @@ def test_dspys_dummy_lm_works_too():
     lm = DummyLM([{"reasoning": "r", "answer": "1"}] * 3)
     runs = run_program(chain(), examples_of(1, 1, 1), exact, lm=lm)
     assert [run.score for run in runs] == [1.0] * 3
+
+
+def test_a_run_says_what_each_language_model_did():
+    class Two(dspy.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = chain(), chain()
+            self.second.set_lm(target(Adder(reports_usage=False), "far/silent"))
+
+        def forward(self, question):
+            self.first(question=question)
+            # Threads of the run's own count, too.
+            (found,) = dspy.Parallel(disable_progress_bar=True)(
+                [(self.second, {"question": question})]
+            )
+            return found
+
+    examples = [dspy.Example(question="2 + 3", answer="5").with_inputs("question")] * 2
+    with dspy.context(lm=target(Adder())):
+        runs = run_program(Two(), examples, exact)
+    assert [run.score for run in runs] == [1.0, 1.0]
+    assert runs[0].usage == {"far/away": Usage(1, 10, 3), "far/silent": Usage(1, 0, 0)}
+
+
+def test_who_tracks_usage_finds_it_in_the_prediction():
+    with dspy.context(lm=target(Adder()), track_usage=True):
+        example = dspy.Example(question="2 + 3", answer="5").with_inputs("question")
+        (run,) = run_program(chain(), [example], exact)
+    assert run.prediction.get_lm_usage()["far/away"]["total_tokens"] == 13
+
+
+def test_what_the_metric_asks_is_not_the_programs():
+    judge = target(Adder(), "far/judge")
+
+    def judged(example, prediction, trace=None):
+        return judge("`[[ ## answer ## ]]` `[[ ## completed ## ]]` 2 + 3")[0].count("5")
+
+    example = dspy.Example(question="2 + 3", answer="5").with_inputs("question")
+    (run,) = run_program(chain(), [example], judged, lm=target(Adder()))
+    assert run.score == 1.0
+    assert run.usage == {"far/away": Usage(1, 10, 3)}
+
+
+def out_of_order(*every: int):
+    """A language model whose server is down for some requests."""
+    engine, count = Adder(), itertools.count(1)
+    answer = engine.answer
+
+    def sometimes(system, question):
+        if any(next(count) % each == 0 for each in every):
+            raise lm15.ServerError("down")
+        return answer(system, question)
+
+    engine.answer = sometimes
+    return target(engine)
+
+
+def test_an_outage_counts_for_all_programs_together():
+    examples = [dspy.Example(question="2 + 3", answer="5").with_inputs("question")] * 6
+    programs = [chain(), chain(), chain()]
+    lms = [out_of_order(2)] * 3
+    with pytest.raises(TooManyErrorsError, match=r"max_errors is 5.*num_retries.*down"):
+        run_programs(programs, examples, exact, lms=lms, max_errors=5, num_threads=1)
+    runs = run_programs(programs, examples, exact, lms=lms, max_errors=10, num_threads=1)
+    assert [sum(run.score for run in each) for each in runs] == [3.0] * 3
+
+
+def test_no_answer_at_all_is_too_few_for_any_max_errors():
+    examples = [dspy.Example(question="2 + 3", answer="5").with_inputs("question")] * 2
+    with pytest.raises(TooManyErrorsError, match="2 of 2 runs got no answer"):
+        run_program(chain(), examples, exact, lm=out_of_order(1), max_errors=100)
+    (run,) = run_program(chain(), examples[:1], exact, lm=out_of_order(1), max_errors=100)
+    assert run.error == "LMServerError: [far/away] down"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (lm15.AuthError, "api_key"),
+        (lm15.NotConfiguredError, "api_key"),
+        (lm15.RateLimitError, "num_threads"),
+        (lm15.UnsupportedModelError, "model is the name"),
+        (lm15.InvalidRequestError, "takes its settings"),
+        (lm15.TransportError, "api_base"),
+    ],
+)
+def test_an_outage_comes_with_its_remedy(error, words):
+    engine = Adder()
+    engine.fails = error("no")
+    examples = [dspy.Example(question="2 + 3", answer="5").with_inputs("question")] * 2
+    with pytest.raises(TooManyErrorsError, match=words):
+        run_program(chain(), examples, exact, lm=target(engine))
+
+
+def test_a_prompt_that_is_too_long_is_the_programs_fault():
+    engine = Adder()
+    engine.fails = lm15.ContextLengthError("too long")
+    examples = [dspy.Example(question="2 + 3", answer="5").with_inputs("question")] * 2
+    runs = run_program(chain(), examples, exact, lm=target(engine))
+    assert [run.score for run in runs] == [0.0, 0.0]

@@ -60,6 +60,10 @@ class PaperConfig:
             1 + self.max_steps
         )
 
+    def most_sampled(self, train: int) -> int:
+        """Return how many of them are sampled rollouts: none."""
+        return 0
+
     def __post_init__(self) -> None:
         for name in (
             "max_steps",

@@ -84,6 +84,11 @@ class VerifiedConfig:
         tidied = self.tidy_rounds * (2 * self.race_size * train + sampled + validation)
         return first + self.max_steps * (sampled + raced + validation) + tidied
 
+    def most_sampled(self, train: int) -> int:
+        """Return how many of them are sampled rollouts, which the white box makes, at most."""
+        steps = self.max_steps + self.tidy_rounds
+        return steps * self.rollouts * min(self.rollout_examples, train)
+
     def __post_init__(self) -> None:
         for name, least in {
             "max_steps": 1,

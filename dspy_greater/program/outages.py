@@ -1,0 +1,52 @@
+"""Tells a language model that cannot be had from a program that fails."""
+
+from __future__ import annotations
+
+from dspy.utils.exceptions import (
+    ContextWindowExceededError,
+    LMAuthError,
+    LMBillingError,
+    LMConfigurationError,
+    LMError,
+    LMInvalidRequestError,
+    LMProviderError,
+    LMRateLimitError,
+    LMTransportError,
+    LMUnsupportedModelError,
+)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether a language model gave no answer for reasons that no instruction has a part in.
+
+    The server is down or overloaded, the key is wrong, the model is unknown.
+    """
+    if isinstance(error, LMInvalidRequestError):
+        return isinstance(error, LMUnsupportedModelError)
+    return isinstance(error, LMTransportError | LMProviderError | LMConfigurationError)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether a language model gave no answer, for whatever reason but the prompt's length.
+
+    Where it refuses one request of many, something in that request may be at fault; where it
+    refuses them all, it is not to be had.
+    """
+    return isinstance(error, LMError) and not isinstance(error, ContextWindowExceededError)
+
+
+def remedy(error: BaseException) -> str:
+    """Say what to do about it."""
+    if isinstance(error, LMAuthError | LMBillingError | LMConfigurationError):
+        return "See that the LM's api_key and api_base are right and its account has credit."
+    if isinstance(error, LMInvalidRequestError):
+        return (
+            "See that the LM's model is the name by which its server knows it, and that the "
+            "server takes its settings."
+        )
+    if isinstance(error, LMRateLimitError):
+        return "Ask less at a time, num_threads=..., or try longer, dspy.LM(..., num_retries=...)."
+    return (
+        "See that its server runs and is reached at the LM's api_base; "
+        "dspy.LM(..., num_retries=...) tries longer."
+    )

@@ -1,0 +1,135 @@
+"""Which language model runs what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dspy
+import pytest
+from dspy.clients.cache import Cache
+
+from dspy_greater import backend
+from dspy_greater.backend import Backend, TargetError, target_of
+from dspy_greater.program import Metric
+from tests.compiling import configured, examples, lm, metric, student
+from tests.targets import Adder, target
+
+__all__ = ["configured", "lm", "student"]
+
+
+class Two(dspy.Module):
+    """Two predictors, of which the second answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rewrite = dspy.Predict("question -> query")
+        self.answer = dspy.Predict("question, query -> answer")
+
+    def forward(self, question: str) -> dspy.Prediction:
+        return self.answer(question=question, query=self.rewrite(question=question).query)
+
+
+def of(lm: dspy.LM, target_lm: dspy.LM | None, **settings: Any) -> Backend:
+    return Backend(lm, target_of(Two(), lm, target_lm), Metric(metric), **settings)
+
+
+def test_the_white_box_needs_no_target(student: dspy.Module, lm: dspy.LM) -> None:
+    with dspy.context(lm=None):
+        assert target_of(student, lm) is None
+    assert target_of(student, lm) is None  # the program's own
+    assert target_of(student, lm.copy()) is None
+    assert target_of(student, lm, lm) is None
+
+
+def test_the_white_box_with_other_settings_is_a_target(student: dspy.Module, lm: dspy.LM) -> None:
+    longer = lm.copy(max_tokens=9)
+    assert target_of(student, lm, longer).given is longer
+    with dspy.context(lm=longer):
+        assert target_of(student, lm).lms == {"predict": longer}
+
+
+def test_the_programs_own_lms_are_the_target(lm: dspy.LM) -> None:
+    far, other = target(Adder()), target(Adder(), "far/other")
+    with dspy.context(lm=far):
+        program = Two()
+        assert target_of(program, lm).models == ["far/away"]
+        program.answer.lm = other
+        found = target_of(program, lm)
+        assert (found.lms, found.given) == ({"rewrite": far, "answer": other}, None)
+        assert str(found) == "far/away, far/other"
+        assert target_of(program, lm, other).models == ["far/other"]
+
+
+def test_a_predictor_without_an_lm_beside_one_with_is_refused(lm: dspy.LM) -> None:
+    program = Two()
+    program.rewrite.lm = target(Adder())
+    with dspy.context(lm=None), pytest.raises(TargetError, match=r"'answer'.*target_lm="):
+        target_of(program, lm)
+
+
+def test_verified_runs_are_the_targets_and_samples_the_white_boxs(lm: dspy.LM) -> None:
+    engine = Adder()
+    runs = of(lm, target(engine))
+    (verified,) = runs.verify([Two()], examples(3))
+    assert [run.score for run in verified] == [1.0] * 3
+    assert engine.calls == 6
+    (sampled,) = runs.sample([Two()], examples(3), [{"seed": 1, "temperature": 1.0}])
+    assert [run.parse_failed for run in sampled] == [True] * 3  # a random model
+    assert engine.calls == 6
+
+
+def test_each_predictor_keeps_its_own_lm(lm: dspy.LM) -> None:
+    engines = Adder(), Adder()
+    program = Two()
+    program.rewrite.lm, program.answer.lm = (target(engine) for engine in engines)
+    runs = Backend(lm, target_of(program, lm), Metric(metric))
+    for settings in (None, [{"cache": False}]):
+        (verified,) = runs.verify([program], examples(3), settings)
+        assert [run.score for run in verified] == [1.0] * 3
+    assert [engine.calls for engine in engines] == [6, 6]
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["named", "the program's own"])
+def test_a_run_may_go_past_dspys_cache(
+    own: bool, lm: dspy.LM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dspy, "cache", Cache(False, True, None))  # in memory, and empty
+    engine = Adder()
+    far = target(engine, cache=True)
+    with dspy.context(lm=far):
+        runs = of(lm, None if own else far)
+        for settings in (None, None, [{"cache": False}]):
+            (verified,) = runs.verify([Two()], examples(3), settings)
+        assert engine.calls == 12  # six of them once, none twice, six again
+        assert sum(run.usage[far.model].calls for run in verified) == 6
+        (cached,) = runs.verify([Two()], examples(3))
+    assert [run.usage for run in cached] == [{}] * 3
+
+
+def test_a_server_gets_as_many_requests_at_a_time_as_dspy_is_set_to(
+    lm: dspy.LM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+    monkeypatch.setattr(
+        backend, "run_programs", lambda *given, num_threads, **more: threads.append(num_threads)
+    )
+    with dspy.context(num_threads=3):
+        of(lm, target(Adder())).verify([Two()], examples())
+        of(lm, target(Adder()), num_threads=5).verify([Two()], examples())
+        of(lm, target(Adder())).sample([Two()], examples())
+        of(lm, lm.copy(max_tokens=9)).verify([Two()], examples())
+    assert threads == [3, 5, None, None]
+
+
+def test_only_a_local_lm_is_stopped_at_the_adapters_mark(
+    lm: dspy.LM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, stops = Adder(), []
+    of(lm, target(engine, temperature=0.3)).verify([Two()], examples(1))
+    assert {(config.stop, config.temperature) for config in engine.configs} == {((), 0.3)}
+    monkeypatch.setattr(
+        backend, "run_programs", lambda *given, lms, **more: stops.append(lms[0].kwargs["stop"])
+    )
+    of(lm, None).verify([Two()], examples())
+    of(lm, lm.copy(max_tokens=9, stop="END")).verify([Two()], examples())
+    assert stops == [["\n[[ ## completed ## ]]"], ["END", "\n[[ ## completed ## ]]"]]
