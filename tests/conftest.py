@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from dspy_greater.model import WhiteBox
+from tests.families import CORE, SPECIAL
 
 # Not from the network, when a test first speaks through litellm.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -35,19 +36,7 @@ CORPUS = [
     "system\nuser\nassistant\nThe quick brown fox jumps over the lazy dog. What is 2 + 3? It is 5.",
 ]
 
-# What each architecture needs beyond the sizes they share.
-SPECIAL: dict[str, dict[str, Any]] = {
-    "llama": {},
-    "qwen2": {},
-    "qwen3": {"head_dim": 8},
-    "gemma2": {"head_dim": 8, "sliding_window": 16, "final_logit_softcapping": 3.0},
-    "gemma3_text": {"head_dim": 8, "sliding_window": 16},
-    "mistral": {"sliding_window": 16},
-    "phi": {"num_key_value_heads": 4},
-    "gpt_neox": {},
-    "gpt2": {},
-}
-ARCHITECTURES = tuple(SPECIAL)
+ARCHITECTURES = tuple(CORE)
 CONTEXT = 2048
 
 
@@ -103,21 +92,22 @@ def make_model(
         "max_position_embeddings": CONTEXT,
         # Large enough for predictions that are far from uniform.
         "initializer_range": 0.2,
-        "bos_token_id": None,
-        "eos_token_id": None,
-        "pad_token_id": None,
     }
-    if architecture in ("gpt_neox", "gpt2"):
-        del sizes["num_key_value_heads"]
-    if architecture == "gpt2":
-        del sizes["intermediate_size"]
+    own = {**sizes, **SPECIAL[architecture]}
+    ends = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
     config = AutoConfig.for_model(
-        architecture, **{**sizes, "vocab_size": vocab_size, **SPECIAL[architecture], **changes}
+        architecture,
+        vocab_size=vocab_size,
+        **ends,
+        **{name: value for name, value in own.items() if value is not None and name not in changes},
+        **changes,
     )
+    # The fast experts have no float64.
+    experts = {"experts_implementation": "eager"} if dtype == torch.float64 else {}
     state = torch.random.get_rng_state()
     torch.manual_seed(0)
     try:
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype, **experts)
     finally:
         torch.random.set_rng_state(state)
     return model.eval()

@@ -147,22 +147,51 @@ def _continued(
     stops: RowStops,
 ) -> torch.Tensor:
     """Let the library add tokens to ``ids`` until ``stops`` ends all rows; ``[batch, time]``."""
+    return greedily(
+        decoder,
+        ids,
+        mask,
+        most=stops.most_left(),
+        ends=decoder.tokens.ends,
+        past_key_values=cache,
+        logits_processor=LogitsProcessorList([sampler]),
+        stopping_criteria=StoppingCriteriaList([stops]),
+    )
+
+
+def greedily(
+    decoder: Decoder,
+    ids: torch.Tensor,
+    mask: torch.Tensor,
+    *,
+    most: int,
+    ends: Sequence[int],
+    **settings: Any,
+) -> torch.Tensor:
+    """Let the library add up to ``most`` tokens, each the one with the highest score.
+
+    Args:
+        decoder: The model.
+        ids: ``[batch, width]``.
+        mask: The same, 1 where a token is to be read.
+        most: Most tokens to add.
+        ends: Tokens after which a row is only filled up.
+        **settings: Further arguments of ``generate``.
+
+    Returns:
+        ``[batch, time]``, the ids given included.
+    """
     config = GenerationConfig(
         do_sample=False,
         num_beams=1,
         use_cache=True,
-        max_new_tokens=stops.most_left(),
-        eos_token_id=list(decoder.tokens.ends) or None,
+        max_new_tokens=most,
+        eos_token_id=list(ends) or None,
         pad_token_id=decoder.tokens.pad,
     )
     with torch.no_grad(), only_config(decoder.model, config), within_context(decoder):
         output: torch.Tensor = decoder.model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            generation_config=config,
-            past_key_values=cache,
-            logits_processor=LogitsProcessorList([sampler]),
-            stopping_criteria=StoppingCriteriaList([stops]),
+            input_ids=ids, attention_mask=mask, generation_config=config, **settings
         )
     return output
 

@@ -21,6 +21,7 @@ from dspy_greater.model.fingerprint import fingerprint
 from dspy_greater.model.forward import Forward, at_least_float32, recomputing
 from dspy_greater.model.generation import Begun, Decoder, generate
 from dspy_greater.model.memory import peak_memory
+from dspy_greater.model.padding import reads_past_padding
 from dspy_greater.model.prefix import Group, Prefix, by_prefix, distinct
 from dspy_greater.model.requests import Generation, Request, Sampling
 from dspy_greater.model.stops import end_tokens
@@ -104,6 +105,7 @@ class WhiteBox:
         self._allowed: torch.Tensor | None = None
         checks.check_causal(self._forward, self.vocab_size)
         self._shares = self._forward.shares_prefixes()
+        self._mixes = reads_past_padding(self._decoder, self.vocab_size)
 
     def __repr__(self) -> str:
         return f"WhiteBox({self.name!r}, context={self.context}, device={str(self.device)!r})"
@@ -140,8 +142,17 @@ class WhiteBox:
             for prompt, sampling in zip(prompts, samplings, strict=True)
         ]
         sizes = [Size(len(r.prompt) + int(DECODED_COST * r.sampling.max_tokens)) for r in requests]
+        results: dict[int, Generation] = {}
         with self._lock, self.phases("generate"):
-            return in_batches(requests, sizes, self._budgets["generate"], self._generate_batch)
+            for rows in self._mixable(requests):
+                done = in_batches(
+                    [requests[row] for row in rows],
+                    [sizes[row] for row in rows],
+                    self._budgets["generate"],
+                    self._generate_batch,
+                )
+                results.update(zip(rows, done, strict=True))
+        return [results[row] for row in range(len(requests))]
 
     def log_probs(
         self, items: Sequence[Targeted], *, temperature: float = 1.0
@@ -277,7 +288,9 @@ class WhiteBox:
 
     def _generate_batch(self, requests: list[Request]) -> list[Generation]:
         prompts = [request.prompt for request in requests]
-        begun = Begun.of(self._forward, prompts) if self._shares else None
+        # Behind shared beginnings what is left of the prompts differs in length.
+        shares = self._shares and self._mixes
+        begun = Begun.of(self._forward, prompts) if shares else None
         done = generate(self._decoder, requests, begun)
         lengths = [len(generation.ids) for generation in done]
         self.counts.rollouts += len(done)
@@ -365,6 +378,15 @@ class WhiteBox:
         return list(log_probs.float().cpu().split(last))
 
     # Checks and sizes.
+
+    def _mixable(self, requests: Sequence[Request]) -> list[list[int]]:
+        """Indices of the requests that may share a batch: all, or those of one length."""
+        if self._mixes:
+            return [list(range(len(requests)))]
+        lengths: dict[int, list[int]] = {}
+        for index, request in enumerate(requests):
+            lengths.setdefault(len(request.prompt), []).append(index)
+        return list(lengths.values())
 
     def _fitted(self, prompt: Sequence[int], sampling: Sampling) -> Sampling:
         """The settings, with ``max_tokens`` cut to what the context leaves."""

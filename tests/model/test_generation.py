@@ -13,7 +13,8 @@ from dspy_greater.model import ContextError, Sampling, Targeted, WhiteBox
 from dspy_greater.model.requests import Request
 from dspy_greater.model.sampler import RowSampler, keep_likeliest
 from dspy_greater.spans import Span
-from tests.conftest import ARCHITECTURES, make_model, make_tokenizer
+from tests.conftest import make_model, make_tokenizer
+from tests.families import MEASURED
 from tests.model.helpers import full_log_probs, model_of, random_ids, white_box_of
 
 PROMPTS = [random_ids(length, length) for length in (9, 3, 25, 1)]
@@ -26,7 +27,7 @@ def greedy_by_hand(model: Any, prompt: list[int], count: int) -> tuple[int, ...]
     return tuple(ids[len(prompt) :])
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", [*MEASURED, "gemma4_text"])
 def test_greedy_in_a_batch_is_greedy_by_hand(architecture: str) -> None:
     white_box = white_box_of(architecture)
     together = white_box.generate(PROMPTS, [Sampling(12)] * 4)
@@ -49,6 +50,28 @@ def test_a_seed_gives_the_same_text_whatever_the_batch(architecture: str) -> Non
     alone = [white_box.generate([p], [s])[0] for p, s in zip(PROMPTS, samplings, strict=True)]
     backwards = white_box.generate(PROMPTS[::-1], samplings[::-1])[::-1]
     assert together == alone == backwards
+
+
+def test_prompts_share_a_batch_only_where_the_model_reads_past_padding() -> None:
+    # In float64 eager attention turns rows of nothing but padding into NaN.
+    lengths: dict[str, list[int]] = {}
+    for name, dtype in (
+        ("bloom", torch.float64),
+        ("bloom", torch.float32),
+        ("llama", torch.float64),
+    ):
+        white_box = white_box_of(name, dtype=dtype)
+        batches = lengths.setdefault(f"{name} {dtype}", [])
+        handle = model_of(white_box).register_forward_pre_hook(
+            lambda module, args, kwargs, batches=batches: batches.append(len(kwargs["input_ids"])),
+            with_kwargs=True,
+        )
+        together = white_box.generate(PROMPTS, [Sampling(4)] * 4)
+        handle.remove()
+        for prompt, generation in zip(PROMPTS, together, strict=True):
+            by_hand = greedy_by_hand(model_of(white_box), prompt, len(generation.ids))
+            assert generation.ids == by_hand
+    assert [max(batches) for batches in lengths.values()] == [1, 4, 4]
 
 
 def test_seeds_matter_and_no_seed_follows_torch() -> None:

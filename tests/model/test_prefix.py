@@ -18,10 +18,9 @@ from dspy_greater.model.prefix import (
     common_beginning,
 )
 from dspy_greater.spans import Span
-from tests.conftest import ARCHITECTURES, SPECIAL
+from tests.families import FAMILIES, SHARING
 from tests.model.helpers import random_ids, random_items, white_box_of
 
-SHARING = tuple(name for name, sizes in SPECIAL.items() if "sliding_window" not in sizes)
 # Few different tokens, so that sequences do share something.
 SEQUENCES = st.lists(st.lists(st.integers(0, 1), min_size=2, max_size=60), min_size=1, max_size=12)
 
@@ -149,13 +148,14 @@ def test_prompts_under_one_instruction_read_it_once(architecture: str, preamble:
     shared = white_box.generate(prompts, settings)
     alone = (*head, *instructions[2], *questions[3])
     once = sum(map(len, instructions)) + 3 * sum(map(len, questions[:3])) + 2 * len(questions[3])
-    assert white_box.counts.tokens_prompt <= preamble + once + len(alone) + 9
+    if white_box._mixes:  # not BLOOM in float64
+        assert white_box.counts.tokens_prompt <= preamble + once + len(alone) + 9
     plain = unshared(white_box_of(architecture, dtype=torch.float64)).generate(prompts, settings)
     assert_alike(shared, plain)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_models_with_a_sliding_window_read_everything(architecture: str) -> None:
+@pytest.mark.parametrize("architecture", FAMILIES)
+def test_models_that_drop_keys_or_keep_a_state_read_everything(architecture: str) -> None:
     assert white_box_of(architecture)._shares is (architecture in SHARING)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from dspy_greater.model import ContextError, Targeted, WhiteBox
 from dspy_greater.spans import Span
-from tests.conftest import ARCHITECTURES
+from tests.families import FAMILIES
 from tests.model.helpers import (
     full_log_probs,
     model_of,
@@ -19,7 +19,7 @@ from tests.model.helpers import (
 )
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", FAMILIES)
 def test_scores_are_those_of_a_plain_forward_pass(architecture: str) -> None:
     white_box = white_box_of(architecture)
     items = random_items()
@@ -33,7 +33,7 @@ def test_scores_are_those_of_a_plain_forward_pass(architecture: str) -> None:
         torch.testing.assert_close(scores, single, atol=2e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", FAMILIES)
 def test_next_token_distributions(architecture: str) -> None:
     white_box = white_box_of(architecture)
     prefixes = [random_ids(length, length) for length in (3, 30, 1, 12)]

@@ -1,0 +1,61 @@
+"""Whether prompts of unequal length may share a generation.
+
+A batch fills short prompts up on the left. Most models read past what is filled up; some do not:
+a recurrent state may take it in, and attention that has nothing to attend to may give NaN. Such a
+model gives itself away, and then only prompts of one length share a batch.
+"""
+
+from __future__ import annotations
+
+import torch
+from transformers import LogitsProcessor, LogitsProcessorList
+
+from dspy_greater.model.forward import at_least_float32
+from dspy_greater.model.generation import Decoder, greedily
+
+
+class Forced(LogitsProcessor):
+    """Keeps every row's scores, and lets all rows go on with the same token."""
+
+    def __init__(self, token: int) -> None:
+        self.token = token
+        self.seen: list[torch.Tensor] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores ``[batch, vocab]`` in which only that token is possible."""
+        self.seen.append(at_least_float32(scores))
+        return torch.full_like(scores, -torch.inf).index_fill_(
+            1, torch.tensor([self.token], device=scores.device), 0.0
+        )
+
+
+def reads_past_padding(decoder: Decoder, vocab_size: int) -> bool:
+    """Whether a prompt goes on beside a longer one as it does alone, for two tokens."""
+    long = [index * 7 % vocab_size for index in range(1, 9)]
+    short = long[:3]
+    alone = _scores(decoder, [short], vocab_size)
+    beside = _scores(decoder, [short, long], vocab_size)[:, :1]
+    dtype = decoder.model.get_input_embeddings().weight.dtype
+    tolerance = 1e-3 if dtype in (torch.float32, torch.float64) else 5e-2
+    # NaN is not within any tolerance.
+    return bool((beside - alone).abs().max() <= tolerance * (alone.max() - alone.min()))
+
+
+def _scores(decoder: Decoder, prompts: list[list[int]], vocab_size: int) -> torch.Tensor:
+    """Scores of the first two tokens after each prompt, ``[2, batch, vocab]``."""
+    longest = max(map(len, prompts))
+    fill = [longest - len(prompt) for prompt in prompts]
+    ids = [
+        [decoder.tokens.pad] * count + prompt for count, prompt in zip(fill, prompts, strict=True)
+    ]
+    mask = [[0] * count + [1] * (longest - count) for count in fill]
+    forced = Forced(vocab_size // 2)
+    greedily(
+        decoder,
+        torch.tensor(ids, device=decoder.device),
+        torch.tensor(mask, device=decoder.device),
+        most=2,
+        ends=(),
+        logits_processor=LogitsProcessorList([forced]),
+    )
+    return torch.stack(forced.seen)
