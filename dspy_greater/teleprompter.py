@@ -19,8 +19,10 @@ from dspy_greater.program import (
     DataError,
     Metric,
     Selector,
+    check_adapter,
     check_dataset,
     check_labels,
+    check_media,
     components,
     current_adapter,
     select,
@@ -68,7 +70,8 @@ class GreaterTeleprompter(Teleprompter):
         component_selector: Which predictors to optimize, one after the other in the program's
             order: ``"all"``, a list of names out of ``program.named_predictors()``, or what
             chooses some of the names that it is given; the others are frozen. Bounds are shared
-            evenly among them. All but those whose instruction lists tools.
+            evenly among them. The list of tools in the instruction of a ReAct or CodeAct is kept
+            to the letter: what stands before it is improved.
         max_examples: Training examples used by the search (N), drawn at random from a
             larger trainset. 50.
         confidence: With which an instruction must beat the one it replaces on the
@@ -158,6 +161,8 @@ class GreaterTeleprompter(Teleprompter):
             NotWhiteBoxError: If the LM gives no gradients.
             InstructionError: If an instruction at the start cannot be edited.
             LossError: If no training example gives a finite loss.
+            ProgramError: If the student has nothing that can be optimized.
+            RenderingError: If the adapter or a field keeps a prompt from being text.
         """
         del teacher
         rng = random.Random(self.seed)
@@ -166,14 +171,19 @@ class GreaterTeleprompter(Teleprompter):
             check_dataset("valset", valset, student)
             warn_of_overlap(trainset, valset)
         lm = self._local_lm(student)
+        found = components(student, trainset)
+        check_media(found)
         parts, left_out = select(
             student,
-            components(student, trainset),
+            found,
             self.component_selector,
             labelled=isinstance(self.config, PaperConfig),
         )
+        check_adapter(current_adapter(), parts, trainset)
         check_labels("trainset", trainset, parts, current_adapter())
         train, validation = self._split(trainset, valset, rng)
+        if valset is None:
+            warn_of_overlap(train, validation)
         with self._checkpoint(student, parts, train, validation, lm) as checkpoint:
             compilation = Compilation(
                 student=student,
