@@ -11,6 +11,7 @@ from typing import Any, Literal
 import dspy
 from dspy.teleprompt import Teleprompter
 
+from dspy_greater.arguments import check_callback, check_count, check_score, check_share
 from dspy_greater.checkpoint import Checkpoint, fingerprint
 from dspy_greater.compilation import Compilation
 from dspy_greater.lm import NotWhiteBoxError, white_box
@@ -113,10 +114,14 @@ class GreaterTeleprompter(Teleprompter):
         progress: bool = True,
     ) -> None:
         super().__init__()
-        if max_examples < 1:
-            raise ValueError(f"max_examples must be at least 1, not {max_examples!r}")
-        if not 0 < confidence < 1:
-            raise ValueError(f"confidence must be above 0 and below 1, not {confidence!r}")
+        check_count("max_examples", max_examples)
+        check_count("max_steps", max_steps, optional=True)
+        check_count("num_threads", num_threads, optional=True)
+        check_count("max_errors", max_errors, least=0, optional=True)
+        check_count("seed", seed, least=0)
+        check_share("confidence", confidence)
+        check_score("perfect_score", perfect_score)
+        check_callback(callback)
         self.metric = Metric(metric)
         self.lm = lm
         self.budget = Budget(max_metric_calls, max_tokens, max_seconds)

@@ -46,10 +46,13 @@ def check_adapter(
         RenderingError: Names the adapter, the predictor and what to do.
     """
     if not isinstance(adapter, dspy.Adapter):
-        hint = f": create it first, {adapter.__name__}()" if isinstance(adapter, type) else ""
+        if isinstance(adapter, type):
+            fault, made = f"the class {adapter.__name__}", f"{adapter.__name__}()"
+        else:
+            fault, made = f"a {type(adapter).__name__}", "dspy.ChatAdapter()"
         raise RenderingError(
-            f"the configured adapter is a {type(adapter).__name__}, not a dspy.Adapter{hint}. "
-            "Write dspy.configure(adapter=dspy.ChatAdapter())."
+            f"the configured adapter is {fault}, not a dspy.Adapter: write "
+            f"dspy.configure(adapter={made})."
         )
     if isinstance(adapter, dspy.TwoStepAdapter):
         raise RenderingError(

@@ -63,8 +63,13 @@ def check_program(program: Any) -> None:
         ProgramError: It is something else, or has no predictor.
     """
     if not isinstance(program, dspy.Module):
-        hint = f": create it first, {program.__name__}(...)" if isinstance(program, type) else ""
-        raise ProgramError(f"The student is a {type(program).__name__}, not a dspy.Module{hint}.")
+        if isinstance(program, type):
+            fault = f"the class {program.__name__}, not a program: create it first"
+            raise ProgramError(f"The student is {fault}, {program.__name__}(...).")
+        raise ProgramError(
+            f"The student is a {type(program).__name__}, not a dspy.Module: give a program such as "
+            "dspy.Predict('question -> answer')."
+        )
     if not program.named_predictors():
         raise ProgramError(
             f"{type(program).__name__} has no dspy.Predict whose instruction could be improved "
