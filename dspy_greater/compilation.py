@@ -149,7 +149,7 @@ class Compilation:
         """
         if any(outcome.predictor == component.name for outcome in self.record.outcomes):
             return  # by an earlier process
-        before = component.signature.instructions
+        before = component.instruction
         judge = Judge(lambda text: self._validate(component, text), self.perfect_score)
         schedule = schedule_for(
             config,
@@ -256,7 +256,7 @@ class Compilation:
         }
         self.checkpoint.save(self._state({component.name: progress}), asdict(event))
         if event.accepted:
-            instructions = {component.name: event.instruction}
+            instructions = {component.name: component.whole(event.instruction)}
             self.checkpoint.save_best(replace_instruction(self.program, instructions))
 
     def _state(self, progress: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -340,7 +340,8 @@ class Compilation:
 
     def _validate(self, component: Component, instruction: str) -> list[float]:
         """Score an instruction on the validation examples."""
-        program = replace_instruction(self.program, {component.name: instruction})
+        whole = component.whole(instruction)
+        program = replace_instruction(self.program, {component.name: whole})
         (runs,) = self._run([program], self.validation)
         return [run.score for run in runs]
 
@@ -372,14 +373,14 @@ class Compilation:
         self, component: Component, schedule: Schedule, judge: Judge, stopped: str
     ) -> None:
         """Keep the best instruction that beats the old one beyond doubt."""
-        before = component.signature.instructions
+        before = component.instruction
         verdict = choose(judge.validated, before, self.confidence)
         after = verdict.instruction
         subject = self.subject(component)
         likelihoods = log_likelihood(subject, [before, after], range(min(8, len(self.train))))
         steps = max((c.step for c in self._tried(component)), default=0)
         if after != before:
-            self.instructions[component.name] = after
+            self.instructions[component.name] = component.whole(after)
         self.record.outcomes.append(
             Outcome(
                 predictor=component.name,

@@ -30,7 +30,7 @@ class Candidate:
 
     Attributes:
         predictor: Name of the predictor.
-        instruction: The text.
+        instruction: The text; of an agent's instruction, what stands before DSPy's own part.
         step: Step in which it was first tried; 0 for the instruction at the start.
         kind: Where it comes from: ``"replace"``, ``"insert"``, ``"phrase"`` ...
         position: First token position that the edit changed; None at the start.
@@ -236,12 +236,13 @@ class DetailedResults:
         outcomes: One entry per optimised predictor.
         candidates: Every instruction tried, in order.
         left_out: Predictors whose instructions were kept: not chosen, without the label that the
-            schedule needs, or with a list of tools in the instruction.
+            schedule needs, or of a kind that cannot be optimized: an instruction with the tools of
+            an agent that is not DSPy's, an output of a decision type.
         train_examples: Number of training examples used by the search.
         validation_examples: Number of examples on which instructions were vouched for.
         skipped_losses: Example losses and gradients that were NaN, infinite or impossible
             to render, over the whole run.
-        parse_failures: Runs whose output did not parse, over the whole run.
+        parse_failures: Runs whose output did not parse, over the whole run; they count as wrong.
         total_calls: Runs of the program (metric calls).
         counts: Work of the white box: sequences and tokens, see
             :class:`dspy_greater.model.Counts`.
@@ -287,6 +288,11 @@ class DetailedResults:
         """Whether any instruction was changed."""
         return any(outcome.changed for outcome in self.outcomes)
 
+    @property
+    def parse_failure_rate(self) -> float:
+        """Share of all runs whose output did not parse."""
+        return self.parse_failures / self.total_calls if self.total_calls else 0.0
+
     def note(self, results: Sequence[Sequence[Run]], *, on_target: bool = False) -> None:
         """Take runs of the program into account, and what the target did for them."""
         for run in chain.from_iterable(results):
@@ -327,7 +333,10 @@ class DetailedResults:
                     f"the same prompt run twice changed scores by {outcome.noise:.1%} in the mean"
                 )
         if self.parse_failures:
-            lines.append(f"{self.parse_failures} of {self.total_calls} outputs did not parse")
+            lines.append(
+                f"{self.parse_failures} of {self.total_calls} outputs "
+                f"({self.parse_failure_rate:.1%}) did not parse and counted as wrong"
+            )
         if self.skipped_losses:
             lines.append(f"{self.skipped_losses} losses or gradients were not finite and left out")
         if self.phases:
@@ -412,7 +421,7 @@ class DetailedResults:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON-able dictionaries and lists."""
-        return asdict(self)
+        return {**asdict(self), "parse_failure_rate": self.parse_failure_rate}
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> DetailedResults:
@@ -421,7 +430,8 @@ class DetailedResults:
             "outcomes": [Outcome.from_dict(each) for each in saved["outcomes"]],
             "candidates": [Candidate(**each) for each in saved["candidates"]],
         }
-        return cls(**{**saved, **lists})
+        plain = {name: value for name, value in saved.items() if name != "parse_failure_rate"}
+        return cls(**{**plain, **lists})
 
 
 def looks(count: int) -> str:

@@ -12,6 +12,7 @@ import dspy
 from dspy.clients.base_lm import BaseLM
 from dspy.teleprompt import Teleprompter
 
+from dspy_greater.arguments import check_callback, check_count, check_score, check_share
 from dspy_greater.backend import Target, program_lms, target_of
 from dspy_greater.checkpoint import Checkpoint, fingerprint
 from dspy_greater.compilation import Compilation
@@ -21,8 +22,10 @@ from dspy_greater.program import (
     DataError,
     Metric,
     Selector,
+    check_adapter,
     check_dataset,
     check_labels,
+    check_media,
     components,
     current_adapter,
     select,
@@ -77,7 +80,8 @@ class GreaterTeleprompter(Teleprompter):
         component_selector: Which predictors to optimize, one after the other in the program's
             order: ``"all"``, a list of names out of ``program.named_predictors()``, or what
             chooses some of the names that it is given; the others are frozen. Bounds are shared
-            evenly among them. All but those whose instruction lists tools.
+            evenly among them. The list of tools in the instruction of a ReAct or CodeAct is kept
+            to the letter: what stands before it is improved.
         max_examples: Training examples used by the search (N), drawn at random from a
             larger trainset. 50.
         confidence: With which an instruction must beat the one it replaces on the
@@ -122,10 +126,14 @@ class GreaterTeleprompter(Teleprompter):
         progress: bool = True,
     ) -> None:
         super().__init__()
-        if max_examples < 1:
-            raise ValueError(f"max_examples must be at least 1, not {max_examples!r}")
-        if not 0 < confidence < 1:
-            raise ValueError(f"confidence must be above 0 and below 1, not {confidence!r}")
+        check_count("max_examples", max_examples)
+        check_count("max_steps", max_steps, optional=True)
+        check_count("num_threads", num_threads, optional=True)
+        check_count("max_errors", max_errors, least=0, optional=True)
+        check_count("seed", seed, least=0)
+        check_share("confidence", confidence)
+        check_score("perfect_score", perfect_score)
+        check_callback(callback)
         if target_lm is not None and not isinstance(target_lm, BaseLM):
             raise TypeError(
                 f"target_lm must be a dspy.LM, not {target_lm!r}: write dspy.LM('openai/...') or "
@@ -177,6 +185,8 @@ class GreaterTeleprompter(Teleprompter):
             TargetError: If it is not clear on which LM a predictor is to be verified.
             InstructionError: If an instruction at the start cannot be edited.
             LossError: If no training example gives a finite loss.
+            ProgramError: If the student has nothing that can be optimized.
+            RenderingError: If the adapter or a field keeps a prompt from being text.
             TooManyErrorsError: If too many runs fail, or an LM gives no answer.
         """
         del teacher
@@ -190,14 +200,19 @@ class GreaterTeleprompter(Teleprompter):
         target = None
         if self.lm is not None or self.target_lm is not None:
             target = target_of(student, lm, self.target_lm)
+        found = components(student, trainset)
+        check_media(found)
         parts, left_out = select(
             student,
-            components(student, trainset),
+            found,
             self.component_selector,
             labelled=isinstance(self.config, PaperConfig),
         )
+        check_adapter(current_adapter(), parts, trainset)
         check_labels("trainset", trainset, parts, current_adapter())
         train, validation = self._split(trainset, valset, rng)
+        if valset is None:
+            warn_of_overlap(train, validation)
         with self._checkpoint(student, parts, train, validation, lm, target) as checkpoint:
             compilation = Compilation(
                 student=student,

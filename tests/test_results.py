@@ -42,7 +42,10 @@ def test_no_gain_is_said_and_so_are_failures() -> None:
     assert not record.improved
     assert "kept as it was" in record.summary()
     assert "(3 looks; all steps taken)" in record.summary()
-    assert "3 of 40 outputs did not parse" in record.summary()
+    assert "3 of 40 outputs (7.5%) did not parse and counted as wrong" in record.summary()
+    assert record.to_dict()["parse_failure_rate"] == record.parse_failure_rate == 3 / 40
+    assert DetailedResults.from_dict(record.to_dict()) == record
+    assert DetailedResults().parse_failure_rate == 0
     assert "2 losses" in record.summary()
 
 

@@ -103,10 +103,16 @@ def white_box(lm: Any) -> WhiteBox:
         NotWhiteBoxError: The language model is another one.
     """
     engine = getattr(lm, "engine", None)
-    if not isinstance(engine, LocalEngine):
+    if isinstance(engine, LocalEngine):
+        return engine.white_box
+    if lm is None:
+        fault = "no language model is configured"
+    elif isinstance(lm, str):
+        fault = f"lm is the text {lm!r}, not a language model"
+    else:
         name = getattr(lm, "model", None) or type(lm).__name__
-        raise NotWhiteBoxError(
-            f"{name} does not give access to its weights, which gradients need; "
-            "use local_lm(...) to load a model of Hugging Face into this process."
-        )
-    return engine.white_box
+        fault = f"{name} does not give access to its weights, which gradients need"
+    raise NotWhiteBoxError(
+        f"{fault}: load a model of Hugging Face into this process, lm = local_lm(...), and give it "
+        "to dspy.configure(lm=lm) or to GreaterTeleprompter(metric=..., lm=lm)."
+    )

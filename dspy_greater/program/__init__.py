@@ -1,5 +1,6 @@
 """DSPy's side: predictors, labels, rendering with spans, runs. Knows no tensors."""
 
+from dspy_greater.program.adapters import check_adapter, check_media
 from dspy_greater.program.copying import copied_words
 from dspy_greater.program.data import check_dataset, warn_of_overlap
 from dspy_greater.program.errors import (
@@ -44,9 +45,11 @@ __all__ = [
     "TooManyErrorsError",
     "Usage",
     "call_of",
+    "check_adapter",
     "check_dataset",
     "check_instruction",
     "check_labels",
+    "check_media",
     "check_program",
     "components",
     "copied_words",

@@ -42,10 +42,10 @@ def check_dataset(name: str, examples: Any, program: dspy.Module) -> None:
 
 
 def warn_of_overlap(trainset: Sequence[dspy.Example], valset: Sequence[dspy.Example]) -> None:
-    """Log a warning if validation examples are training examples, too.
+    """Log a warning if validation examples are training examples, too, or come several times.
 
     Instructions are fitted to the training examples; what is vouched for on them proves
-    little about others.
+    little about others. And copies of an example are one piece of evidence, not several.
     """
     shared = sum(example in trainset for example in valset)
     if shared:
@@ -53,6 +53,14 @@ def warn_of_overlap(trainset: Sequence[dspy.Example], valset: Sequence[dspy.Exam
             "%d of %d validation examples are also training examples: take them out of one of "
             "the two, or the gain on them will be too good to be true.",
             shared,
+            len(valset),
+        )
+    copies = sum(example in valset[:index] for index, example in enumerate(valset))
+    if copies:
+        logger.warning(
+            "%d of %d validation examples are copies of others in the valset: take them out, or "
+            "the verdict will look surer than it is.",
+            copies,
             len(valset),
         )
 

@@ -28,28 +28,36 @@ def normalise(signature: type[dspy.Signature], text: str) -> str:
     return text if text.strip() else ""
 
 
-def check_instruction(signature: type[dspy.Signature], text: str) -> None:
+def check_instruction(
+    signature: type[dspy.Signature], text: str, predictor: str | None = None
+) -> None:
     """Raise unless ``text`` reaches the prompt unchanged, line by line.
+
+    Args:
+        signature: Whose instruction it is to be.
+        text: The instruction.
+        predictor: Name of the predictor, for messages.
 
     Raises:
         InstructionError: The text is empty, is changed by ``with_instructions``
             or by the adapters' line splitting, or holds field markup.
     """
+    what = "the instruction" if predictor is None else f"the instruction of predictor {predictor!r}"
     if not text.strip():
-        raise InstructionError("The instruction is empty: give the predictor a text to start from.")
+        raise InstructionError(f"{what} is empty: give the predictor a text to start from.")
     if header := FIELD_HEADER.search(text):
         raise InstructionError(
-            f"The instruction contains the field marker {header.group()!r}, which adapters use to "
+            f"{what} contains the field marker {header.group()!r}, which adapters use to "
             f"separate fields: remove it. Instruction: {shown(text)}"
         )
     if broken := next((c for c in text if _breaks_lines(c)), None):
         raise InstructionError(
-            f"The instruction contains the control character {broken!r}, which does not reach the "
+            f"{what} contains the control character {broken!r}, which does not reach the "
             f"prompt unchanged: remove it. Instruction: {shown(text)}"
         )
     if normalise(signature, text) != text:
         raise InstructionError(
-            "DSPy would change the instruction (it drops surrounding blank lines, leading spaces, "
+            f"DSPy would change {what} (it drops surrounding blank lines, leading spaces, "
             f"common indentation and lines of spaces): tidy it first. Instruction: {shown(text)}"
         )
 

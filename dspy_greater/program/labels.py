@@ -49,17 +49,24 @@ def gold_value(component: Component, field: str, example: dspy.Example) -> Any:
     annotation = component.signature.output_fields[field].annotation
     label = example.get(field)
     if label is None and not (field in example and annotation_allows_none(annotation)):
-        raise DataError(f"has no label {field!r}: give it one, or leave the example out")
+        raise DataError(
+            f"has no label {field!r}, an output field of predictor {component.name!r}: give it "
+            "one, or leave the example out"
+        )
     try:
         value = _text(label) if annotation is str else _typed(label, annotation)
     except (ValueError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
             f"has the label {field}={shown(label)}, which is not a value of the output field's "
-            f"type {annotation}: change the label or the type ({reason})"
+            f"type {_type_name(annotation)} in predictor {component.name!r}: change the label or "
+            f"the type ({reason})"
         ) from error
     if value == "":
-        raise DataError(f"has an empty label {field!r}: give it a text, or leave the example out")
+        raise DataError(
+            f"has an empty label {field!r}, an output field of predictor {component.name!r}: give "
+            "it a text, or leave the example out"
+        )
     return value
 
 
@@ -101,6 +108,10 @@ def _text(label: Any) -> str:
     return str(label).strip()
 
 
+def _type_name(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+
+
 def _typed(label: Any, annotation: Any) -> Any:
     # parse_value looks enum members up by value or name only.
     member = isinstance(annotation, enum.EnumMeta) and isinstance(label, annotation)
@@ -126,8 +137,9 @@ def _check_round_trip(
         same = back.split() == value.split() if _texts(back, value) else field in parsed
         if not same:
             raise DataError(
-                f"has the label {field}={shown(value)}, which {type(adapter).__name__} cannot read "
-                "back from its own format: remove the adapter's markup and control characters "
+                f"has the label {field}={shown(value)}, an output field of predictor "
+                f"{component.name!r}, which {type(adapter).__name__} cannot read back from its own "
+                "format: remove the adapter's markup and control characters "
                 f"from the label, or use another adapter ({reason[:200]})"
             )
 

@@ -10,6 +10,7 @@ from typing import Any
 import dspy
 from dspy.clients.base_lm import BaseLM
 
+from dspy_greater.program.agents import fixed_part
 from dspy_greater.program.errors import ProgramError
 from dspy_greater.program.instructions import check_instruction
 from dspy_greater.program.rendering import Call
@@ -29,12 +30,23 @@ class Component:
         predictor: The student's own predictor: not to be changed.
         label_fields: The output fields with gold values in the trainset, in the signature's
             order; empty where there is none.
+        fixed: The end of its instruction that no edit may touch: an agent's list of tools.
     """
 
     name: str
     signature: type[dspy.Signature] = field(repr=False)
     predictor: dspy.Predict = field(repr=False)
     label_fields: tuple[str, ...]
+    fixed: str = field(default="", repr=False)
+
+    @property
+    def instruction(self) -> str:
+        """The instruction at the start, without what is fixed: the text that a search edits."""
+        return str(self.signature.instructions).removesuffix(self.fixed)
+
+    def whole(self, text: str) -> str:
+        """Return the instruction that the predictor gets where a search has found ``text``."""
+        return text + self.fixed
 
     @property
     def reasoning_fields(self) -> tuple[str, ...]:
@@ -51,8 +63,13 @@ def check_program(program: Any) -> None:
         ProgramError: It is something else, or has no predictor.
     """
     if not isinstance(program, dspy.Module):
-        hint = f": create it first, {program.__name__}(...)" if isinstance(program, type) else ""
-        raise ProgramError(f"The student is a {type(program).__name__}, not a dspy.Module{hint}.")
+        if isinstance(program, type):
+            fault = f"the class {program.__name__}, not a program: create it first"
+            raise ProgramError(f"The student is {fault}, {program.__name__}(...).")
+        raise ProgramError(
+            f"The student is a {type(program).__name__}, not a dspy.Module: give a program such as "
+            "dspy.Predict('question -> answer')."
+        )
     if not program.named_predictors():
         raise ProgramError(
             f"{type(program).__name__} has no dspy.Predict whose instruction could be improved "
@@ -72,7 +89,13 @@ def components(program: dspy.Module, trainset: Sequence[dspy.Example]) -> list[C
     check_program(program)
     labels = {name for example in trainset for name in example.labels()}
     return [
-        Component(name, predictor.signature, predictor, _label_fields(predictor.signature, labels))
+        Component(
+            name=name,
+            signature=predictor.signature,
+            predictor=predictor,
+            label_fields=_label_fields(predictor.signature, labels),
+            fixed=fixed_part(program, predictor),
+        )
         for name, predictor in program.named_predictors()
     ]
 
@@ -94,7 +117,8 @@ def replace_instruction(program: dspy.Module, instructions: Mapping[str, str]) -
 
     Args:
         program: Left as it is.
-        instructions: New instructions by predictor name.
+        instructions: New instructions by predictor name, each with all that it has to hold:
+            see :meth:`Component.whole`.
 
     Raises:
         InstructionError: DSPy would not keep a text byte for byte.
@@ -104,7 +128,7 @@ def replace_instruction(program: dspy.Module, instructions: Mapping[str, str]) -
     for name, text in instructions.items():
         if name not in predictors:
             raise KeyError(f"The program has no predictor {name!r}, only {sorted(predictors)}.")
-        check_instruction(predictors[name].signature, text)
+        check_instruction(predictors[name].signature, text, name)
     twin = copy_program(program)
     for name, predictor in twin.named_predictors():
         if name in instructions:

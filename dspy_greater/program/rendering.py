@@ -24,11 +24,19 @@ INSTRUCTION = "instruction"
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a predictor, as found in a trace."""
+    """One call of a predictor, as found in a trace.
+
+    Attributes:
+        signature: The predictor's, with the instruction of this call.
+        demos: Its demos.
+        inputs: Values of the input fields.
+        fixed: The end of the instruction that is outside of the instruction's span.
+    """
 
     signature: type[dspy.Signature]
     demos: list[Any]
     inputs: dict[str, Any]
+    fixed: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,10 @@ def end_marks(adapter: dspy.Adapter) -> tuple[str, ...]:
     """Return what ends an answer, so that nothing after it need be generated.
 
     ChatAdapter asks models to close with a header of its own; a well-formed answer has no field
-    behind it. A subclass may ask otherwise, and where a JSON or XML answer ends no fixed string
-    can say.
+    behind it. A subclass may ask otherwise. The other adapters have no such mark: what ends the
+    text is cut off, and XMLAdapter cannot read an answer without its last tag; and the brace that
+    ends a JSON answer also stands in its values, at the beginning of a line where a model writes
+    code into a string.
     """
     return ("\n[[ ## completed ## ]]",) if type(adapter) is dspy.ChatAdapter else ()
 
@@ -82,7 +92,7 @@ def render(adapter: dspy.Adapter, call: Call, outputs: Mapping[str, Any] | None 
     spans = {INSTRUCTION: _instruction_span(adapter, call, messages)}
     if outputs is None:
         return Rendered(messages, None, spans)
-    completion, ranges = _complete(adapter, call.signature, outputs)
+    completion, ranges = completion_of(adapter, call.signature, outputs)
     for name, (start, end) in ranges.items():
         spans[name] = TextSpan(len(messages), start, end)
     return Rendered(messages, completion, spans)
@@ -98,30 +108,46 @@ def assistant_text(
 
 
 def _format(adapter: dspy.Adapter, call: Call) -> tuple[Message, ...]:
-    with dspy.context(callbacks=[]):
-        messages = adapter.format(call.signature, list(call.demos), dict(call.inputs))
-    return tuple(_plain(message) for message in messages)
-
-
-def _plain(message: Mapping[str, Any]) -> Message:
-    content = message.get("content")
-    if not isinstance(content, str):
+    messages = _messages(adapter, call)
+    if not all(isinstance(message.get("content"), str) for message in messages):
         raise RenderingError(
-            f"The {message.get('role')} message is not plain text but {type(content).__name__} "
-            "(an image, a file or a tool call): only text inputs, demos and histories can be "
-            "rendered for a causal language model."
+            f"{_culprit(adapter, call)} would not be text in the prompt (an image, a file or a "
+            "native tool call), but a causal language model reads text alone: give it as a text, "
+            "or leave it out."
         )
-    return Message(role=str(message["role"]), content=content)
+    return tuple(Message(role=str(m["role"]), content=m["content"]) for m in messages)
+
+
+def _messages(adapter: dspy.Adapter, call: Call) -> Sequence[Mapping[str, Any]]:
+    with dspy.context(callbacks=[]):
+        messages: Sequence[Mapping[str, Any]] = adapter.format(
+            call.signature, list(call.demos), dict(call.inputs)
+        )
+    return messages
+
+
+def _culprit(adapter: dspy.Adapter, call: Call) -> str:
+    """Name what makes a prompt more than text: an input field, or the demos."""
+    for name in call.inputs:
+        others = {key: "" if key == name else value for key, value in call.inputs.items()}
+        try:
+            messages = _messages(adapter, Call(call.signature, call.demos, others))
+        except Exception:  # a history that is no history any more
+            messages = []
+        if all(isinstance(message.get("content"), str) for message in messages):
+            return f"the input field {name!r}"
+    return "a demo" if call.demos else "an input"
 
 
 def _instruction_span(adapter: dspy.Adapter, call: Call, messages: Sequence[Message]) -> TextSpan:
     marker = _marker(message["content"] for message in messages)
     signature: Any = call.signature
-    marked = _format(adapter, Call(_marked(signature, marker), call.demos, call.inputs))
-    for index, (message, twin) in enumerate(zip(messages, marked, strict=False)):
-        if marker not in twin["content"]:
+    twin = Call(_marked(signature, marker + call.fixed), call.demos, call.inputs)
+    marked = _format(adapter, twin)
+    for index, (message, other) in enumerate(zip(messages, marked, strict=False)):
+        if marker not in other["content"]:
             continue
-        before, after = twin["content"].split(marker, 1)
+        before, after = other["content"].split(marker, 1)
         text = message["content"]
         end = len(text) - len(after)
         if text.startswith(before) and text.endswith(after) and end > len(before):
@@ -133,15 +159,19 @@ def _instruction_span(adapter: dspy.Adapter, call: Call, messages: Sequence[Mess
 
 
 @functools.lru_cache(maxsize=256)
-def _marked(signature: type[dspy.Signature], marker: str) -> type[dspy.Signature]:
+def _marked(signature: type[dspy.Signature], text: str) -> type[dspy.Signature]:
     # Building a signature class costs more than rendering it.
-    return signature.with_instructions(marker)
+    return signature.with_instructions(text)
 
 
-def _complete(
+def completion_of(
     adapter: dspy.Adapter, signature: type[dspy.Signature], outputs: Mapping[str, Any]
 ) -> tuple[str, dict[str, tuple[int, int]]]:
-    """Return the assistant turn up to the last given value, and all value ranges."""
+    """Return the assistant turn up to the last given value, and the range of every value.
+
+    Raises:
+        RenderingError: As for ``render``.
+    """
     given = [name for name in signature.output_fields if name in outputs]
     fields = list(signature.output_fields)[: len(given)]
     if given != fields:

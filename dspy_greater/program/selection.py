@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import dspy
+from dspy.experimental import Choice, Noul, Score
 
+from dspy_greater.program.agents import lists_tools
 from dspy_greater.program.errors import DataError, ProgramError
 from dspy_greater.program.predictors import Component
 
@@ -23,8 +25,8 @@ def select(
 ) -> tuple[list[Component], list[str]]:
     """Choose the predictors to optimize.
 
-    Of all predictors those are left out whose instruction lists a module's tools: an agent
-    needs that list to the letter.
+    Of all predictors those are left out whose instruction lists a module's tools and is not that
+    of one of DSPy's agents, and those with outputs of a decision type.
 
     Args:
         program: The program.
@@ -37,7 +39,7 @@ def select(
 
     Raises:
         ProgramError: A name is unknown, none is chosen, or one that was asked for by name
-            lists tools.
+            cannot be optimized.
         DataError: One without a label was asked for by name, or no output is labelled.
     """
     names = [component.name for component in found]
@@ -81,10 +83,18 @@ def _fault(
     program: dspy.Module, component: Component, labelled: bool
 ) -> DataError | ProgramError | None:
     """Return why a predictor cannot be optimized."""
-    if _lists_tools(program, component):
+    if _is_bound_to_tools(program, component):
         return ProgramError(
-            f"the instruction of predictor {component.name!r} lists the tools of its module, which "
-            "an edit would damage: leave it out of component_selector."
+            f"the instruction of predictor {component.name!r} lists the tools of its module, and "
+            "what DSPy wrote cannot be told from what you wrote, so an edit might damage the list: "
+            "leave it out of component_selector, or use dspy.ReAct, whose list is kept."
+        )
+    if decision := _decision_field(component):
+        return ProgramError(
+            f"the output field {decision!r} of predictor {component.name!r} has a decision type, "
+            "for which DSPy asks the model for probabilities instead of a value, so there is no "
+            "answer to be made likelier: leave the predictor out of component_selector, or give "
+            "the field a plain type such as bool, float or Literal[...]."
         )
     if labelled and not component.label_fields:
         return DataError(
@@ -98,11 +108,9 @@ def _fault(
 def _nothing_left(
     program: dspy.Module, found: Sequence[Component], labelled: bool
 ) -> DataError | ProgramError:
-    if all(_lists_tools(program, component) for component in found):
-        return ProgramError(
-            "every instruction of the program lists the tools of its module, which an edit would "
-            "damage: optimize a program with another predictor."
-        )
+    faults = [_fault(program, component, labelled=False) for component in found]
+    if fault := next((fault for fault in faults if fault), None):
+        return ProgramError(f"no predictor is left to optimize: {fault}")
     assert labelled
     outputs = ", ".join(
         f"{component.name}: {list(component.signature.output_fields)}" for component in found
@@ -115,12 +123,14 @@ def _nothing_left(
     )
 
 
-def _lists_tools(program: dspy.Module, component: Component) -> bool:
-    for _, module in program.named_sub_modules():
-        tools = getattr(module, "tools", None)
-        if not isinstance(tools, dict) or not tools:
-            continue
-        mine = any(predictor is component.predictor for predictor in module.predictors())
-        if mine and all(str(name) in component.signature.instructions for name in tools):
-            return True
-    return False
+def _is_bound_to_tools(program: dspy.Module, component: Component) -> bool:
+    return not component.fixed and lists_tools(program, component.predictor)
+
+
+def _decision_field(component: Component) -> str | None:
+    for name, field in component.signature.output_fields.items():
+        annotation = field.rebuild_annotation()  # with what Annotated[...] adds
+        kinds = dspy.Type.extract_custom_type_from_annotation(annotation)
+        if any(issubclass(kind, (Choice, Noul, Score)) for kind in kinds):
+            return str(name)
+    return None

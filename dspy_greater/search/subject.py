@@ -19,6 +19,7 @@ from dspy_greater.program import (
     Component,
     InstructionError,
     Rendered,
+    RenderingError,
     Run,
     call_of,
     check_instruction,
@@ -68,26 +69,51 @@ class PredictorSubject:
         Raises:
             InstructionError: If the starting instruction is empty, unstable, or holds
                 adapter markup or special tokens.
-            ContextError: If an example's prompt fills the model's context.
+            RenderingError: If an example cannot be written as text.
+            ContextError: If the instruction or an example's prompt fills the model's context.
         """
-        instruction = self.component.signature.instructions
-        check_instruction(self.component.signature, instruction)
+        name, instruction = self.component.name, self.component.instruction
+        for text in (instruction, self.component.whole(instruction)):
+            check_instruction(self.component.signature, text, name)
         if special := self.model.encoder.special_tokens_in(instruction):
             raise InstructionError(
-                f"the instruction of predictor {self.component.name!r} contains the tokenizer's "
-                f"special token {special[0]!r}. Take it out of the text."
+                f"the instruction of predictor {name!r} contains the tokenizer's special token "
+                f"{special[0]!r}: take it out of the text."
+            )
+        alone = len(self.model.encode([Message(role="system", content=instruction)]).ids)
+        if alone >= self.model.context:
+            raise ContextError(
+                f"the instruction of predictor {name!r} has {alone} tokens by itself, which "
+                f"leaves no room for an answer in the model's context of {self.model.context}. "
+                "Shorten it, or use a model with a longer context."
             )
         for inputs in self._direct_inputs or []:
+            self._check_prompt(instruction, inputs)
+
+    def _check_prompt(self, instruction: str, inputs: dict[str, Any]) -> None:
+        """Refuse a training example that cannot be written, read or answered."""
+        name, shown = self.component.name, textwrap.shorten(repr(inputs), 120, placeholder=" ...")
+        try:
             rendered = self._render(self._call(instruction, inputs))
-            length = len(self.model.encode(rendered.messages).ids)
-            if length >= self.model.context:
-                shown = textwrap.shorten(repr(inputs), 120, placeholder=" ...")
-                raise ContextError(
-                    f"the prompt of predictor {self.component.name!r} on the training example "
-                    f"{shown} has {length} tokens, which leaves no room for an answer in the "
-                    f"model's context of {self.model.context}. Use shorter inputs, fewer demos, "
-                    "or a model with a longer context."
-                )
+        except RenderingError as error:
+            raise RenderingError(
+                f"the training example {shown} cannot be shown to predictor {name!r}: {error}"
+            ) from error
+        if broken := next((m for m in rendered.messages if not _encodable(m["content"])), None):
+            raise RenderingError(
+                f"the {broken['role']} message of predictor {name!r} on the training example "
+                f"{shown} contains half a character (a lone surrogate), which no tokenizer can "
+                "read: repair the text, for instance with "
+                "text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."
+            )
+        length = len(self.model.encode(rendered.messages).ids)
+        if length >= self.model.context:
+            raise ContextError(
+                f"the prompt of predictor {name!r} on the training example {shown} has {length} "
+                "tokens, which leaves no room for an answer in the model's context of "
+                f"{self.model.context}. Use shorter inputs, fewer demos, or a model with a longer "
+                "context."
+            )
 
     def tokens(self, instruction: str) -> tuple[int, ...]:
         """Return the ids that the instruction has inside the rendered prompt."""
@@ -107,6 +133,7 @@ class PredictorSubject:
         text = normalise(signature, self.model.encoder.decode(tokens))
         try:
             check_instruction(signature, text)
+            check_instruction(signature, self.component.whole(text))
         except InstructionError:
             return None
         return text if self.tokens(text) == tuple(tokens) else None
@@ -179,10 +206,11 @@ class PredictorSubject:
 
     def copied_words(self, instruction: str) -> Sequence[str]:
         """Return the words that an instruction has taken from single training examples."""
-        return copied_words(instruction, self.component.signature.instructions, self.examples)
+        return copied_words(instruction, self.component.instruction, self.examples)
 
     def _program(self, instruction: str) -> dspy.Module:
-        return replace_instruction(self.program, {self.component.name: instruction})
+        whole = self.component.whole(instruction)
+        return replace_instruction(self.program, {self.component.name: whole})
 
     def _indices(self, examples: Sequence[int] | None) -> Sequence[int]:
         return range(len(self.examples)) if examples is None else examples
@@ -230,9 +258,10 @@ class PredictorSubject:
     def _call(self, instruction: str, inputs: dict[str, Any]) -> Call:
         # A signature is a class, and making one costs more than rendering a call with it.
         if instruction not in self._signatures:
-            signature = self.component.signature.with_instructions(instruction)
-            self._signatures[instruction] = signature
-        return Call(self._signatures[instruction], self.component.predictor.demos, inputs)
+            whole = self.component.whole(instruction)
+            self._signatures[instruction] = self.component.signature.with_instructions(whole)
+        signature, demos = self._signatures[instruction], self.component.predictor.demos
+        return Call(signature, demos, inputs, self.component.fixed)
 
     def _render(self, call: Call, outputs: dict[str, Any] | None = None) -> Rendered:
         with self.model.phases("render"):
@@ -271,3 +300,11 @@ class PredictorSubject:
         if targets.end > self.model.context:
             return None
         return Targeted(encoding.ids[: targets.end], targets=targets, inputs=position)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -12,6 +12,7 @@ import pydantic
 import pytest
 from dspy.adapters.baml_adapter import BAMLAdapter
 from dspy.adapters.utils import format_field_value, serialize_for_json
+from dspy.utils.exceptions import AdapterParseError
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ from dspy_greater.program import (
     Rendered,
     RenderingError,
     check_instruction,
+    end_marks,
     normalise,
     render,
 )
@@ -223,6 +225,17 @@ def test_a_changed_instruction_changes_nothing_outside_its_span(adapter):
 
 
 @every_adapter
+def test_what_is_fixed_at_the_end_of_an_instruction_is_outside_its_span(adapter):
+    fixed = "\n\nYou may call:\n(1) add"
+    call = Call(signature_of(str, "Think.\nThen answer." + fixed), [], {"question": "?"}, fixed)
+    rendered = render(adapter, call, {"reasoning": "so"})
+    assert cut(rendered, "instruction").split() == ["Think.", "Then", "answer."]
+    span = rendered.spans["instruction"]
+    rest = rendered.messages[0]["content"][span.end :]
+    assert [line.strip() for line in rest.splitlines()] == ["", "", "You may call:", "(1) add"]
+
+
+@every_adapter
 def test_the_prompt_is_the_adapters_own(adapter):
     signature = signature_of(str)
     demo = {"question": "1+1?", "reasoning": "sum", "answer": "2", "remark": "-"}
@@ -277,8 +290,29 @@ def test_images_are_an_error():
         {"image": (dspy.Image, dspy.InputField()), "answer": (str, dspy.OutputField())}
     )
     call = Call(signature, [], {"image": dspy.Image(url="https://example.com/a.png")})
-    with pytest.raises(RenderingError, match="only text inputs"):
+    with pytest.raises(RenderingError, match="the input field 'image' would not be text"):
         render(dspy.ChatAdapter(), call)
+    picture = {"image": dspy.Image(url="https://example.com/a.png"), "answer": "a cat"}
+    with pytest.raises(RenderingError, match="a demo would not be text"):
+        render(dspy.ChatAdapter(), Call(signature, [picture], {"image": "none"}))
+
+
+XML, JSON = dspy.XMLAdapter(), dspy.JSONAdapter()
+
+
+def test_only_chat_answers_have_an_end_mark_that_may_be_cut_off():
+    assert end_marks(dspy.ChatAdapter()) == ("\n[[ ## completed ## ]]",)
+    assert end_marks(XML) == end_marks(JSON) == ()
+    signature = dspy.Signature("question -> code: str, answer: int")
+    # The last tag of an XML answer is a plain text, but without it nothing can be read.
+    text = assistant_text(XML, signature, {"code": "f()", "answer": 3})
+    with pytest.raises(AdapterParseError):
+        XML.parse(signature, text.removesuffix("</answer>"))
+    # What ends a JSON answer also stands in the code that models write into its strings.
+    text = '{"code": "x = {\n}\nf(x)", "answer": 3\n}'
+    assert JSON.parse(signature, text) == {"code": "x = {\n}\nf(x)", "answer": 3}
+    with pytest.raises(AdapterParseError):
+        JSON.parse(signature, text.partition("\n}")[0])
 
 
 def test_an_adapter_that_hides_the_instruction_is_an_error():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import dspy
 import pytest
+from dspy.experimental import Choice, Noul
 
 from dspy_greater.program import DataError, ProgramError, components, select
 
@@ -44,18 +45,47 @@ def test_some_may_be_chosen_by_name_and_the_others_are_frozen(selector: Any) -> 
     assert chosen(TwoHops(), selector) == (["search"], ["answer.predict"])
 
 
-def test_an_agents_list_of_tools_is_not_touched() -> None:
-    agent = dspy.ReAct("question -> answer", tools=[add])
-    assert chosen(agent) == (["extract.predict"], ["react"])
-    with pytest.raises(ProgramError, match="'react' lists the tools"):
-        chosen(agent, ["react"])
+class Helper(dspy.Module):
+    """An agent that is not DSPy's: nobody knows where its list of tools begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tools = {"add": dspy.Tool(add)}
+        self.act = dspy.Predict(dspy.Signature("question -> answer", "Answer; you may call add."))
 
 
-def test_a_program_of_tools_alone_is_refused() -> None:
+class Both(dspy.Module):
+    def __init__(self, signature: Any) -> None:
+        super().__init__()
+        self.first = dspy.Predict(signature)
+        self.second = dspy.Predict("question -> answer")
+
+
+def test_the_agents_of_dspy_are_optimized_like_any_other() -> None:
     agent = dspy.ReAct("question -> answer", tools=[add])
-    del agent.extract
-    with pytest.raises(ProgramError, match="every instruction"):
-        chosen(agent)
+    assert chosen(agent) == (["react", "extract.predict"], [])
+
+
+def test_the_tools_of_another_agent_are_not_touched() -> None:
+    program = TwoHops()
+    program.helper = Helper()
+    assert chosen(program) == (["search", "answer.predict"], ["helper.act"])
+    with pytest.raises(ProgramError, match=r"'helper.act' lists the tools .*component_selector"):
+        chosen(program, ["helper.act"])
+    with pytest.raises(ProgramError, match=r"no predictor is left to optimize: .*'act' lists"):
+        chosen(Helper())
+
+
+@pytest.mark.parametrize(
+    "annotation", [Noul, Choice["a", "b"], Annotated[bool, Noul[(True, "it is so"),]]]
+)
+def test_decision_types_have_no_answer_to_learn_from(annotation: Any) -> None:
+    signature = dspy.Signature(
+        {"question": (str, dspy.InputField()), "verdict": (annotation, dspy.OutputField())}
+    )
+    assert chosen(Both(signature)) == (["second"], ["first"])
+    with pytest.raises(ProgramError, match=r"'verdict' of predictor 'first'.*plain type"):
+        chosen(Both(signature), ["first"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,58 @@
+"""Whether the optimizer's settings can be meant, before anything is done with them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+def check_count(name: str, value: Any, least: int = 1, *, optional: bool = False) -> None:
+    """Raise unless a setting is a whole number of at least ``least``, or None if it may be.
+
+    Raises:
+        ValueError: Says what was given and what would do.
+    """
+    if optional and value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        none = ", or None" if optional else ""
+        raise ValueError(f"{name} must be a whole number of at least {least}{none}, not {value!r}")
+
+
+def check_share(name: str, value: Any) -> None:
+    """Raise unless a setting is a number between 0 and 1, without these two.
+
+    Raises:
+        ValueError: Says what was given.
+    """
+    if not _is_number(value) or not 0 < value < 1:
+        raise ValueError(f"{name} must be above 0 and below 1, not {value!r}")
+
+
+def check_score(name: str, value: Any) -> None:
+    """Raise unless a setting is a score that a metric can give, or None.
+
+    Raises:
+        ValueError: Says what was given.
+    """
+    if value is not None and (not _is_number(value) or not 0 < value <= 1):
+        raise ValueError(
+            f"{name} must be a score above 0 and up to 1, or None to never stop early, not "
+            f"{value!r}"
+        )
+
+
+def check_callback(value: Any) -> None:
+    """Raise unless the callback can be called, or is None.
+
+    Raises:
+        ValueError: Says what was given.
+    """
+    if value is not None and not callable(value):
+        raise ValueError(
+            f"callback must be a function that takes a StepEvent, or None, not {value!r}"
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
