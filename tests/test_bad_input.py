@@ -213,8 +213,8 @@ SAID: dict[str, tuple[type[Exception], str]] = {
     ),
     "an image where a text should be": (
         RenderingError,
-        "the training example {'question': '<<CUSTOM-TYPE-START-IDENTIFIER>>[{\"type\": "
-        '"image_url", "image_url": {"url": ... cannot be shown to predictor \'self\': the '
+        "the training example {'question': Image(url='https://a.b/c.png')} cannot be "
+        "shown to predictor 'self': the "
         "input field 'question' would not be text in the prompt (an image, a file or a "
         "native tool call), but a causal language model reads text alone: give it as a "
         "text, or leave it out.",

@@ -102,7 +102,8 @@ def components(program: dspy.Module, trainset: Sequence[dspy.Example]) -> list[C
 
 def call_of(component: Component, example: dspy.Example) -> Call:
     """Return the call that a program of this one predictor makes on an example."""
-    inputs = example.inputs().toDict()
+    # Not toDict(), which takes pydantic models and conversations apart.
+    inputs = dict(example.inputs().items())
     values: dict[str, Any] = {}
     for name, info in component.signature.input_fields.items():
         if name in inputs:
