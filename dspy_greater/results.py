@@ -28,7 +28,9 @@ class Candidate:
         predictor: Name of the predictor.
         instruction: The text.
         step: Step in which it was first tried; 0 for the instruction at the start.
-        kind: Where it comes from: ``"replace"``, ``"insert"``, ``"phrase"`` ...
+        kind: Where it comes from: ``"replace"``, ``"insert"``, ``"phrase"`` ...;
+            ``"together"`` in the race of whole programs, ``"again"`` for the incumbent, run again
+            because another predictor had changed.
         position: First token position that the edit changed; None at the start.
         train_scores: The metric on the training examples that it was run on.
         train_losses: The paper's loss on each of them, None where it was not finite; None
@@ -39,6 +41,8 @@ class Candidate:
         validation_scores: The metric on each validation example; None where the candidate
             was never held by the search and so was not validated.
         accepted: Whether the search held it.
+        others: Instructions of other predictors in the program in which it was run, where they
+            are not the student's. All its scores are of that program.
     """
 
     predictor: str
@@ -52,9 +56,12 @@ class Candidate:
     estimate: float | None = None
     validation_scores: list[float] | None = None
     accepted: bool = False
+    others: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, predictor: str, step: int, attempt: Attempt) -> Candidate:
+    def of(
+        cls, predictor: str, step: int, attempt: Attempt, others: dict[str, str] | None = None
+    ) -> Candidate:
         """Return an attempt as plain data."""
         losses = attempt.losses
         finite = [loss for loss in losses or () if math.isfinite(loss)]
@@ -70,6 +77,7 @@ class Candidate:
             else [loss if math.isfinite(loss) else None for loss in losses],
             train_loss=mean(finite) if finite else None,
             estimate=attempt.estimate,
+            others=others or {},
         )
 
     @property
@@ -89,7 +97,8 @@ class StepEvent:
 
     Attributes:
         predictor: Name of the predictor being improved.
-        step: Number of the step, from 1 for each predictor.
+        step: Number of the step, from 1 for each predictor; 0 for the race of whole programs
+            before, of which each predictor has an event.
         instruction: The instruction held now.
         accepted: Whether it changed in this step.
         attempts: What was run in this step.
@@ -159,14 +168,17 @@ class Outcome:
         predictor: Name of the predictor.
         before: Its instruction in the student.
         after: Its instruction in the returned program.
-        score_before: Mean metric on the validation examples under ``before``.
-        score_after: The same under ``after``, with the same other predictors.
+        score_before: Mean metric of the program on the validation examples under ``before``; where
+            several predictors changed, without any of these changes.
+        score_after: The same of the returned program.
         gain: Mean paired difference of the two.
         interval: 95 % interval of ``gain``.
         p_value: One-sided p-value of ``gain``, times ``looks``; 1 where nothing changed.
-        looks: Instructions that were tried on the validation examples besides ``before``.
+        looks: Programs that were tried on the validation examples besides the student's.
         steps: Steps of the search.
         stopped: Why it ended.
+        together: The predictors that changed, if more than one did: scores, gain and p-value are
+            of all these changes as a whole.
         noise: Noise floor: mean absolute change of a training example's score when the same
             prompt is run once more, in batches of another make-up; None if not measured.
         tokens_before: Length of ``before`` in tokens of the white box.
@@ -193,6 +205,7 @@ class Outcome:
     looks: int
     steps: int
     stopped: str
+    together: list[str] = field(default_factory=list)
     noise: float | None = None
     tokens_before: int = 0
     tokens_after: int = 0
@@ -278,8 +291,12 @@ class DetailedResults:
         lines = []
         for outcome in self.outcomes:
             if outcome.changed:
+                changed = outcome.together or [outcome.predictor]
+                if outcome.predictor != changed[0]:
+                    lines.append(f"and {outcome.predictor}: {outcome.after!r}")
+                    continue
                 lines.append(
-                    f"{outcome.predictor}: {outcome.score_before:.1%} -> "
+                    f"{' and '.join(changed)}: {outcome.score_before:.1%} -> "
                     f"{outcome.score_after:.1%} on {self.validation_examples} validation "
                     f"examples (gain {outcome.gain:+.1%}, 95 % interval "
                     f"{outcome.interval[0]:+.1%} to {outcome.interval[1]:+.1%}, "

@@ -12,7 +12,13 @@ from dspy_greater.program.errors import (
 )
 from dspy_greater.program.excerpts import excerpt
 from dspy_greater.program.instructions import check_instruction, normalise
-from dspy_greater.program.labels import check_labels, gold_outputs, gold_value
+from dspy_greater.program.label_fn import LabelFn, beside, given_labels, relabelled
+from dspy_greater.program.labels import (
+    check_labels,
+    gold_outputs,
+    gold_value,
+    labelled_fields,
+)
 from dspy_greater.program.metrics import Metric, Score
 from dspy_greater.program.predictors import (
     Component,
@@ -32,6 +38,7 @@ __all__ = [
     "Component",
     "DataError",
     "InstructionError",
+    "LabelFn",
     "Metric",
     "MetricError",
     "ProgramError",
@@ -41,6 +48,7 @@ __all__ = [
     "Score",
     "Selector",
     "TooManyErrorsError",
+    "beside",
     "call_of",
     "check_dataset",
     "check_instruction",
@@ -52,9 +60,12 @@ __all__ = [
     "current_adapter",
     "end_marks",
     "excerpt",
+    "given_labels",
     "gold_outputs",
     "gold_value",
+    "labelled_fields",
     "normalise",
+    "relabelled",
     "render",
     "replace_instruction",
     "run_programs",

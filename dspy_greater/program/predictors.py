@@ -28,7 +28,8 @@ class Component:
         signature: Its signature at the start.
         predictor: The student's own predictor: not to be changed.
         label_fields: The output fields with gold values in the trainset, in the signature's
-            order; empty where there is none.
+            order; empty where there is none. Labels in the examples are in all of them, those of
+            a ``label_fn`` perhaps in some.
     """
 
     name: str
@@ -72,7 +73,7 @@ def components(program: dspy.Module, trainset: Sequence[dspy.Example]) -> list[C
     check_program(program)
     labels = {name for example in trainset for name in example.labels()}
     return [
-        Component(name, predictor.signature, predictor, _label_fields(predictor.signature, labels))
+        Component(name, predictor.signature, predictor, label_fields(predictor.signature, labels))
         for name, predictor in program.named_predictors()
     ]
 
@@ -134,7 +135,8 @@ def with_lm(program: dspy.Module, lm: BaseLM) -> dspy.Module:
     return twin
 
 
-def _label_fields(signature: type[dspy.Signature], labels: set[str]) -> tuple[str, ...]:
+def label_fields(signature: type[dspy.Signature], labels: set[str]) -> tuple[str, ...]:
+    """Return the output fields that are labelled; reasoning only where nothing else is."""
     fields = tuple(name for name in signature.output_fields if name in labels)
     answers = tuple(name for name in fields if name not in REASONING_NAMES)
     return answers or fields

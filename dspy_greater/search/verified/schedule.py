@@ -19,6 +19,7 @@ from dspy_greater.search.readability import readability
 from dspy_greater.search.steps import Attempt, Judge
 from dspy_greater.search.verified.edits import Edit, merges
 from dspy_greater.search.verified.evidence import Evidence, solved
+from dspy_greater.search.verified.noise import noise_floor
 from dspy_greater.search.verified.objectives import (
     Answer,
     Rollouts,
@@ -106,18 +107,21 @@ class VerifiedSchedule:
         self.evidence = Evidence(self.subject, self.config, sampled_on, f"{self.seed} rollouts")
 
     def begin(self) -> Attempt:
-        """Run the instruction at the start on the training examples."""
-        if self.start not in self.state.scores:
-            (self._first_runs,) = self.subject.roll_out([self.start], self.order)
-            self.state.scores[self.start] = [run.score for run in self._first_runs]
-        return Attempt(self.start, "start", None, tuple(self.state.scores[self.start]))
+        """Run the incumbent, the instruction at the start, on the training examples."""
+        held, scores = self.state.held, self.state.scores
+        if held not in scores:
+            (self._first_runs,) = self.subject.roll_out([held], self.order)
+            scores[held] = [run.score for run in self._first_runs]
+        return Attempt(held, "start", None, tuple(scores[held]))
 
     def steps(self) -> Iterator[VerifiedStep]:
         """Yield steps until nothing is left to gain or to try; the caller may stop at any."""
         self.begin()
-        self.judge.score(self.start)
+        held = self.state.held
+        self.judge.score(held)
         if self.state.noise is None:
-            self.state.noise = self._noise()
+            scores = self.state.scores[held]
+            self.state.noise = noise_floor(self.subject, held, self.order, scores)
         while not self._finished():
             yield self._step()
         while self.state.tidied < self.config.tidy_rounds:
@@ -139,18 +143,14 @@ class VerifiedSchedule:
         self.state.merged = [tuple(tokens) for tokens in saved["merged"]]
         self.book = ScoreBook(self.subject, self.order, self.state.scores)
 
+    def forget(self) -> None:
+        """Drop all scores; edits that gained something stay, to be estimated and run anew."""
+        self.state.scores.clear()
+
     @property
     def noise(self) -> float | None:
         """The noise floor; see :class:`SearchState`."""
         return self.state.noise
-
-    def _noise(self) -> float:
-        """Run the start once more on half of the examples, the other way round."""
-        half = range((self.size + 1) // 2)
-        again = self.subject.repeat(self.start, [self.order[i] for i in reversed(half)])
-        scores = self.state.scores[self.start]
-        changes = [abs(run.score - scores[i]) for i, run in zip(reversed(half), again, strict=True)]
-        return sum(changes) / len(changes)
 
     @property
     def skipped(self) -> int:
