@@ -1,0 +1,250 @@
+"""Several predictors: whose turn it is, and that only scores of whole programs are compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+
+from dspy_greater import PaperConfig, StepEvent, VerifiedConfig, turns
+from dspy_greater.search import Comparison, Judge, acceptance
+from dspy_greater.search.verified import race, schedule, together
+from tests.compiling import PAPER, SCHEDULES, START, VERIFIED, configured, examples, lm, small
+
+__all__ = ["configured", "lm"]
+
+SELECTORS = pytest.mark.parametrize("selector", ["all", "round_robin"])
+
+
+class Told(dspy.Module):
+    """Two predictors; the prediction tells which instructions the program had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rewrite = dspy.Predict(dspy.Signature("question -> query", START))
+        self.answer = dspy.Predict(dspy.Signature("query -> answer", START))
+
+    def forward(self, question: str) -> dspy.Prediction:
+        answer = self.answer(query=self.rewrite(question=question).query).answer
+        texts = [each.signature.instructions for each in (self.rewrite, self.answer)]
+        return dspy.Prediction(answer=answer, program=json.dumps(texts))
+
+
+class Rising:
+    """Scores each program it has not met above all before: a score tells the program."""
+
+    def __init__(self) -> None:
+        self.met: list[str] = []
+
+    def __call__(self, example: dspy.Example, prediction: dspy.Prediction) -> float:
+        if prediction.program not in self.met:
+            self.met.append(prediction.program)
+        return (1 + self.met.index(prediction.program)) / 1000
+
+    def programs(self, scores: Sequence[float]) -> set[tuple[str, str]]:
+        """Return the programs that gave these scores; failed runs tell none."""
+        found = [self.met[round(1000 * score) - 1] for score in scores if score]
+        return {tuple(json.loads(program)) for program in found}
+
+
+def compiled(selector: Any = "round_robin", **knobs: Any) -> dspy.Module:
+    settings = {"schedule": VERIFIED, "metric": Rising(), "num_threads": 1, **knobs}
+    return small(component_selector=selector, **settings).compile(
+        Told(), trainset=examples(10), valset=examples(18)[10:]
+    )
+
+
+def order(selector: str, **knobs: Any) -> list[tuple[str, int]]:
+    told: list[tuple[str, int]] = []
+    compiled(selector, callback=lambda e: told.append((e.predictor, e.step)) or False, **knobs)
+    return told
+
+
+def test_predictors_take_turns_or_come_one_after_the_other() -> None:
+    knobs: dict[str, Any] = {"schedule": PAPER}
+    assert order("round_robin", **knobs) == [("answer", 1), ("answer", 2)]
+    labels = {"rewrite": "query", "answer": "answer"}
+    knobs["label_fn"] = lambda example, name: {labels[name]: example.answer}
+    steps = [("rewrite", 1), ("answer", 1), ("rewrite", 2), ("answer", 2)]
+    assert order("round_robin", **knobs) == steps
+    assert order("all", **knobs) == [steps[0], steps[2], steps[1], steps[3]]
+
+
+@SELECTORS
+def test_no_comparison_mixes_scores_of_different_programs(
+    selector: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metric, compared = Rising(), []
+    judged: dict[int, set[tuple[str, str]]] = {}
+    whole: set[int] = set()
+    judges = []  # kept, so that no id comes twice
+
+    def comparing(new: Sequence[float], old: Sequence[float]) -> Comparison:
+        if set(new) != {1.0}:  # what is asked of a program that is right throughout
+            compared.append((metric.programs(new), metric.programs(old)))
+        return acceptance.compare(new, old)
+
+    def score(self: Judge, text: str) -> float:
+        judges.append(self)
+        if text.startswith("{"):
+            whole.add(id(self))
+        found = plain(self, text)
+        judged.setdefault(id(self), set()).update(metric.programs(self.validated[text]))
+        return found
+
+    plain = Judge.score
+    monkeypatch.setattr(Judge, "score", score)
+    for module in (race, schedule, together):
+        monkeypatch.setattr(module, "compare", comparing)
+    record = compiled(selector, metric=metric).detailed_results
+    held = {c.predictor for c in record.candidates if c.accepted and c.step and c.kind != "again"}
+    assert held == {"rewrite", "answer"}  # both changed, so there was something to mix
+    singly = 0
+    for new, old in compared:
+        assert len(new) <= 1
+        assert len(old) <= 1
+        if new and old:
+            ((rewrite, answer),), ((other_rewrite, other_answer),) = new, old
+            singly += rewrite == other_rewrite or answer == other_answer
+    assert singly > 4
+    for name, programs in judged.items():
+        if name not in whole:
+            assert any(len({program[i] for program in programs}) == 1 for i in (0, 1))
+
+
+def test_an_edit_accepted_in_one_predictor_is_there_in_the_others_next_step() -> None:
+    events: list[StepEvent] = []
+    record = compiled(callback=lambda event: events.append(event)).detailed_results
+    held = {"rewrite": START, "answer": START}
+    for event in events:
+        other = next(name for name in held if name != event.predictor)
+        if event.step:
+            here = [
+                c
+                for c in record.candidates
+                if (c.predictor, c.step) == (event.predictor, event.step) and c.kind != "again"
+            ]
+            assert here
+            for candidate in here:
+                assert candidate.others.get(other, START) == held[other]
+        held[event.predictor] = event.instruction
+    assert sum(c.kind == "again" for c in record.candidates) >= 2
+    again = [c for c in record.candidates if c.kind == "again"]
+    assert all(len(c.train_scores) == 10 for c in again)
+
+
+@SELECTORS
+def test_the_verdict_is_on_whole_programs_and_every_one_was_a_look(selector: str) -> None:
+    program = compiled(selector)
+    record = program.detailed_results
+    tried = {
+        json.dumps({**c.others, c.predictor: c.instruction}, sort_keys=True)
+        for c in record.candidates
+        if c.validation_scores and {**c.others, c.predictor: c.instruction} != c.others
+    }
+    assert {outcome.looks for outcome in record.outcomes} == {record.outcomes[0].looks}
+    assert 0 < record.outcomes[0].looks <= len(tried)
+    changed = [outcome for outcome in record.outcomes if outcome.changed]
+    assert changed
+    for outcome in changed:
+        now = dict(program.named_predictors())[outcome.predictor].signature.instructions
+        assert outcome.after == now
+        assert outcome.gain > 0
+        assert outcome.score_after == changed[0].score_after
+        assert outcome.together == ([o.predictor for o in changed] if len(changed) > 1 else [])
+    assert record.summary().count("validation examples") >= 1
+
+
+@SELECTORS
+def test_where_nothing_is_better_nothing_changes(selector: str) -> None:
+    program = compiled(selector, metric=lambda example, prediction: 0.5)
+    assert [o.after for o in program.detailed_results.outcomes] == [START, START]
+    assert program.detailed_results.summary().count("kept as it was") == 2
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+def graded(example: dspy.Example, prediction: dspy.Prediction) -> float:
+    """A score that hangs on all that the program wrote."""
+    return len(set(str(prediction))) % 7 / 7
+
+
+@SELECTORS
+@SCHEDULES
+def test_turns_that_were_killed_go_on_and_end_the_same(
+    selector: str, schedule: PaperConfig | VerifiedConfig, tmp_path: Path
+) -> None:
+    knobs = {
+        "metric": graded,
+        "schedule": schedule,
+        "label_fn": lambda example, name: {"query" if name == "rewrite" else "answer": "7"},
+    }
+    whole = compiled(selector, **knobs).detailed_results
+    deaths = 0
+
+    def die(event: StepEvent) -> None:
+        raise KilledError
+
+    while True:  # killed after every step
+        try:
+            compiled(selector, log_dir=tmp_path, callback=die, **knobs)
+        except KilledError:
+            deaths += 1
+        else:
+            break
+    resumed = compiled(selector, log_dir=tmp_path, **knobs).detailed_results
+    assert deaths >= 4
+    assert resumed.candidates == whole.candidates
+    assert resumed.outcomes == whole.outcomes
+
+
+@SELECTORS
+def test_the_same_seed_gives_the_same_turns(selector: str) -> None:
+    one, two = (compiled(selector, metric=graded).detailed_results for _ in range(2))
+    assert one.candidates == two.candidates
+    assert one.outcomes == two.outcomes
+
+
+@SELECTORS
+def test_ctrl_c_gives_back_what_there_is(selector: str) -> None:
+    def press(event: StepEvent) -> bool:
+        raise KeyboardInterrupt
+
+    record = compiled(selector, callback=press).detailed_results
+    assert {outcome.stopped for outcome in record.outcomes} <= {"interrupted"}
+
+
+@SELECTORS
+def test_bounds_are_shared_evenly(selector: str) -> None:
+    events: list[StepEvent] = []
+    record = compiled(
+        selector,
+        callback=lambda event: events.append(event),
+        schedule="verified",
+        max_metric_calls=600,
+    ).detailed_results
+    assert all("max_metric_calls" in outcome.stopped for outcome in record.outcomes)
+    spent: dict[str, int] = dict.fromkeys(("rewrite", "answer"), 0)
+    for before, event in zip(events, events[1:], strict=False):
+        if event.step:
+            spent[event.predictor] += event.metric_calls - before.metric_calls
+    assert 0.5 < spent["rewrite"] / spent["answer"] < 2
+
+
+def test_whole_programs_race_first_within_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raced(**knobs: Any) -> int:
+        config = VerifiedConfig(starts=6, max_steps=1, rollouts=2, rollout_examples=2, exact_size=4)
+        record = compiled("all", schedule=config, **knobs).detailed_results
+        return sum(c.kind == turns.TOGETHER for c in record.candidates if c.predictor == "answer")
+
+    assert raced() > 3
+    # A third of 200 runs: the student's takes 18 on all examples, which leaves room for two.
+    assert 0 < raced(max_metric_calls=200) <= 2
+    assert raced(max_metric_calls=20) == 0
+    assert raced(frozen=["rewrite"]) == 0
