@@ -399,5 +399,5 @@ def test_white_box_gives_the_model(fake: FakeWhiteBox, make_lm: MakeLM) -> None:
 
 @pytest.mark.parametrize("lm", [dspy.LM("openai/gpt-4o-mini", api_key="none"), None, object()])
 def test_white_box_of_anything_else_names_the_remedy(lm: Any) -> None:
-    with pytest.raises(NotWhiteBoxError, match=r"use local_lm\(\.\.\.\)"):
+    with pytest.raises(NotWhiteBoxError, match=r"lm = local_lm\(\.\.\.\)"):
         white_box(lm)
