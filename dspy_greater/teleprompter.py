@@ -307,8 +307,7 @@ class GreaterTeleprompter(Teleprompter):
                     raise
                 where = "the program's own LM" if self.target_lm is None else "target_lm"
                 raise NotWhiteBoxError(
-                    f"{error} GreaterTeleprompter(..., lm=local_lm(...)) lets that model propose "
-                    f"instructions and verifies them on {where}."
+                    f"{error} With lm= it proposes instructions, which are verified on {where}."
                 ) from None
         if len({id(lm) for lm in lms}) > 1:
             raise NotWhiteBoxError(
