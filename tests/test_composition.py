@@ -81,7 +81,8 @@ def test_demos_made_before_are_kept_and_stand_in_every_prompt(
     (expected,) = messages(program, dspy.ChatAdapter())
     turns = expected[1:-1]
     assert len(turns) == 2 * len(before)
-    of_the_program = [each for each in prompts if each[0]["role"] == "system"]
+    # An instruction by itself is read, too, to see that it leaves room for an answer.
+    of_the_program = [each for each in prompts if each[0]["role"] == "system" and len(each) > 1]
     assert len(of_the_program) > 20
     # ChatAdapter's second attempt at an output that did not parse is JSONAdapter's prompt.
     chat = [each for each in of_the_program if "[[ ## answer ## ]]" in each[0]["content"]]
@@ -176,7 +177,7 @@ def test_better_together_goes_back_to_the_program_where_our_step_is_refused(
         )
     assert compiled.flag_compilation_error_occurred
     assert instructions(compiled) == [START, START]
-    assert "use local_lm(...)" in caplog.text
+    assert "lm = local_lm(...)" in caplog.text
 
 
 class Trainer(Provider):

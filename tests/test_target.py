@@ -290,6 +290,6 @@ def test_a_target_that_is_no_lm_is_refused_at_once() -> None:
 def test_a_program_whose_lm_is_elsewhere_is_told_of_the_white_box(student: dspy.Module) -> None:
     far = target(Adder())
     for named, where in {None: "own LM", far: "target_lm"}.items():
-        words = rf"far/away.*lm=local_lm\(\.\.\.\)\) lets.*{where}"
+        words = rf"far/away.*lm = local_lm\(\.\.\.\).*verified on .*{where}"
         with dspy.context(lm=far), pytest.raises(NotWhiteBoxError, match=words):
             small(target_lm=named).compile(student, trainset=examples())

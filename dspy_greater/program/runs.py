@@ -150,9 +150,11 @@ class _Worker:
 
     def _run(self, example: dspy.Example) -> Run:
         trace: list[Any] = []
-        meter = Meter()
+        meter, outer = Meter(), dspy.settings.usage_tracker
         with dspy.context(trace=trace, usage_tracker=meter, **self.context):
             outcome = self._prediction(example)
+        if outer is not None:  # the user's, whose place the meter took
+            meter.tell(outer)
         if isinstance(outcome, dspy.Prediction) and dspy.settings.track_usage:
             # Who asked DSPy to track usage finds it there; the tracker above took its place.
             outcome.set_lm_usage(meter.get_total_tokens())

@@ -53,6 +53,12 @@ class Meter(UsageTracker):
         else:
             self.usage_data[lm].append({})
 
+    def tell(self, other: UsageTracker) -> None:
+        """Let another tracker take note of the same calls."""
+        for name, entries in self.usage_data.items():
+            for entry in entries:
+                other.add_usage(name, entry)
+
     def totals(self) -> dict[str, Usage]:
         """Return the usage of each language model, by its name."""
         return {
