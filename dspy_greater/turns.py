@@ -167,7 +167,8 @@ class Turns:
     def changed(self, instructions: Mapping[str, str]) -> dict[str, str]:
         """Return those of a program's instructions that the student does not have."""
         before = instructions_of(self.start)
-        return {name: text for name, text in instructions.items() if text != before[name]}
+        names = [part.name for part in self.parts]
+        return {name: instructions[name] for name in names if instructions[name] != before[name]}
 
     def validation_scores(self, instructions: Mapping[str, str]) -> list[float] | None:
         """Return the validation scores of the student's program with some instructions changed."""
@@ -304,9 +305,10 @@ class Turns:
         self._tell_together(race, programs, winner)
 
     def _tell_together(self, race: WholeRace, programs: Sequence[str], winner: str | None) -> None:
-        """Put each program on record for each predictor, and tell the callback of each."""
+        """Put each program on record for each predictor, then tell the callback of each."""
+        told: dict[str, list[Attempt]] = {}
         for part in self.parts:
-            attempts = []
+            told[part.name] = []
             for program in (self.start, *programs):
                 instructions = instructions_of(program)
                 attempt = Attempt(
@@ -317,9 +319,10 @@ class Turns:
                 )
                 held = program in (self.start, winner)
                 self._note(part, attempt, step=0, held=held, others=instructions)
-                attempts.append(attempt)
-            if programs and not self.compilation.interrupted:
-                self._tell(part, 0, winner is not None, tuple(attempts[1:]))
+                told[part.name].append(attempt)
+        for part in self.parts if programs else ():
+            if not self.compilation.interrupted:
+                self._tell(part, 0, winner is not None, tuple(told[part.name][1:]))
 
     def _affordable(self, most: int, cost: Mapping[str, float]) -> int:
         """Return how many programs may race on an even share of every bound.
