@@ -6,9 +6,9 @@
 The first predictor follows a counter, the second goes on from what the first found; the metric sees
 the last number alone. The second has a good instruction already and is frozen; the first has
 DSPy's own, and learns from what it wrote in runs that ended well. With ``--both`` both begin with
-DSPy's own. Then fewer than 2 runs in 100 end well, and better words for one of them hardly show:
-what helps is that whole programs race before predictors are searched one by one. The model is the small one of this repository, in which the effect of
-words is built in.
+DSPy's own. Then fewer than 5 runs in 100 end well, and better words for one of them hardly show:
+what helps is that whole programs race before predictors are searched one by one. The model is the
+small one of this repository, in which the effect of words is built in.
 """
 
 from __future__ import annotations

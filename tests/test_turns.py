@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,15 @@ import dspy
 import pytest
 
 from dspy_greater import PaperConfig, StepEvent, VerifiedConfig, turns
+from dspy_greater.checkpoint import CheckpointError
+from dspy_greater.program import DataError
 from dspy_greater.search import Comparison, Judge, acceptance
 from dspy_greater.search.verified import race, schedule, together
 from tests.compiling import PAPER, SCHEDULES, START, VERIFIED, configured, examples, lm, small
 
 __all__ = ["configured", "lm"]
 
+TRAIN = examples(6)
 SELECTORS = pytest.mark.parametrize("selector", ["all", "round_robin"])
 
 
@@ -56,7 +61,7 @@ def label_fn(example: dspy.Example, name: str) -> dict[str, str]:
 def compiled(selector: Any = "round_robin", **knobs: Any) -> dspy.Module:
     settings = {"schedule": VERIFIED, "metric": Rising(), "label_fn": label_fn, **knobs}
     return small(component_selector=selector, **settings).compile(
-        Told(), trainset=examples(6), valset=examples(13)[6:]
+        Told(), trainset=TRAIN, valset=examples(13)[6:]
     )
 
 
@@ -218,25 +223,79 @@ def test_bounds_are_shared_evenly(selector: str) -> None:
     record = compiled(
         selector,
         callback=lambda event: events.append(event),
-        schedule="verified",
-        max_metric_calls=600,
+        schedule=replace(VERIFIED, max_steps=99, patience=99),
+        max_metric_calls=400,
     ).detailed_results
     assert all("max_metric_calls" in outcome.stopped for outcome in record.outcomes)
     spent: dict[str, int] = dict.fromkeys(("rewrite", "answer"), 0)
-    for before, event in zip(events, events[1:], strict=False):
+    for before, event in pairwise(events):
         if event.step:
             spent[event.predictor] += event.metric_calls - before.metric_calls
     assert 0.5 < spent["rewrite"] / spent["answer"] < 2
 
 
 def test_whole_programs_race_first_within_their_share() -> None:
-    def raced(**knobs: Any) -> int:
-        config = VerifiedConfig(starts=6, max_steps=1, rollouts=2, rollout_examples=2, exact_size=4)
-        record = compiled("all", schedule=config, **knobs).detailed_results
-        return sum(c.kind == turns.TOGETHER for c in record.candidates if c.predictor == "answer")
+    mine = ("Think.", "Answer it.", "Read it twice.", "Say what is asked.")
+    config = replace(VERIFIED, starts=0, instructions=mine, max_steps=1)
 
-    assert raced() > 3
+    def raced(**knobs: Any) -> list[str]:
+        record = compiled("all", schedule=config, **knobs).detailed_results
+        return [
+            candidate.instruction
+            for candidate in record.candidates
+            if (candidate.kind, candidate.predictor) == (turns.TOGETHER, "answer")
+        ]
+
+    assert raced() == list(mine)
     # A third of 130 runs: the student's takes 13 on all examples, which leaves room for two.
-    assert 0 < raced(max_metric_calls=130) <= 2
-    assert raced(max_metric_calls=20) == 0
-    assert raced(frozen=["rewrite"]) == 0
+    assert raced(max_metric_calls=130) == list(mine[:2])
+    assert raced(max_metric_calls=20) == []
+    assert raced(frozen=["rewrite"]) == []
+
+
+def test_labels_of_label_fn_are_what_the_published_schedule_follows() -> None:
+    def some(example: dspy.Example, name: str) -> Any:
+        number = int(example.question.split()[2])
+        return {"query": f"{number} plus 3"} if name == "rewrite" and number % 2 else None
+
+    record = compiled("all", schedule=PAPER, label_fn=some).detailed_results
+    assert record.left_out == ["answer"]
+    assert [outcome.predictor for outcome in record.outcomes] == ["rewrite"]
+    # Half of the examples have a label, and none of the others counts as a loss that failed.
+    assert {len(candidate.train_losses or []) for candidate in record.candidates} == {3}
+    assert record.skipped_losses == 0
+    assert len(record.outcomes[0].gradients) == 3
+
+
+def test_with_some_labels_rewards_are_what_the_verified_schedule_follows() -> None:
+    def some(example: dspy.Example, name: str) -> Any:
+        return {"query": "3"} if name == "rewrite" and example is TRAIN[1] else {}
+
+    record = compiled("all", label_fn=some).detailed_results
+    assert record.left_out == []
+    assert {len(c.train_scores) for c in record.candidates if c.accepted} == {6}
+
+
+def test_a_log_dir_knows_the_labels_and_not_the_function(tmp_path: Path) -> None:
+    def again(example: dspy.Example, name: str) -> dict[str, str]:
+        return label_fn(example, name)
+
+    one = compiled(log_dir=tmp_path).detailed_results
+    assert compiled(log_dir=tmp_path, label_fn=again).detailed_results.outcomes == one.outcomes
+    with pytest.raises(CheckpointError, match="another labels"):
+        compiled(log_dir=tmp_path, label_fn=lambda example, name: None)
+    with pytest.raises(CheckpointError, match="another turns"):
+        compiled("all", log_dir=tmp_path)
+
+
+def test_labels_are_checked_before_anything_runs() -> None:
+    def metric(example: dspy.Example, prediction: dspy.Prediction) -> float:
+        raise AssertionError("the program was run")
+
+    with pytest.raises(DataError, match=r"'answer' on trainset\[5\]"):
+        compiled(
+            metric=metric,
+            label_fn=lambda example, name: (
+                {"anwser": "8"} if name == "answer" and example is TRAIN[5] else {}
+            ),
+        )

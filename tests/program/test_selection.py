@@ -91,9 +91,7 @@ def test_each_may_be_frozen_by_name(name: str) -> None:
         (lambda names: names[:1], ["router"], "every predictor .* is frozen.*take one of 'router'"),
     ],
 )
-def test_a_mistaken_freeze_says_what_there_is(
-    selector: Any, frozen: Any, message: str
-) -> None:
+def test_a_mistaken_freeze_says_what_there_is(selector: Any, frozen: Any, message: str) -> None:
     with pytest.raises(ProgramError, match=message):
         chosen(Router(), selector, frozen=frozen)
 
