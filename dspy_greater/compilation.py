@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import mean
 from typing import Any
 
 import dspy
-from tqdm.auto import tqdm
 
 from dspy_greater.backend import Backend, Target
 from dspy_greater.checkpoint import Checkpoint
@@ -25,6 +23,7 @@ from dspy_greater.program import (
     Run,
     current_adapter,
     excerpt,
+    labelled_fields,
     replace_instruction,
 )
 from dspy_greater.results import (
@@ -38,22 +37,19 @@ from dspy_greater.results import (
 from dspy_greater.search import (
     Attempt,
     Budget,
-    Judge,
     PaperConfig,
     PredictorSubject,
     Schedule,
-    Step,
+    Verdict,
     VerifiedConfig,
-    choose,
+    compare,
     gradient_norms,
+    instructions_of,
     log_likelihood,
-    schedule_for,
 )
+from dspy_greater.turns import GRADIENTS, Turns
 
 logger = logging.getLogger(__name__)
-
-#: Training examples whose gradients go on record.
-GRADIENTS = 8
 
 
 @dataclass
@@ -66,7 +62,7 @@ class Compilation:
         validation: Examples on which instructions are vouched for.
         metric: Scores a run of the program.
         lm: The white box as a DSPy LM.
-        confidence: With which an instruction must beat the old one on ``validation``.
+        confidence: With which a program must beat the student's on ``validation``.
         perfect_score: Mean score at which the search stops.
         num_threads: Threads of one evaluation.
         max_errors: Failing examples after which an evaluation is given up.
@@ -74,7 +70,10 @@ class Compilation:
         budget: Bounds of the whole compile.
         callback: Told of every step; ends the search by returning True.
         checkpoint: Where the state is kept after every step, and taken up from.
+        parts: The predictors to optimize.
         target: What candidates are verified on; None for the white box.
+        labels: By predictor, its labels for each training example, where they are not those in
+            the examples.
 
     Attributes:
         interrupted: Whether the user ended the search, by Ctrl-C or by the callback.
@@ -93,7 +92,9 @@ class Compilation:
     budget: Budget
     callback: Callable[[StepEvent], bool | None] | None
     checkpoint: Checkpoint | None = None
+    parts: Sequence[Component] = ()
     target: Target | None = None
+    labels: Mapping[str, Sequence[dspy.Example]] = field(default_factory=dict)
     record: DetailedResults = field(default_factory=DetailedResults)
 
     def __post_init__(self) -> None:
@@ -109,133 +110,78 @@ class Compilation:
         self._counts = self.model.counts.snapshot()
         self._phases = self.model.phases.seconds()
         self._progress: dict[str, Any] = {}
-        self._share = self.budget
         if self.checkpoint is not None and self.checkpoint.state is not None:
             self._restore(self.checkpoint.state)
 
     @property
     def program(self) -> dspy.Module:
         """A fresh copy of the student with the instructions vouched for so far."""
-        return replace_instruction(self.student, self.instructions)
+        return self._with(self.instructions)
 
-    def subject(self, component: Component) -> PredictorSubject:
-        """Return the predictor as the search sees it, in the program so far."""
+    def _with(self, instructions: Mapping[str, str]) -> dspy.Module:
+        """Return a copy of the student with some instructions, an agent's list of tools behind."""
+        parts = {part.name: part for part in self.parts}
+        whole = {name: parts[name].whole(text) for name, text in instructions.items()}
+        return replace_instruction(self.student, whole)
+
+    def subject(
+        self,
+        component: Component,
+        instructions: Mapping[str, str] | None = None,
+        labelled_only: bool = False,
+    ) -> PredictorSubject:
+        """Return a predictor as the search sees it.
+
+        Args:
+            component: The predictor.
+            instructions: Of the program around it; None for the one vouched for so far.
+            labelled_only: Whether to leave out training examples without a label for it.
+        """
+        given = self.labels.get(component.name)
+        kept = [
+            index
+            for index, labels in enumerate(given or self.train)
+            if not labelled_only or labelled_fields(component, labels)
+        ]
+        around = self.instructions if instructions is None else instructions
         return PredictorSubject(
-            program=self.program,
+            program=self._with(around),
             component=component,
-            examples=self.train,
+            examples=[self.train[index] for index in kept],
             run=self._run,
             model=self.model,
             adapter=current_adapter(),
             sampler=self._sample,
+            labels=None if given is None else [given[index] for index in kept],
         )
 
-    def check(self, components: Sequence[Component]) -> None:
+    def check(self) -> None:
         """Refuse instructions and examples that cannot be searched, before any long work."""
-        for component in components:
+        for component in self.parts:
             self.subject(component).check()
 
-    def improve(
-        self, component: Component, config: PaperConfig | VerifiedConfig, parts: int = 1
-    ) -> None:
-        """Search one predictor's instruction and keep the best that can be vouched for.
+    def improve(self, config: PaperConfig | VerifiedConfig, *, round_robin: bool = False) -> None:
+        """Search the predictors' instructions and keep the best program that can be vouched for.
 
         Ctrl-C ends the search with what it has.
 
         Args:
-            component: The predictor.
-            config: Settings of the search.
-            parts: Predictors among which what is left of the budget is shared.
+            config: Settings of each search.
+            round_robin: Whether they take turns; see :mod:`dspy_greater.turns`.
         """
-        if any(outcome.predictor == component.name for outcome in self.record.outcomes):
+        if self.record.outcomes:
             return  # by an earlier process
-        before = component.instruction
-        judge = Judge(lambda text: self._validate(component, text), self.perfect_score)
-        schedule = schedule_for(
-            config,
-            self.subject(component),
-            judge,
-            start=before,
-            train_examples=len(self.train),
-            seed=f"{self.record.seed} {component.name}",
-        )
-        self._share = self.budget.share(parts, **self._spent())
-        if saved := self._progress.pop(component.name, None):
-            judge.validated.update(saved["validated"])
-            schedule.load(saved["search"])
-            self._share = Budget(**saved["budget"])
+        turns = Turns(self, self.parts, config, round_robin)
+        if self._progress:
+            turns.load(self._progress)
         try:
-            stopped = self._follow(component, schedule, judge, config)
+            stopped = turns.take()
         except KeyboardInterrupt:
             self.interrupted, stopped = True, "interrupted"
-        self.record.skipped_losses += schedule.skipped
-        self._note_validation(component, judge)
-        if before in judge.validated:
-            self._conclude(component, schedule, judge, stopped)
-            if self.checkpoint is not None and not self.interrupted:
-                self.checkpoint.save(self._state(), asdict(self.record.outcomes[-1]))
-                self.checkpoint.save_best(self.program)
+        if turns.start in turns.validation.validated:
+            self._conclude(turns, stopped)
 
-    def _follow(
-        self,
-        component: Component,
-        schedule: Schedule,
-        judge: Judge,
-        config: PaperConfig | VerifiedConfig,
-    ) -> str:
-        """Take the schedule's steps until it, the budget or the callback ends them; say which."""
-        began = time.perf_counter()
-        self._note(component, schedule.begin(), step=0, held=True)
-        self._estimate(component, config, time.perf_counter() - began)
-        with tqdm(total=config.max_steps, desc=component.name, disable=not self.progress) as bar:
-            for step in schedule.steps():
-                self._note_step(component, step)
-                self._show(bar, step, judge)
-                event = self._event(component, step, judge)
-                self._keep(component, schedule, judge, event)
-                if self.callback is not None and self.callback(event):
-                    self.interrupted = True
-                    return "stopped by the callback"
-                if spent := self._share.spent(
-                    metric_calls=event.metric_calls, tokens=event.tokens, seconds=event.seconds
-                ):
-                    return spent
-        return schedule.stopped
-
-    def _estimate(
-        self, component: Component, config: PaperConfig | VerifiedConfig, seconds: float
-    ) -> None:
-        """Say what the search may cost, from the time that the first runs took."""
-        if not self.progress:
-            return
-        runs = config.most_runs(len(self.train), len(self.validation))
-        runs += min(GRADIENTS, len(self.train))
-        each = seconds / len(self.train)
-        bounds = [f"{name}={value:,}" for name, value in vars(self._share).items() if value]
-        target, cost = "", ""
-        if self.target is not None:
-            verified = runs - config.most_sampled(len(self.train))
-            target = f", {verified:,} of them on {self.target}"
-            cost = f" and {self.record.target_spent()}"
-        tqdm.write(
-            f"{component.name}: at most {runs:,} runs of the program in {config.max_steps:,} steps"
-            f"{target}{''.join(f', {bound}' for bound in bounds)}; the first {len(self.train)} "
-            f"took {seconds:.1f} s, {each:.2f} s each{cost}",
-            file=sys.stderr,
-        )
-
-    def _event(self, component: Component, step: Step, judge: Judge) -> StepEvent:
-        return StepEvent(
-            predictor=component.name,
-            step=step.number,
-            instruction=step.held,
-            accepted=step.accepted,
-            attempts=tuple(step.attempts),
-            validation_score=judge.score(step.held),
-            **self._spent(),
-        )
-
-    def _spent(self) -> dict[str, Any]:
+    def spent(self) -> dict[str, Any]:
         """Return what the compile has cost so far, as budgets measure it."""
         return {
             "metric_calls": self.record.total_calls,
@@ -243,21 +189,15 @@ class Compilation:
             "seconds": time.perf_counter() - self._began,
         }
 
-    def _keep(
-        self, component: Component, schedule: Schedule, judge: Judge, event: StepEvent
+    def keep(
+        self, progress: dict[str, Any], event: StepEvent, instructions: Mapping[str, str]
     ) -> None:
-        """Write the state after a step, and the best program after an accepted edit."""
+        """Write the state after a step, and after an accepted edit the program that it made."""
         if self.checkpoint is None:
             return
-        progress = {
-            "search": schedule.dump(),
-            "validated": judge.validated,
-            "budget": asdict(self._share),
-        }
-        self.checkpoint.save(self._state({component.name: progress}), asdict(event))
+        self.checkpoint.save(self._state(progress), asdict(event))
         if event.accepted:
-            instructions = {component.name: component.whole(event.instruction)}
-            self.checkpoint.save_best(replace_instruction(self.program, instructions))
+            self.checkpoint.save_best(self._with(instructions))
 
     def _state(self, progress: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return all that it takes to go on."""
@@ -292,13 +232,6 @@ class Compilation:
         self.record.phases = {**spent, "other": other}
         self.record.peak_memory = self.model.peak_memory()
 
-    def _show(self, bar: tqdm, step: Step, judge: Judge) -> None:
-        """Advance the progress bar: status, best validation score, instruction so far."""
-        bar.set_postfix_str(
-            f"{step.status}, best {judge.best:.1%}, {_shorten(step.held)!r}", refresh=False
-        )
-        bar.update(step.number - bar.n)  # a run taken up begins in the middle
-
     def result(self) -> dspy.Module:
         """Return the program with its record, and say what came of it."""
         record, program = self.record, self.program
@@ -310,6 +243,7 @@ class Compilation:
                 "instruction": candidate.instruction,
                 "score": candidate.validation_score,
                 "train_score": candidate.train_score,
+                "others": candidate.others,
             }
             for candidate in sorted(record.candidates, key=_standing, reverse=True)
         ]
@@ -338,73 +272,105 @@ class Compilation:
         self.record.note(results)
         return results
 
-    def _validate(self, component: Component, instruction: str) -> list[float]:
-        """Score an instruction on the validation examples."""
-        whole = component.whole(instruction)
-        program = replace_instruction(self.program, {component.name: whole})
-        (runs,) = self._run([program], self.validation)
+    def roll_out(
+        self, programs: Sequence[Mapping[str, str]], examples: Sequence[int]
+    ) -> list[list[Run]]:
+        """Run the program under several sets of instructions on training examples."""
+        twins = [self._with(each) for each in programs]
+        return self._run(twins, [self.train[index] for index in examples])
+
+    def validate(self, instructions: Mapping[str, str]) -> list[float]:
+        """Score the program under some instructions on the validation examples."""
+        (runs,) = self._run([self._with(instructions)], self.validation)
         return [run.score for run in runs]
 
-    def _note_step(self, component: Component, step: Step) -> None:
-        for attempt in step.attempts:
-            held = step.accepted and attempt.instruction == step.held
-            self._note(component, attempt, step.number, held)
-
-    def _note(self, component: Component, attempt: Attempt, step: int, held: bool) -> None:
-        """Put a tried instruction on record, once."""
-        known = self._on_record(component, attempt.instruction)
+    def note(
+        self,
+        component: Component,
+        attempt: Attempt,
+        step: int,
+        held: bool,
+        others: dict[str, str],
+    ) -> None:
+        """Put an instruction that was tried in a program on record, once."""
+        known = next(
+            (
+                candidate
+                for candidate in self._tried(component)
+                if candidate.instruction == attempt.instruction and candidate.others == others
+            ),
+            None,
+        )
         if known is None:
-            known = Candidate.of(component.name, step, attempt)
+            known = Candidate.of(component.name, step, attempt, others)
             self.record.candidates.append(known)
         known.accepted |= held
-
-    def _note_validation(self, component: Component, judge: Judge) -> None:
-        for instruction, scores in judge.validated.items():
-            if candidate := self._on_record(component, instruction):
-                candidate.validation_scores = scores
 
     def _tried(self, component: Component) -> Iterator[Candidate]:
         return (c for c in self.record.candidates if c.predictor == component.name)
 
-    def _on_record(self, component: Component, instruction: str) -> Candidate | None:
-        return next((c for c in self._tried(component) if c.instruction == instruction), None)
+    def _conclude(self, turns: Turns, stopped: str) -> None:
+        """Keep the best program that beats the student's beyond doubt, and say what came of it."""
+        verdict = turns.verdict()
+        self.instructions = turns.changed(instructions_of(verdict.instruction))
+        for candidate in self.record.candidates:
+            there = {**candidate.others, candidate.predictor: candidate.instruction}
+            candidate.validation_scores = turns.validation_scores(there)
+        for component in turns.parts:
+            search = turns.searches.get(component.name)
+            if search is None and component.name not in self.instructions:
+                continue  # the user ended it all before
+            reason = turns.ended.get(component.name, stopped)
+            schedule = search.schedule if search else None
+            self.record.skipped_losses += schedule.skipped if schedule else 0
+            self.record.outcomes.append(self._outcome(component, schedule, turns, verdict, reason))
+        if self.checkpoint is not None and not self.interrupted:
+            for outcome in self.record.outcomes:
+                self.checkpoint.save(self._state(), asdict(outcome))
+            self.checkpoint.save_best(self.program)
 
-    def _conclude(
-        self, component: Component, schedule: Schedule, judge: Judge, stopped: str
-    ) -> None:
-        """Keep the best instruction that beats the old one beyond doubt."""
-        before = component.instruction
-        verdict = choose(judge.validated, before, self.confidence)
-        after = verdict.instruction
+    def _outcome(
+        self,
+        component: Component,
+        schedule: Schedule | None,
+        turns: Turns,
+        verdict: Verdict,
+        stopped: str,
+    ) -> Outcome:
+        """Return what became of one predictor."""
+        validated = turns.validation.validated
+        before, name = component.instruction, component.name
+        after, changed = self.instructions.get(name, before), name in self.instructions
+        # Where this predictor is as it was, the program without its change is the same program.
+        scores_after = validated[verdict.instruction]
+        scores_before = validated[turns.start] if changed else scores_after
+        comparison = verdict.comparison if changed else compare(scores_after, scores_before)
         subject = self.subject(component)
         likelihoods = log_likelihood(subject, [before, after], range(min(8, len(self.train))))
         steps = max((c.step for c in self._tried(component)), default=0)
-        if after != before:
-            self.instructions[component.name] = component.whole(after)
-        self.record.outcomes.append(
-            Outcome(
-                predictor=component.name,
-                before=before,
-                after=after,
-                score_before=mean(judge.validated[before]),
-                score_after=mean(judge.validated[after]),
-                gain=verdict.comparison.gain,
-                interval=verdict.comparison.interval,
-                p_value=verdict.p_value,
-                looks=verdict.looks,
-                steps=steps,
-                stopped=stopped,
-                noise=schedule.noise,
-                stood_in=schedule.stood_in,
-                tokens_before=len(subject.tokens(before)),
-                tokens_after=len(subject.tokens(after)),
-                perplexity_before=math.exp(-likelihoods[0]),
-                perplexity_after=math.exp(-likelihoods[1]),
-                copied_words=list(subject.copied_words(after)),
-                token_texts=self.model.encoder.pieces(subject.tokens(after)),
-                gradients=self._gradients(subject, after) if steps else [],
-                changed_examples=self._changed(judge.validated[before], judge.validated[after]),
-            )
+        return Outcome(
+            predictor=name,
+            before=before,
+            after=after,
+            score_before=mean(scores_before),
+            score_after=mean(scores_after),
+            gain=comparison.gain,
+            interval=comparison.interval,
+            p_value=verdict.p_value if changed else 1.0,
+            looks=verdict.looks,
+            steps=steps,
+            stopped=stopped,
+            together=list(self.instructions) if changed and len(self.instructions) > 1 else [],
+            noise=schedule.noise if schedule else None,
+            stood_in=schedule.stood_in if schedule else 0,
+            tokens_before=len(subject.tokens(before)),
+            tokens_after=len(subject.tokens(after)),
+            perplexity_before=math.exp(-likelihoods[0]),
+            perplexity_after=math.exp(-likelihoods[1]),
+            copied_words=list(subject.copied_words(after)),
+            token_texts=self.model.encoder.pieces(subject.tokens(after)),
+            gradients=self._gradients(subject, after) if steps or changed else [],
+            changed_examples=self._changed(scores_before, scores_after),
         )
 
     def _gradients(self, subject: PredictorSubject, instruction: str) -> list[ExampleGradient]:
@@ -438,9 +404,3 @@ def _standing(candidate: Candidate) -> tuple[float, float]:
     """Order candidates by validation score where they have one, then by training score."""
     score = candidate.validation_score
     return (-1.0 if score is None else score, candidate.train_score)
-
-
-def _shorten(text: str, width: int = 60) -> str:
-    """Fit an instruction on the progress line."""
-    line = " ".join(text.split())
-    return line if len(line) <= width else f"{line[: width - 1]}…"

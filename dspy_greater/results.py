@@ -32,7 +32,9 @@ class Candidate:
         predictor: Name of the predictor.
         instruction: The text; of an agent's instruction, what stands before DSPy's own part.
         step: Step in which it was first tried; 0 for the instruction at the start.
-        kind: Where it comes from: ``"replace"``, ``"insert"``, ``"phrase"`` ...
+        kind: Where it comes from: ``"replace"``, ``"insert"``, ``"phrase"`` ...;
+            ``"together"`` in the race of whole programs, ``"again"`` for the incumbent, run again
+            because another predictor had changed.
         position: First token position that the edit changed; None at the start.
         train_scores: The metric on the training examples that it was run on.
         train_losses: The paper's loss on each of them, None where it was not finite; None
@@ -43,6 +45,8 @@ class Candidate:
         validation_scores: The metric on each validation example; None where the candidate
             was never held by the search and so was not validated.
         accepted: Whether the search held it.
+        others: Instructions of other predictors in the program in which it was run, where they
+            are not the student's. All its scores are of that program.
     """
 
     predictor: str
@@ -56,9 +60,12 @@ class Candidate:
     estimate: float | None = None
     validation_scores: list[float] | None = None
     accepted: bool = False
+    others: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, predictor: str, step: int, attempt: Attempt) -> Candidate:
+    def of(
+        cls, predictor: str, step: int, attempt: Attempt, others: dict[str, str] | None = None
+    ) -> Candidate:
         """Return an attempt as plain data."""
         losses = attempt.losses
         finite = [loss for loss in losses or () if math.isfinite(loss)]
@@ -74,6 +81,7 @@ class Candidate:
             else [loss if math.isfinite(loss) else None for loss in losses],
             train_loss=mean(finite) if finite else None,
             estimate=attempt.estimate,
+            others=others or {},
         )
 
     @property
@@ -93,7 +101,8 @@ class StepEvent:
 
     Attributes:
         predictor: Name of the predictor being improved.
-        step: Number of the step, from 1 for each predictor.
+        step: Number of the step, from 1 for each predictor; 0 for the race of whole programs
+            before, of which each predictor has an event.
         instruction: The instruction held now.
         accepted: Whether it changed in this step.
         attempts: What was run in this step.
@@ -163,14 +172,17 @@ class Outcome:
         predictor: Name of the predictor.
         before: Its instruction in the student.
         after: Its instruction in the returned program.
-        score_before: Mean metric on the validation examples under ``before``.
-        score_after: The same under ``after``, with the same other predictors.
+        score_before: Mean metric of the program on the validation examples under ``before``; where
+            several predictors changed, without any of these changes.
+        score_after: The same of the returned program.
         gain: Mean paired difference of the two.
         interval: 95 % interval of ``gain``.
         p_value: One-sided p-value of ``gain``, times ``looks``; 1 where nothing changed.
-        looks: Instructions that were tried on the validation examples besides ``before``.
+        looks: Programs that were tried on the validation examples besides the student's.
         steps: Steps of the search.
         stopped: Why it ended.
+        together: The predictors that changed, if more than one did: scores, gain and p-value are
+            of all these changes as a whole.
         noise: Noise floor: mean absolute change of a training example's score when the same
             prompt is run once more, in batches of another make-up; None if not measured.
         stood_in: Steps that the gold answer's likelihood led, because no run of the instruction
@@ -199,6 +211,7 @@ class Outcome:
     looks: int
     steps: int
     stopped: str
+    together: list[str] = field(default_factory=list)
     noise: float | None = None
     stood_in: int = 0
     tokens_before: int = 0
@@ -308,8 +321,12 @@ class DetailedResults:
         lines = []
         for outcome in self.outcomes:
             if outcome.changed:
+                changed = outcome.together or [outcome.predictor]
+                if outcome.predictor != changed[0]:
+                    lines.append(f"and {outcome.predictor}: {outcome.after!r}")
+                    continue
                 lines.append(
-                    f"{outcome.predictor}: {outcome.score_before:.1%} -> "
+                    f"{' and '.join(changed)}: {outcome.score_before:.1%} -> "
                     f"{outcome.score_after:.1%} on {self.validation_examples} validation "
                     f"examples (gain {outcome.gain:+.1%}, 95 % interval "
                     f"{outcome.interval[0]:+.1%} to {outcome.interval[1]:+.1%}, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from dspy_greater.lm import NotWhiteBoxError, white_box
 from dspy_greater.program import (
     Component,
     DataError,
+    LabelFn,
     Metric,
     Selector,
     check_adapter,
@@ -28,6 +29,8 @@ from dspy_greater.program import (
     check_media,
     components,
     current_adapter,
+    given_labels,
+    relabelled,
     select,
     warn_of_overlap,
 )
@@ -77,16 +80,27 @@ class GreaterTeleprompter(Teleprompter):
             ends as if it had not been interrupted.
         callback: Called after every step with a :class:`StepEvent`; returns True to stop the
             search, which then gives back what it has. Ctrl-C does the same.
-        component_selector: Which predictors to optimize, one after the other in the program's
-            order: ``"all"``, a list of names out of ``program.named_predictors()``, or what
-            chooses some of the names that it is given; the others are frozen. Bounds are shared
-            evenly among them. The list of tools in the instruction of a ReAct or CodeAct is kept
-            to the letter: what stands before it is improved.
+        component_selector: Which predictors to optimize. ``"all"``, a list of names out of
+            ``program.named_predictors()``, or what chooses some of the names that it is given:
+            each is searched to its end, one after the other in the program's order.
+            ``"round_robin"``: all take turns, one step each, within the program as it then
+            stands. The others are frozen. Bounds are shared evenly. The list of tools in the
+            instruction of a ReAct or CodeAct is kept to the letter: what stands before it is
+            improved.
+        frozen: Names of predictors that keep their instructions:
+            ``frozen=["router"]`` is short for
+            ``component_selector=lambda names: [n for n in names if n != "router"]``, and goes
+            with ``"round_robin"``, too.
+        label_fn: ``label_fn(example, predictor_name)`` returns the right outputs of a predictor
+            by field, ``{"query": example.hop}``; an empty dict or None where it knows none. It
+            is asked once for every training example and every predictor to optimize, and what
+            it says counts in the place of labels in the examples. Examples without a label
+            count by their rewards alone; the published schedule leaves them out.
         max_examples: Training examples used by the search (N), drawn at random from a
             larger trainset. 50.
         confidence: With which an instruction must beat the one it replaces on the
-            validation examples, counting every instruction that was tried on them and every
-            predictor. 0.95: where nothing is better, 95 runs in 100 change nothing.
+            validation examples, counting every program that was tried on them, whichever
+            predictor was searched. 0.95: where nothing is better, 95 runs in 100 change nothing.
         perfect_score: Mean score at which there is nothing left to gain and the search
             stops; None never stops early.
         num_threads: Threads of one evaluation. None: as many as the local model batches, and
@@ -117,6 +131,8 @@ class GreaterTeleprompter(Teleprompter):
         log_dir: str | os.PathLike[str] | None = None,
         callback: Callable[[StepEvent], bool | None] | None = None,
         component_selector: Selector = "all",
+        frozen: Sequence[str] = (),
+        label_fn: LabelFn | None = None,
         max_examples: int = 50,
         confidence: float = 0.95,
         perfect_score: float | None = 1.0,
@@ -147,6 +163,8 @@ class GreaterTeleprompter(Teleprompter):
         self.log_dir = log_dir
         self.callback = callback
         self.component_selector = component_selector
+        self.frozen = frozen
+        self.label_fn = label_fn
         self.max_examples = max_examples
         self.confidence = confidence
         self.perfect_score = perfect_score
@@ -180,7 +198,8 @@ class GreaterTeleprompter(Teleprompter):
 
         Raises:
             CheckpointError: If the ``log_dir`` cannot be used or holds another run.
-            DataError: If a dataset is empty, unlabelled, or too small to be split.
+            DataError: If a dataset is empty, unlabelled, or too small to be split, or
+                ``label_fn`` fails or returns something that is no label.
             NotWhiteBoxError: If the LM that is to propose gives no gradients.
             TargetError: If it is not clear on which LM a predictor is to be verified.
             InstructionError: If an instruction at the start cannot be edited.
@@ -202,26 +221,38 @@ class GreaterTeleprompter(Teleprompter):
             target = target_of(student, lm, self.target_lm)
         found = components(student, trainset)
         check_media(found)
+        train, validation = self._split(trainset, valset, rng)
+        labels: dict[str, list[dspy.Example]] = {}
+
+        def relabel(part: Component) -> Component:
+            if self.label_fn is None:
+                return part
+            given = given_labels(self.label_fn, part, trainset, current_adapter())
+            by_example = dict(zip(map(id, trainset), given, strict=True))
+            labels[part.name] = [by_example[id(example)] for example in train]
+            return relabelled(part, labels[part.name])
+
         parts, left_out = select(
             student,
             found,
             self.component_selector,
+            frozen=self.frozen,
             labelled=isinstance(self.config, PaperConfig),
+            relabel=relabel,
         )
         check_adapter(current_adapter(), parts, trainset)
-        check_labels("trainset", trainset, parts, current_adapter())
-        train, validation = self._split(trainset, valset, rng)
+        if self.label_fn is None:
+            check_labels("trainset", trainset, parts, current_adapter())
         if valset is None:
             warn_of_overlap(train, validation)
-        with self._checkpoint(student, parts, train, validation, lm, target) as checkpoint:
+        with self._checkpoint(student, parts, train, validation, labels, lm, target) as checkpoint:
             compilation = Compilation(
                 student=student,
                 train=train,
                 validation=validation,
                 metric=Metric(self.metric.function, white_box(lm).phases),
                 lm=lm,
-                # Each predictor is another chance to be lucky.
-                confidence=1 - (1 - self.confidence) / len(parts),
+                confidence=self.confidence,
                 perfect_score=self.perfect_score,
                 num_threads=self.num_threads,
                 max_errors=self.max_errors,
@@ -229,16 +260,16 @@ class GreaterTeleprompter(Teleprompter):
                 budget=self.budget,
                 callback=self.callback,
                 checkpoint=checkpoint,
+                parts=parts,
                 target=target,
+                labels=labels,
             )
-            compilation.check(parts)
+            compilation.check()
             compilation.record.left_out = left_out
             compilation.record.seed = self.seed
             compilation.record.config = self.get_config()
-            for done, part in enumerate(parts):
-                compilation.improve(part, self.config, len(parts) - done)
-                if compilation.interrupted:
-                    break
+            in_turns = self.component_selector == "round_robin"
+            compilation.improve(self.config, round_robin=in_turns)
             return compilation.result()
 
     def get_params(self) -> dict[str, Any]:
@@ -268,6 +299,7 @@ class GreaterTeleprompter(Teleprompter):
         parts: Sequence[Component],
         train: Sequence[dspy.Example],
         validation: Sequence[dspy.Example],
+        labels: Mapping[str, Sequence[dspy.Example]],
         lm: dspy.LM,
         target: Target | None,
     ) -> Iterator[Checkpoint | None]:
@@ -281,6 +313,8 @@ class GreaterTeleprompter(Teleprompter):
             "valset": [example.toDict() for example in validation],
             "program": student.dump_state(),
             "predictors": [part.name for part in parts],
+            "turns": self.component_selector == "round_robin",
+            "labels": {name: [each.toDict() for each in given] for name, given in labels.items()},
             "model": white_box(lm).fingerprint,
         }
         if target is not None:  # by name: a server may come back at another address

@@ -13,7 +13,13 @@ from dspy_greater.program.errors import (
 )
 from dspy_greater.program.excerpts import excerpt
 from dspy_greater.program.instructions import check_instruction, normalise
-from dspy_greater.program.labels import check_labels, gold_outputs, gold_value
+from dspy_greater.program.label_fn import LabelFn, beside, given_labels, relabelled
+from dspy_greater.program.labels import (
+    check_labels,
+    gold_outputs,
+    gold_value,
+    labelled_fields,
+)
 from dspy_greater.program.metrics import Metric, Score
 from dspy_greater.program.predictors import (
     Component,
@@ -34,6 +40,7 @@ __all__ = [
     "Component",
     "DataError",
     "InstructionError",
+    "LabelFn",
     "Metric",
     "MetricError",
     "ProgramError",
@@ -44,6 +51,7 @@ __all__ = [
     "Selector",
     "TooManyErrorsError",
     "Usage",
+    "beside",
     "call_of",
     "check_adapter",
     "check_dataset",
@@ -57,9 +65,12 @@ __all__ = [
     "current_adapter",
     "end_marks",
     "excerpt",
+    "given_labels",
     "gold_outputs",
     "gold_value",
+    "labelled_fields",
     "normalise",
+    "relabelled",
     "render",
     "replace_instruction",
     "run_programs",

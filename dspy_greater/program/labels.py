@@ -26,15 +26,21 @@ def gold_outputs(
         outputs: What the run put out: the reasoning before a label is taken from here.
 
     Returns:
-        The values of all output fields up to the last labelled one, in order.
+        The values of all output fields up to the last one that has a label, in order.
     """
     values: dict[str, Any] = {}
+    fields = labelled_fields(component, example)
     for field in component.signature.output_fields:
-        labelled = field in component.label_fields
+        labelled = field in fields
         values[field] = gold_value(component, field, example) if labelled else outputs[field]
-        if field == component.label_fields[-1]:
+        if field == fields[-1]:
             break
     return values
+
+
+def labelled_fields(component: Component, example: dspy.Example) -> tuple[str, ...]:
+    """Return the output fields of which an example has a label, in order; some or none."""
+    return tuple(field for field in component.label_fields if field in example)
 
 
 def gold_value(component: Component, field: str, example: dspy.Example) -> Any:
@@ -91,12 +97,21 @@ def check_labels(
     for index, example in enumerate(examples):
         for component in labelled:
             try:
-                values = {
-                    field: gold_value(component, field, example) for field in component.label_fields
-                }
-                _check_round_trip(adapter, component, values)
+                check_label(component, component.label_fields, example, adapter)
             except DataError as error:
                 raise DataError(f"{name}[{index}] {error}.") from error
+
+
+def check_label(
+    component: Component, fields: Sequence[str], example: dspy.Example, adapter: dspy.Adapter
+) -> None:
+    """Raise unless an example's labels can be written and read back by the adapter.
+
+    Raises:
+        DataError: Its text goes on after the example's name.
+    """
+    values = {field: gold_value(component, field, example) for field in fields}
+    _check_round_trip(adapter, component, values)
 
 
 def _text(label: Any) -> str:

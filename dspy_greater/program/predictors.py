@@ -29,7 +29,8 @@ class Component:
         signature: Its signature at the start.
         predictor: The student's own predictor: not to be changed.
         label_fields: The output fields with gold values in the trainset, in the signature's
-            order; empty where there is none.
+            order; empty where there is none. Labels in the examples are in all of them, those of
+            a ``label_fn`` perhaps in some.
         fixed: The end of its instruction that no edit may touch: an agent's list of tools.
     """
 
@@ -93,7 +94,7 @@ def components(program: dspy.Module, trainset: Sequence[dspy.Example]) -> list[C
             name=name,
             signature=predictor.signature,
             predictor=predictor,
-            label_fields=_label_fields(predictor.signature, labels),
+            label_fields=label_fields(predictor.signature, labels),
             fixed=fixed_part(program, predictor),
         )
         for name, predictor in program.named_predictors()
@@ -159,7 +160,8 @@ def with_lm(program: dspy.Module, lm: BaseLM) -> dspy.Module:
     return twin
 
 
-def _label_fields(signature: type[dspy.Signature], labels: set[str]) -> tuple[str, ...]:
+def label_fields(signature: type[dspy.Signature], labels: set[str]) -> tuple[str, ...]:
+    """Return the output fields that are labelled; reasoning only where nothing else is."""
     fields = tuple(name for name in signature.output_fields if name in labels)
     answers = tuple(name for name in fields if name not in REASONING_NAMES)
     return answers or fields

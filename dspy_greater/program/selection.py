@@ -12,8 +12,8 @@ from dspy_greater.program.agents import lists_tools
 from dspy_greater.program.errors import DataError, ProgramError
 from dspy_greater.program.predictors import Component
 
-#: ``"all"``, names of predictors, or what chooses among all names.
-Selector = Literal["all"] | Sequence[str] | Callable[[list[str]], Sequence[str]]
+#: All, one after the other or in turns; names of predictors; or what chooses among all names.
+Selector = Literal["all", "round_robin"] | Sequence[str] | Callable[[list[str]], Sequence[str]]
 
 
 def select(
@@ -21,7 +21,9 @@ def select(
     found: Sequence[Component],
     selector: Selector = "all",
     *,
+    frozen: Sequence[str] = (),
     labelled: bool = False,
+    relabel: Callable[[Component], Component] = lambda component: component,
 ) -> tuple[list[Component], list[str]]:
     """Choose the predictors to optimize.
 
@@ -32,29 +34,34 @@ def select(
         program: The program.
         found: Its predictors.
         selector: Which of them.
+        frozen: Names of some that keep their instructions whatever the selector says of all.
         labelled: Whether only those whose output is labelled will do.
+        relabel: Gives a predictor that is wanted other labels than those in the examples.
 
     Returns:
         The chosen ones in the program's order, and the names of the others.
 
     Raises:
-        ProgramError: A name is unknown, none is chosen, or one that was asked for by name
-            cannot be optimized.
+        ProgramError: A name is unknown, chosen and frozen at once, none is left, or one that
+            was asked for by name cannot be optimized.
         DataError: One without a label was asked for by name, or no output is labelled.
     """
     names = [component.name for component in found]
-    wanted = names if selector == "all" else _wanted(names, selector)
-    chosen = []
-    for component in found:
-        if component.name not in wanted:
+    everything = selector in ("all", "round_robin")
+    wanted = _thawed(names, names if everything else _wanted(names, selector), selector, frozen)
+    chosen, passed_over = [], []
+    for each in found:
+        if each.name not in wanted:
             continue
+        component = relabel(each)
         if fault := _fault(program, component, labelled):
-            if selector != "all":
+            if not everything:
                 raise fault
+            passed_over.append(component)
             continue
         chosen.append(component)
     if not chosen:
-        raise _nothing_left(program, found, labelled)
+        raise _nothing_left(program, passed_over)
     kept = {component.name for component in chosen}
     return chosen, [name for name in names if name not in kept]
 
@@ -62,8 +69,8 @@ def select(
 def _wanted(names: list[str], selector: Selector) -> list[str]:
     if isinstance(selector, str):
         raise ProgramError(
-            f"component_selector={selector!r} is neither 'all' nor a list of names: write "
-            f"[{selector!r}] for one predictor."
+            f"component_selector={selector!r} is neither 'all' nor 'round_robin' nor a list of "
+            f"names: write [{selector!r}] for one predictor."
         )
     wanted = list(selector(list(names)) if callable(selector) else selector)
     if unknown := [name for name in wanted if name not in names]:
@@ -77,6 +84,34 @@ def _wanted(names: list[str], selector: Selector) -> list[str]:
             f"{', '.join(map(repr, names))}."
         )
     return wanted
+
+
+def _thawed(
+    names: list[str], wanted: list[str], selector: Selector, frozen: Sequence[str]
+) -> list[str]:
+    """Return the wanted names without the frozen ones."""
+    if isinstance(frozen, str):
+        raise ProgramError(
+            f"frozen={frozen!r} is not a list of names: write [{frozen!r}] for one predictor."
+        )
+    if unknown := [name for name in frozen if name not in names]:
+        raise ProgramError(
+            f"frozen names the predictor {unknown[0]!r}, which the program does not have: its "
+            f"predictors are {', '.join(map(repr, names))}."
+        )
+    listed = not isinstance(selector, str) and not callable(selector)
+    if listed and (both := [name for name in frozen if name in wanted]):
+        raise ProgramError(
+            f"component_selector and frozen both name the predictor {both[0]!r}: take it out of "
+            "one of the two."
+        )
+    left = [name for name in wanted if name not in frozen]
+    if not left:
+        raise ProgramError(
+            "every predictor that component_selector chose is frozen, so nothing would be "
+            f"optimized: take one of {', '.join(map(repr, wanted))} out of frozen."
+        )
+    return left
 
 
 def _fault(
@@ -100,25 +135,24 @@ def _fault(
         return DataError(
             f"no output of predictor {component.name!r} is labelled in the trainset, and the "
             "published schedule needs a gold answer: leave it out of component_selector, label "
-            f"one of {list(component.signature.output_fields)}, or use schedule='verified'."
+            f"one of {list(component.signature.output_fields)} in the examples or by label_fn, or "
+            "use schedule='verified'."
         )
     return None
 
 
-def _nothing_left(
-    program: dspy.Module, found: Sequence[Component], labelled: bool
-) -> DataError | ProgramError:
+def _nothing_left(program: dspy.Module, found: Sequence[Component]) -> DataError | ProgramError:
+    """Return why none of the predictors that were wanted is left."""
     faults = [_fault(program, component, labelled=False) for component in found]
     if fault := next((fault for fault in faults if fault), None):
         return ProgramError(f"no predictor is left to optimize: {fault}")
-    assert labelled
     outputs = ", ".join(
         f"{component.name}: {list(component.signature.output_fields)}" for component in found
     )
     return DataError(
         "No output field of the program is a label of the trainset, so there is no gold value to "
         f"take gradients of. Output fields: {outputs}. Name the label like the output field, e.g. "
-        "dspy.Example(question=..., answer=...).with_inputs('question'), or use "
+        "dspy.Example(question=..., answer=...).with_inputs('question'), give label_fn, or use "
         "schedule='verified', which learns from rewarded runs."
     )
 

@@ -19,7 +19,9 @@ from dspy_greater.search.verified import (
     Success,
     VerifiedConfig,
     VerifiedSchedule,
+    WholeRace,
 )
+from dspy_greater.search.whole import instructions_of, key
 
 __all__ = [
     "Answer",
@@ -42,9 +44,12 @@ __all__ = [
     "Verdict",
     "VerifiedConfig",
     "VerifiedSchedule",
+    "WholeRace",
     "choose",
     "compare",
     "gradient_norms",
+    "instructions_of",
+    "key",
     "log_likelihood",
     "schedule_for",
     "settings",

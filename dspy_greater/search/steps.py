@@ -74,7 +74,7 @@ class Schedule(Protocol):
         """Mean absolute change of a score when a prompt is run once more; None if not measured."""
 
     def begin(self) -> Attempt:
-        """Run the instruction at the start on the training examples."""
+        """Run the incumbent, at first the instruction at the start, on the training examples."""
 
     def steps(self) -> Iterator[Step]:
         """Yield steps until the search is over; the caller may stop at any of them."""
@@ -84,6 +84,12 @@ class Schedule(Protocol):
 
     def load(self, saved: Mapping[str, Any]) -> None:
         """Go on, in the next call of ``steps``, from what ``dump`` returned."""
+
+    def forget(self) -> None:
+        """Drop what was measured, right after ``load``: the rest of the program is another now.
+
+        What is held stays, and is measured anew in the next call of ``begin`` or ``steps``.
+        """
 
 
 @dataclass

@@ -21,10 +21,12 @@ from dspy_greater.program import (
     Rendered,
     RenderingError,
     Run,
+    beside,
     call_of,
     check_instruction,
     copied_words,
     gold_outputs,
+    labelled_fields,
     normalise,
     render,
     replace_instruction,
@@ -50,6 +52,8 @@ class PredictorSubject:
         model: The white box.
         adapter: Renders the predictor's calls.
         sampler: Runs programs on the white box and scores them; None where ``run`` does.
+        labels: Where each example's gold outputs are, if not in the example itself; an example
+            may have none.
     """
 
     program: dspy.Module
@@ -59,6 +63,7 @@ class PredictorSubject:
     model: WhiteBox
     adapter: dspy.Adapter
     sampler: Runner | None = None
+    labels: Sequence[dspy.Example] | None = None
     _tokens: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     _contexts: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     _signatures: dict[str, type[dspy.Signature]] = field(default_factory=dict, repr=False)
@@ -168,12 +173,8 @@ class PredictorSubject:
         answer is scored after empty reasoning, so that a candidate which breaks the
         format on hard examples gains nothing by it. ``None`` where no output is labelled.
         """
-        if not self.component.label_fields:
-            return [None] * len(runs)
-        return [
-            self._answer(instruction, self.examples[index], run, self._inputs[index])
-            for index, run in zip(self._indices(examples), runs, strict=True)
-        ]
+        pairs = zip(self._indices(examples), runs, strict=True)
+        return [self._answer(instruction, index, run) for index, run in pairs]
 
     def completions(self, instruction: str, runs: Sequence[Run]) -> list[Targeted | None]:
         """Return, per run, prompt + all that the predictor wrote, which is the target.
@@ -206,7 +207,11 @@ class PredictorSubject:
 
     def copied_words(self, instruction: str) -> Sequence[str]:
         """Return the words that an instruction has taken from single training examples."""
-        return copied_words(instruction, self.component.instruction, self.examples)
+        examples = self.examples
+        if self.labels is not None:
+            pairs = zip(self.examples, self.labels, strict=True)
+            examples = [beside(example, labels) for example, labels in pairs]
+        return copied_words(instruction, self.component.instruction, examples)
 
     def _program(self, instruction: str) -> dspy.Module:
         whole = self.component.whole(instruction)
@@ -267,14 +272,16 @@ class PredictorSubject:
         with self.model.phases("render"):
             return render(self.adapter, call, outputs)
 
-    def _answer(
-        self, instruction: str, example: dspy.Example, run: Run, reference: dict[str, Any]
-    ) -> Targeted | None:
+    def _answer(self, instruction: str, index: int, run: Run) -> Targeted | None:
+        labels = (self.labels or self.examples)[index]
+        fields = labelled_fields(self.component, labels)
+        if not fields:
+            return None
         inputs, outputs = self._last_call(run)
-        call = self._call(instruction, inputs if inputs is not None else reference)
+        call = self._call(instruction, inputs if inputs is not None else self._inputs[index])
         outputs = {name: outputs.get(name, "") for name in call.signature.output_fields}
-        gold = gold_outputs(self.component, example, outputs)
-        return self._targeted(instruction, call, gold, self.component.label_fields)
+        gold = gold_outputs(self.component, labels, outputs)
+        return self._targeted(instruction, call, gold, fields)
 
     def _completion(self, instruction: str, run: Run) -> Targeted | None:
         inputs, outputs = self._last_call(run)

@@ -61,6 +61,58 @@ class Both(dspy.Module):
         self.second = dspy.Predict("question -> answer")
 
 
+class Router(dspy.Module):
+    """Predictors in a list, a dict and another module, one of them in two places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.router = dspy.Predict("question -> route")
+        self.experts = [dspy.Predict("question -> answer"), dspy.Predict("question -> answer")]
+        self.by_route = {"near": dspy.Predict("question -> answer"), "far": self.experts[0]}
+        self.hops = TwoHops()
+
+
+EVERY = [
+    "router",
+    "experts[0]",
+    "experts[1]",
+    "by_route['near']",
+    "hops.search",
+    "hops.answer.predict",
+]
+
+
+@pytest.mark.parametrize("selector", ["all", "round_robin", lambda names: names])
+def test_predictors_in_lists_dicts_and_modules_are_found_and_shared_ones_once(
+    selector: Any,
+) -> None:
+    assert chosen(Router(), selector) == (EVERY, [])
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_each_may_be_frozen_by_name(name: str) -> None:
+    others = [each for each in EVERY if each != name]
+    assert chosen(Router(), "all", frozen=[name]) == (others, [name])
+    assert chosen(Router(), "round_robin", frozen=(name,)) == (others, [name])
+    assert chosen(Router(), lambda names: [n for n in names if n != name]) == (others, [name])
+    assert chosen(Router(), [name]) == ([name], others)
+
+
+@pytest.mark.parametrize(
+    ("selector", "frozen", "message"),
+    [
+        ("all", ["ruoter"], "frozen names the predictor 'ruoter'.*'router', "),
+        ("all", "router", r"write \['router'\]"),
+        ("round_robin", EVERY, "every predictor .* is frozen.*take one of 'router', "),
+        (["router"], ["router"], "both name the predictor 'router'"),
+        (lambda names: names[:1], ["router"], "every predictor .* is frozen.*take one of 'router'"),
+    ],
+)
+def test_a_mistaken_freeze_says_what_there_is(selector: Any, frozen: Any, message: str) -> None:
+    with pytest.raises(ProgramError, match=message):
+        chosen(Router(), selector, frozen=frozen)
+
+
 def test_the_agents_of_dspy_are_optimized_like_any_other() -> None:
     agent = dspy.ReAct("question -> answer", tools=[add])
     assert chosen(agent) == (["react", "extract.predict"], [])

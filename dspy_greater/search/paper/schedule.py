@@ -188,12 +188,12 @@ class PaperSchedule:
         return tuple(self._trials[text] for text in instructions)
 
     def begin(self) -> Attempt:
-        """Run the instruction at the start on the training examples.
+        """Run the incumbent, at first the instruction at the start, on the training examples.
 
         Raises:
             LossError: If no training example gives a finite loss.
         """
-        return self.try_out([self.start])[0].attempt("start", None)
+        return self.try_out([self.state.incumbent])[0].attempt("start", None)
 
     def steps(self) -> Iterator[PaperStep]:
         """Yield steps from the start on; the caller may stop at any of them.
@@ -203,7 +203,7 @@ class PaperSchedule:
         """
         state = self.state
         (incumbent,) = self.try_out([state.incumbent])
-        self.judge.score(self.start)
+        self.judge.score(state.incumbent)
         slope: Slope | None = None
         while not self._finished(incumbent):
             position = self._next_position(incumbent, state.position)
@@ -230,6 +230,11 @@ class PaperSchedule:
         version, numbers, gauss = saved["rng"]
         self.rng.setstate((version, tuple(numbers), gauss))
         self.state = PaperState(**{key: saved[key] for key in saved if key != "rng"})
+
+    def forget(self) -> None:
+        """Drop the trials; what lost under another program may win under this one."""
+        self._trials.clear()
+        self.state.tried.clear()
 
     def _finished(self, incumbent: Trial) -> bool:
         """Say in ``stopped`` why the search is over, if it is."""

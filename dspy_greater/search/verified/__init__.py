@@ -3,6 +3,7 @@
 from dspy_greater.search.verified.config import VerifiedConfig
 from dspy_greater.search.verified.objectives import Answer, Mixture, Objective, Policy, Success
 from dspy_greater.search.verified.schedule import SearchState, VerifiedSchedule, VerifiedStep
+from dspy_greater.search.verified.together import WholeRace
 
 __all__ = [
     "Answer",
@@ -14,4 +15,5 @@ __all__ = [
     "VerifiedConfig",
     "VerifiedSchedule",
     "VerifiedStep",
+    "WholeRace",
 ]

@@ -137,13 +137,15 @@ def softened(subject: Subject, rollouts: Rollouts) -> Rollouts:
 
     The reward becomes the mean of the metric and of the probability of the gold answer after
     the rollout's own reasoning (the geometric mean over its tokens), so that an example whose
-    rollouts all fail, or all succeed, still tells them apart.
+    rollouts all fail, or all succeed, still tells them apart. Without a label it stays the metric.
     """
     items = subject.answers(rollouts.instruction, rollouts.runs, rollouts.examples)
     log_probs = iter(subject.model.log_probs([item for item in items if item is not None]))
-    gold = [0.0 if item is None else math.exp(float(next(log_probs).mean())) for item in items]
-    pairs = zip(rollouts.rewards, gold, strict=True)
-    return replace(rollouts, rewards=tuple((reward + chance) / 2 for reward, chance in pairs))
+    rewards = tuple(
+        reward if item is None else (reward + math.exp(float(next(log_probs).mean()))) / 2
+        for reward, item in zip(rollouts.rewards, items, strict=True)
+    )
+    return replace(rollouts, rewards=rewards)
 
 
 def advantages(rollouts: Rollouts) -> tuple[float, ...]:

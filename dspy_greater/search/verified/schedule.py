@@ -19,6 +19,7 @@ from dspy_greater.search.readability import readability
 from dspy_greater.search.steps import Attempt, Judge
 from dspy_greater.search.verified.edits import Edit, merges
 from dspy_greater.search.verified.evidence import Evidence, solved
+from dspy_greater.search.verified.noise import noise_floor
 from dspy_greater.search.verified.objectives import Answer, Term, fluency_terms
 from dspy_greater.search.verified.race import ScoreBook, race
 from dspy_greater.search.verified.shortlist import CONTEXTS, Candidate, Funnel
@@ -100,16 +101,19 @@ class VerifiedSchedule:
         self.evidence = self._evidence()
 
     def begin(self) -> Attempt:
-        """Run the instruction at the start on the training examples."""
-        self.book.fill([self.start], self.size)
-        return Attempt(self.start, "start", None, tuple(self.state.scores[self.start]))
+        """Run the incumbent, the instruction at the start, on the training examples."""
+        held = self.state.held
+        self.book.fill([held], self.size)
+        return Attempt(held, "start", None, tuple(self.state.scores[held]))
 
     def steps(self) -> Iterator[VerifiedStep]:
         """Yield steps until nothing is left to gain or to try; the caller may stop at any."""
         self.begin()
-        self.judge.score(self.start)
+        held = self.state.held
+        self.judge.score(held)
         if self.state.noise is None:
-            self.state.noise = self._noise()
+            scores = self.state.scores[held]
+            self.state.noise = noise_floor(self.subject, held, self.order, scores)
         while not self._finished():
             yield self._step()
         while self.state.tidied < self.config.tidy_rounds:
@@ -136,18 +140,14 @@ class VerifiedSchedule:
         sampled_on = self.order[: self.config.rollout_examples]
         return Evidence(self.book, self.config, sampled_on, f"{self.seed} rollouts")
 
+    def forget(self) -> None:
+        """Drop all scores; edits that gained something stay, to be estimated and run anew."""
+        self.state.scores.clear()
+
     @property
     def noise(self) -> float | None:
         """The noise floor; see :class:`SearchState`."""
         return self.state.noise
-
-    def _noise(self) -> float:
-        """Run the start once more on half of the examples, the other way round."""
-        half = range((self.size + 1) // 2)
-        again = self.subject.repeat(self.start, [self.order[i] for i in reversed(half)])
-        scores = self.state.scores[self.start]
-        changes = [abs(run.score - scores[i]) for i, run in zip(reversed(half), again, strict=True)]
-        return sum(changes) / len(changes)
 
     @property
     def skipped(self) -> int:

@@ -1,0 +1,301 @@
+"""Several predictors: whose turn it is, and that only scores of whole programs are compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+
+from dspy_greater import PaperConfig, StepEvent, VerifiedConfig, turns
+from dspy_greater.checkpoint import CheckpointError
+from dspy_greater.program import DataError
+from dspy_greater.search import Comparison, Judge, acceptance
+from dspy_greater.search.verified import race, schedule, together
+from tests.compiling import PAPER, SCHEDULES, START, VERIFIED, configured, examples, lm, small
+
+__all__ = ["configured", "lm"]
+
+TRAIN = examples(6)
+SELECTORS = pytest.mark.parametrize("selector", ["all", "round_robin"])
+
+
+class Told(dspy.Module):
+    """Two predictors of which nothing hangs on but which instructions they have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rewrite = dspy.Predict(dspy.Signature("question -> query", START))
+        self.answer = dspy.Predict(dspy.Signature("query -> answer", START))
+
+    def forward(self, question: str) -> dspy.Prediction:
+        texts = [each.signature.instructions for each in self.predictors()]
+        return dspy.Prediction(program=json.dumps(texts))
+
+
+class Rising:
+    """Scores each program it has not met above all before: a score tells the program."""
+
+    def __init__(self) -> None:
+        self.met: list[str] = []
+
+    def __call__(self, example: dspy.Example, prediction: dspy.Prediction) -> float:
+        if prediction.program not in self.met:
+            self.met.append(prediction.program)
+        return (1 + self.met.index(prediction.program)) / 1000
+
+    def programs(self, scores: Sequence[float]) -> set[tuple[str, str]]:
+        """Return the programs that gave these scores."""
+        return {tuple(json.loads(self.met[round(1000 * score) - 1])) for score in scores}
+
+
+def label_fn(example: dspy.Example, name: str) -> dict[str, str]:
+    return {"query" if name == "rewrite" else "answer": example.answer}
+
+
+def compiled(selector: Any = "round_robin", **knobs: Any) -> dspy.Module:
+    settings = {"schedule": VERIFIED, "metric": Rising(), "label_fn": label_fn, **knobs}
+    return small(component_selector=selector, **settings).compile(
+        Told(), trainset=TRAIN, valset=examples(13)[6:]
+    )
+
+
+def order(selector: str, **knobs: Any) -> list[tuple[str, int]]:
+    told: list[tuple[str, int]] = []
+    compiled(selector, callback=lambda e: told.append((e.predictor, e.step)) or False, **knobs)
+    return told
+
+
+def test_predictors_take_turns_or_come_one_after_the_other() -> None:
+    steps = [("rewrite", 1), ("answer", 1), ("rewrite", 2), ("answer", 2)]
+    assert order("round_robin", schedule=PAPER) == steps
+    assert order("all", schedule=PAPER) == [steps[0], steps[2], steps[1], steps[3]]
+
+
+@SELECTORS
+def test_no_comparison_mixes_scores_of_different_programs(
+    selector: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metric, compared = Rising(), []
+    judged: dict[int, set[tuple[str, str]]] = {}
+    whole: set[int] = set()
+    judges = []  # kept, so that no id comes twice
+
+    def comparing(new: Sequence[float], old: Sequence[float]) -> Comparison:
+        if set(new) != {1.0}:  # what is asked of a program that is right throughout
+            compared.append((metric.programs(new), metric.programs(old)))
+        return acceptance.compare(new, old)
+
+    def score(self: Judge, text: str) -> float:
+        judges.append(self)
+        if text.startswith("{"):
+            whole.add(id(self))
+        found = plain(self, text)
+        judged.setdefault(id(self), set()).update(metric.programs(self.validated[text]))
+        return found
+
+    plain = Judge.score
+    monkeypatch.setattr(Judge, "score", score)
+    for module in (race, schedule, together):
+        monkeypatch.setattr(module, "compare", comparing)
+    record = compiled(selector, metric=metric).detailed_results
+    held = {c.predictor for c in record.candidates if c.accepted and c.step and c.kind != "again"}
+    assert held == {"rewrite", "answer"}  # both changed, so there was something to mix
+    singly = 0
+    for new, old in compared:
+        assert (len(new), len(old)) == (1, 1)
+        ((rewrite, answer),), ((other_rewrite, other_answer),) = new, old
+        singly += rewrite == other_rewrite or answer == other_answer
+    assert singly > 4
+    for name, programs in judged.items():
+        if name not in whole:
+            assert any(len({program[i] for program in programs}) == 1 for i in (0, 1))
+
+
+def test_an_edit_accepted_in_one_predictor_is_there_in_the_others_next_step() -> None:
+    events: list[StepEvent] = []
+    record = compiled(callback=lambda event: events.append(event)).detailed_results
+    held = {"rewrite": START, "answer": START}
+    for event in events:
+        other = next(name for name in held if name != event.predictor)
+        if event.step:
+            here = [
+                c
+                for c in record.candidates
+                if (c.predictor, c.step) == (event.predictor, event.step) and c.kind != "again"
+            ]
+            assert here
+            for candidate in here:
+                assert candidate.others.get(other, START) == held[other]
+        held[event.predictor] = event.instruction
+    assert sum(c.kind == "again" for c in record.candidates) >= 2
+    again = [c for c in record.candidates if c.kind == "again"]
+    assert all(len(c.train_scores) == 6 for c in again)
+
+
+@SELECTORS
+def test_the_verdict_is_on_whole_programs_and_every_one_was_a_look(selector: str) -> None:
+    program = compiled(selector)
+    record = program.detailed_results
+    tried = {
+        json.dumps({**c.others, c.predictor: c.instruction}, sort_keys=True)
+        for c in record.candidates
+        if c.validation_scores and {**c.others, c.predictor: c.instruction} != c.others
+    }
+    assert {outcome.looks for outcome in record.outcomes} == {record.outcomes[0].looks}
+    assert 0 < record.outcomes[0].looks <= len(tried)
+    changed = [outcome for outcome in record.outcomes if outcome.changed]
+    assert changed
+    for outcome in changed:
+        now = dict(program.named_predictors())[outcome.predictor].signature.instructions
+        assert outcome.after == now
+        assert outcome.gain > 0
+        assert outcome.score_after == changed[0].score_after
+        assert outcome.together == ([o.predictor for o in changed] if len(changed) > 1 else [])
+    assert record.summary().count("validation examples") >= 1
+
+
+def test_where_nothing_is_better_nothing_changes() -> None:
+    program = compiled(metric=lambda example, prediction: 0.5)
+    assert [o.after for o in program.detailed_results.outcomes] == [START, START]
+    assert program.detailed_results.summary().count("kept as it was") == 2
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+def graded(example: dspy.Example, prediction: dspy.Prediction) -> float:
+    """A score that hangs on the example and the instructions."""
+    return len(set(f"{example.question}{prediction}")) % 7 / 7
+
+
+@SELECTORS
+@SCHEDULES
+def test_turns_that_were_killed_go_on_and_end_the_same(
+    selector: str, schedule: PaperConfig | VerifiedConfig, tmp_path: Path
+) -> None:
+    knobs = {"metric": graded, "schedule": schedule}
+    whole = compiled(selector, **knobs).detailed_results
+    deaths = 0
+
+    def die(event: StepEvent) -> None:
+        raise KilledError
+
+    while True:  # killed after every step
+        try:
+            compiled(selector, log_dir=tmp_path, callback=die, **knobs)
+        except KilledError:
+            deaths += 1
+        else:
+            break
+    resumed = compiled(selector, log_dir=tmp_path, **knobs).detailed_results
+    assert deaths >= 4
+    assert resumed.candidates == whole.candidates
+    assert resumed.outcomes == whole.outcomes
+
+
+def test_the_same_seed_gives_the_same_turns() -> None:
+    one, two = (compiled(metric=graded).detailed_results for _ in range(2))
+    assert one.candidates == two.candidates
+    assert one.outcomes == two.outcomes
+
+
+@SELECTORS
+def test_ctrl_c_gives_back_what_there_is(selector: str) -> None:
+    def press(event: StepEvent) -> bool:
+        raise KeyboardInterrupt
+
+    record = compiled(selector, callback=press).detailed_results
+    # Pressed after the race of whole programs, and before any predictor's own turn.
+    assert {outcome.stopped for outcome in record.outcomes} == {"interrupted"}
+    assert {outcome.steps for outcome in record.outcomes} == {0}
+
+
+@SELECTORS
+def test_bounds_are_shared_evenly(selector: str) -> None:
+    events: list[StepEvent] = []
+    record = compiled(
+        selector,
+        callback=lambda event: events.append(event),
+        schedule=replace(VERIFIED, max_steps=99, patience=99),
+        max_metric_calls=400,
+    ).detailed_results
+    assert all("max_metric_calls" in outcome.stopped for outcome in record.outcomes)
+    spent: dict[str, int] = dict.fromkeys(("rewrite", "answer"), 0)
+    for before, event in pairwise(events):
+        if event.step:
+            spent[event.predictor] += event.metric_calls - before.metric_calls
+    assert 0.5 < spent["rewrite"] / spent["answer"] < 2
+
+
+def test_whole_programs_race_first_within_their_share() -> None:
+    mine = ("Think.", "Answer it.", "Read it twice.", "Say what is asked.")
+    config = replace(VERIFIED, starts=0, instructions=mine, max_steps=1)
+
+    def raced(**knobs: Any) -> list[str]:
+        record = compiled("all", schedule=config, **knobs).detailed_results
+        return [
+            candidate.instruction
+            for candidate in record.candidates
+            if (candidate.kind, candidate.predictor) == (turns.TOGETHER, "answer")
+        ]
+
+    assert raced() == list(mine)
+    # A third of 130 runs: the student's takes 13 on all examples, which leaves room for two.
+    assert raced(max_metric_calls=130) == list(mine[:2])
+    assert raced(max_metric_calls=20) == []
+    assert raced(frozen=["rewrite"]) == []
+
+
+def test_labels_of_label_fn_are_what_the_published_schedule_follows() -> None:
+    def some(example: dspy.Example, name: str) -> Any:
+        number = int(example.question.split()[2])
+        return {"query": f"{number} plus 3"} if name == "rewrite" and number % 2 else None
+
+    record = compiled("all", schedule=PAPER, label_fn=some).detailed_results
+    assert record.left_out == ["answer"]
+    assert [outcome.predictor for outcome in record.outcomes] == ["rewrite"]
+    # Half of the examples have a label, and none of the others counts as a loss that failed.
+    assert {len(candidate.train_losses or []) for candidate in record.candidates} == {3}
+    assert record.skipped_losses == 0
+    assert len(record.outcomes[0].gradients) == 3
+
+
+def test_with_some_labels_rewards_are_what_the_verified_schedule_follows() -> None:
+    def some(example: dspy.Example, name: str) -> Any:
+        return {"query": "3"} if name == "rewrite" and example is TRAIN[1] else {}
+
+    record = compiled("all", label_fn=some).detailed_results
+    assert record.left_out == []
+    assert {len(c.train_scores) for c in record.candidates if c.accepted} == {6}
+
+
+def test_a_log_dir_knows_the_labels_and_not_the_function(tmp_path: Path) -> None:
+    def again(example: dspy.Example, name: str) -> dict[str, str]:
+        return label_fn(example, name)
+
+    one = compiled(log_dir=tmp_path).detailed_results
+    assert compiled(log_dir=tmp_path, label_fn=again).detailed_results.outcomes == one.outcomes
+    with pytest.raises(CheckpointError, match="another labels"):
+        compiled(log_dir=tmp_path, label_fn=lambda example, name: None)
+    with pytest.raises(CheckpointError, match="another turns"):
+        compiled("all", log_dir=tmp_path)
+
+
+def test_labels_are_checked_before_anything_runs() -> None:
+    def metric(example: dspy.Example, prediction: dspy.Prediction) -> float:
+        raise AssertionError("the program was run")
+
+    with pytest.raises(DataError, match=r"'answer' on trainset\[5\]"):
+        compiled(
+            metric=metric,
+            label_fn=lambda example, name: (
+                {"anwser": "8"} if name == "answer" and example is TRAIN[5] else {}
+            ),
+        )
