@@ -24,7 +24,6 @@ it begins in the one that is held: waiting for a verdict would make every step a
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +35,7 @@ from tqdm.auto import tqdm
 
 from dspy_greater.results import StepEvent
 from dspy_greater.search import (
+    Accounts,
     Attempt,
     Judge,
     PaperConfig,
@@ -52,13 +52,12 @@ from dspy_greater.search import (
 if TYPE_CHECKING:
     from dspy_greater.compilation import Compilation
     from dspy_greater.program import Component
-    from dspy_greater.search import Budget, Verdict
+    from dspy_greater.search import Verdict
 
 #: In whose name the race of whole programs spends.
 TOGETHER = "together"
 #: Training examples whose gradients go on record.
 GRADIENTS = 8
-COSTS = ("metric_calls", "tokens", "seconds")
 
 
 @dataclass
@@ -93,6 +92,7 @@ class Turns:
         held: Instructions of the program as it stands.
         validation: Validation scores by program.
         searches: Those that have begun, by predictor.
+        accounts: What each search has spent.
         ended: Why each search that is over ended.
     """
 
@@ -113,8 +113,7 @@ class Turns:
         self.searches: dict[str, Search] = {}
         self.ended: dict[str, str] = {}
         self._taken = dict.fromkeys(self.held, 0)
-        self._spent = {name: dict.fromkeys(COSTS, 0.0) for name in (TOGETHER, *self.held)}
-        self._paid = compilation.spent()
+        self.accounts = Accounts(compilation.budget, compilation.spent, (TOGETHER, *self.held))
         self._raced = False
 
     def take(self) -> str:
@@ -151,14 +150,14 @@ class Turns:
             },
             "ended": self.ended,
             "taken": self._taken,
-            "spent": self._spent,
+            "spent": self.accounts.spent,
         }
 
     def load(self, saved: Mapping[str, Any]) -> None:
         """Go on, in the next call of ``take``, from what ``dump`` returned."""
         self._raced = True
         self.held, self.ended = dict(saved["held"]), dict(saved["ended"])
-        self._taken, self._spent = dict(saved["taken"]), dict(saved["spent"])
+        self._taken, self.accounts.spent = dict(saved["taken"]), dict(saved["spent"])
         self.validation.validated.update(saved["validated"])
         for part in self.parts:
             if search := saved["searches"].get(part.name):
@@ -175,22 +174,26 @@ class Turns:
         program = key({**instructions_of(self.start), **instructions})
         return self.validation.validated.get(program)
 
+    def _waiting(self) -> list[str]:
+        """Return whose search goes on."""
+        return [part.name for part in self.parts if part.name not in self.ended]
+
     def _next(self) -> Component | None:
         """Return whose turn it is: in the program's order, or who had the fewest."""
         waiting = [part for part in self.parts if part.name not in self.ended]
-        if not self.round_robin:
-            return waiting[0] if waiting else None
-        return min(waiting, key=lambda part: self._taken[part.name], default=None)
+        if self.round_robin:
+            waiting.sort(key=lambda part: self._taken[part.name])
+        return waiting[0] if waiting else None
 
     def _turn(self, part: Component, bar: tqdm) -> None:
         """Let a predictor's search take one step, or end."""
-        if self._taken[part.name] and (reason := self._over_budget(part)):
+        if self._taken[part.name] and (reason := self.accounts.over(part.name, self._waiting())):
             self._end(part, reason)
             return
         search = self._search(part)
         step = next(search.steps, None)
         if step is None:
-            self._pay(part.name)
+            self.accounts.pay(part.name)
             self._end(part, search.schedule.stopped)
             return
         self._taken[part.name] += 1
@@ -208,7 +211,7 @@ class Turns:
         self, part: Component, number: int, accepted: bool, attempts: tuple[Attempt, ...]
     ) -> None:
         """Keep the state after a step, and tell the callback, who may end it all."""
-        self._pay(part.name)
+        self.accounts.pay(part.name)
         event = StepEvent(
             predictor=part.name,
             step=number,
@@ -296,8 +299,8 @@ class Turns:
         )
         race.begin()
         self.validation.score(self.start)
-        cost = self._pay(TOGETHER)
-        count = self._affordable(most, cost)
+        cost = self.accounts.pay(TOGETHER)
+        count = self.accounts.affordable(most, cost, len(self.parts) + 1)
         programs = race.programs(count) if count and race.hopeful() else []
         winner = race.winner(programs) if programs else None
         if winner is not None:
@@ -324,46 +327,6 @@ class Turns:
             if not self.compilation.interrupted:
                 self._tell(part, 0, winner is not None, tuple(told[part.name][1:]))
 
-    def _affordable(self, most: int, cost: Mapping[str, float]) -> int:
-        """Return how many programs may race on an even share of every bound.
-
-        Args:
-            most: Where nothing is bounded.
-            cost: What one program cost on all training and validation examples.
-        """
-        share = self.compilation.budget.share(len(self.parts) + 1, **_whole(cost, 0))
-        limits = (share.max_metric_calls, share.max_tokens, share.max_seconds)
-        counts = [
-            math.floor(limit / max(cost[name], 1e-9)) - 1
-            for name, limit in zip(COSTS, limits, strict=True)
-            if limit is not None
-        ]
-        return max(0, min([most, *counts]))
-
-    def _pay(self, name: str) -> dict[str, float]:
-        """Put all that was spent since the last time on somebody's account, and return it."""
-        now = self.compilation.spent()
-        cost = {each: now[each] - self._paid[each] for each in COSTS}
-        self._paid = now
-        self._spent[name] = {each: self._spent[name][each] + cost[each] for each in COSTS}
-        return cost
-
-    def _share(self) -> tuple[Budget, dict[str, float]]:
-        """Return how far each search that goes on may spend, and what the others have spent.
-
-        What is left by those that have ended is shared evenly among the others.
-        """
-        waiting = [part.name for part in self.parts if part.name not in self.ended]
-        over = [spent for name, spent in self._spent.items() if name not in waiting]
-        gone = {each: sum(spent[each] for spent in over) for each in COSTS}
-        return self.compilation.budget.share(len(waiting), **_whole(gone)), gone
-
-    def _over_budget(self, part: Component) -> str:
-        """Say which bound a predictor has reached, ``""`` while none is."""
-        share, gone = self._share()
-        mine = self._spent[part.name]
-        return share.spent(**_whole({each: gone[each] + mine[each] for each in COSTS}))
-
     def _estimate(self, part: Component, seconds: float) -> None:
         """Say what a search may cost, from the time that the first runs took."""
         compilation, config = self.compilation, self.config
@@ -373,7 +336,11 @@ class Turns:
         runs = config.most_runs(train, len(compilation.validation)) + min(GRADIENTS, train)
         if self.round_robin and len(self.parts) > 1:
             runs += config.max_steps * train  # the incumbent, whenever another predictor changed
-        bounds = [f"{name}={value:,}" for name, value in vars(self._share()[0]).items() if value]
+        bounds = [
+            f"{name}={value:,}"
+            for name, value in vars(self.accounts.bound(self._waiting())).items()
+            if value
+        ]
         target, cost = "", ""
         if compilation.target is not None:
             verified = runs - config.most_sampled(train)
@@ -401,15 +368,6 @@ class Turns:
 
     def _validate(self, program: str) -> list[float]:
         return self.compilation.validate(instructions_of(program))
-
-
-def _whole(costs: Mapping[str, float], share: float = 1) -> dict[str, Any]:
-    """Return costs as a budget takes them."""
-    return {
-        "metric_calls": int(share * costs["metric_calls"]),
-        "tokens": int(share * costs["tokens"]),
-        "seconds": share * costs["seconds"],
-    }
 
 
 def _shorten(text: str, width: int = 60) -> str:

@@ -1,6 +1,7 @@
 """The search: schedules, what they estimate and what they accept, behind small protocols."""
 
 from dspy_greater.search.acceptance import Comparison, Verdict, choose, compare
+from dspy_greater.search.accounts import Accounts
 from dspy_greater.search.budget import Budget
 from dspy_greater.search.errors import LossError
 from dspy_greater.search.influence import gradient_norms
@@ -24,6 +25,7 @@ from dspy_greater.search.verified import (
 from dspy_greater.search.whole import instructions_of, key
 
 __all__ = [
+    "Accounts",
     "Answer",
     "Attempt",
     "Budget",

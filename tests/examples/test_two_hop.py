@@ -42,3 +42,17 @@ def test_the_inner_predictor_gets_better(
     before, after = map(float, re.findall(r"([\d.]+) %", said))
     assert after > before + 50
     assert "first.predict" in said
+
+
+@pytest.mark.parametrize("turns", [[], ["--turns"]])
+def test_both_may_be_improved(
+    turns: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Too few tokens for more than one step of each.
+    monkeypatch.setattr(sys, "argv", ["two_hop.py", "--both", *turns, "--max-tokens", "1000"])
+    two_hop.main()
+    said = capsys.readouterr().out
+    before, after = map(float, re.findall(r"([\d.]+) %", said))
+    assert after >= before
+    assert "first.predict" in said
+    assert "second.predict" in said
