@@ -11,7 +11,8 @@ marks. Whatever is accepted is accepted on these alone.
 temperature, and the distribution of the model whose gradients are taken. They are the white box's.
 
 The white box reads the text of any run, whoever wrote it: a run keeps what its predictors were
-asked and answered, and that is rendered, tokenised and scored as if the white box had written it.
+asked and answered, and that is rendered, tokenised and scored as if the white box had written it,
+what a reasoning model thought before among it, if the white box is one, too.
 So the paper's loss is the gold answer's under the white box after the *target's* reasoning, and an
 objective that takes up verified runs makes the target's successes likelier under the white box:
 they are the ones wanted. How likely they are under the target is not known: edits are proposed by
@@ -174,6 +175,7 @@ class Backend:
             lms=lms,
             num_threads=num_threads,
             max_errors=self.max_errors,
+            thinking=white_box(self.lm).thinks,
         )
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypedDict
+from typing import Final, NamedTuple, TypedDict
+
+#: Names of spans that are not an output field's value; no field can have such a name.
+INSTRUCTION: Final = "(instruction)"
+THINKING: Final = "(thinking)"
 
 
 class Message(TypedDict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -29,6 +30,7 @@ def local_lm(
     revision: str | None = None,
     trust_remote_code: bool = False,
     local_files_only: bool | None = None,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
     max_batch: int = 128,
     batch_wait: float = 0.02,
     temperature: float | None = 0.0,
@@ -53,6 +55,8 @@ def local_lm(
         revision: Branch, tag or commit of the hub id.
         trust_remote_code: Runs code that comes with the model.
         local_files_only: Never downloads.
+        chat_template_kwargs: Further variables of the chat template, e.g.
+            ``{"enable_thinking": False}`` for a Qwen 3 that is to answer at once.
         max_batch: Most requests answered in one generation.
         batch_wait: Seconds without a new request after which a batch goes out.
         temperature: 0 (or None) always takes the likeliest token. With a
@@ -75,6 +79,7 @@ def local_lm(
         "revision": revision,
         "trust_remote_code": trust_remote_code,
         "local_files_only": local_files_only,
+        "chat_template_kwargs": chat_template_kwargs,
     }
     if isinstance(model, WhiteBox):
         given = [name for name, value in {"tokenizer": tokenizer, **options}.items() if value]

@@ -23,6 +23,7 @@ class Source:
     revision: str | None = None
     trust_remote_code: bool = False
     local_files_only: bool | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, model: Any, tokenizer: Any = None, **options: Any) -> Source | None:

@@ -84,12 +84,17 @@ def response_of(
 ) -> lm15.Response:
     """The answer in DSPy's terms; ``decode`` gives the text of tokens."""
     log_probs, complete = _log_probs(generation, decode)
+    thought = [lm15.ThinkingPart(generation.thinking)] if generation.thinking else []
     return lm15.Response(
         id=None,
         model=request.model,
-        message=lm15.Message.assistant(generation.text),
+        message=lm15.Message.assistant([*thought, lm15.TextPart(generation.text)]),
         finish_reason=generation.finish,
-        usage=lm15.Usage(input_tokens=prompt_tokens, output_tokens=len(generation.ids)),
+        usage=lm15.Usage(
+            input_tokens=prompt_tokens,
+            output_tokens=len(generation.ids),
+            reasoning_tokens=generation.block or None,
+        ),
         logprobs=log_probs,
         logprobs_complete=complete,
     )
@@ -98,7 +103,7 @@ def response_of(
 def events_of(response: lm15.Response) -> Iterator[Any]:
     """The answer as a stream in small pieces, as DSPy's stream listeners need them."""
     for event in lm15.response_to_events(response):
-        if event.type != "delta":
+        if event.type != "delta" or not isinstance(event.delta, lm15.TextDelta):
             yield event
             continue
         first, *others = _PIECES.findall(event.delta.text) or [""]
@@ -122,11 +127,12 @@ def _text(parts: Sequence[Any], role: str) -> str:
 def _log_probs(
     generation: Generation, decode: Callable[[Sequence[int]], str]
 ) -> tuple[tuple[lm15.TokenLogprob, ...] | None, bool]:
-    """The tokens' log-probabilities, and whether they cover the whole text."""
+    """The log-probabilities of the answer's tokens, and whether they cover the whole text."""
     if generation.log_probs is None:
         return None, True
-    kept = _tokens_in_text(generation, decode)
-    complete = kept == len(generation.ids) or decode(generation.ids[:kept]) == generation.text
+    ids = generation.ids[generation.block :]
+    kept = _tokens_in_text(ids, generation.text, decode)
+    complete = kept == len(ids) or decode(ids[:kept]) == generation.text
     text = functools.cache(lambda token: decode([token]))
     scored = tuple(
         lm15.TokenLogprob(
@@ -138,18 +144,18 @@ def _log_probs(
                 for other, log_prob in each.top
             ),
         )
-        for each in generation.log_probs[:kept]
+        for each in generation.log_probs[generation.block :][:kept]
     )
     return scored, complete
 
 
-def _tokens_in_text(generation: Generation, decode: Callable[[Sequence[int]], str]) -> int:
+def _tokens_in_text(ids: Sequence[int], text: str, decode: Callable[[Sequence[int]], str]) -> int:
     """How many of the first tokens lie wholly before the stop string that was cut off."""
-    whole = decode(generation.ids)
-    kept = len(generation.ids)
-    if whole == generation.text or not whole.startswith(generation.text):
+    whole = decode(ids)
+    kept = len(ids)
+    if whole == text or not whole.startswith(text):
         return kept
-    while kept and len(decode(generation.ids[:kept])) > len(generation.text):
+    while kept and len(decode(ids[:kept])) > len(text):
         kept -= 1
     return kept
 

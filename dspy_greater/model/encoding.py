@@ -14,11 +14,12 @@ from types import MappingProxyType
 from typing import Any
 
 from dspy_greater.model.templates import ChatTemplate
-from dspy_greater.spans import Message, Span, TextSpan
+from dspy_greater.model.thinking import Thinking
+from dspy_greater.spans import THINKING, Message, Span, TextSpan
 
 # How SentencePiece-like and byte-level vocabularies write a space.
 BLANK, BYTE_SPACE = "▁", "Ġ"
-NO_SPANS: Mapping[str, TextSpan] = MappingProxyType({})
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -35,18 +36,28 @@ class Encoding:
 
 
 class ChatEncoder:
-    """Turns messages into token ids the way the model's chat template asks for."""
+    """Turns messages into token ids the way the model's chat template asks for.
 
-    def __init__(self, tokenizer: Any) -> None:
+    Args:
+        tokenizer: The model's.
+        template_kwargs: Further variables of the chat template, e.g. ``enable_thinking``.
+
+    Attributes:
+        thinking: How the model marks what it thinks before it answers; None if it does not.
+    """
+
+    def __init__(self, tokenizer: Any, template_kwargs: Mapping[str, Any] = NOTHING) -> None:
         self.tokenizer = tokenizer
-        self._template = ChatTemplate(tokenizer)
+        self.thinking = Thinking.of(tokenizer)
+        self._template = ChatTemplate(tokenizer, template_kwargs)
 
     def encode(
         self,
         messages: Sequence[Message],
         *,
         completion: str | None = None,
-        spans: Mapping[str, TextSpan] = NO_SPANS,
+        thinking: str = "",
+        spans: Mapping[str, TextSpan] = NOTHING,
         open_end: bool = False,
     ) -> Encoding:
         """Tokenise a conversation, ready for the assistant to speak.
@@ -54,6 +65,9 @@ class ChatEncoder:
         Args:
             messages: The conversation.
             completion: The assistant's text, appended after the generation prompt.
+            thinking: What the assistant thought before it; left out where the model has no marks
+                for it or the prompt says that it does not think. Where it is not, its block has
+                the span :data:`dspy_greater.spans.THINKING`.
             spans: Texts to find, by name; ``message == len(messages)`` means the completion.
             open_end: End right after the last message's content: no end of turn, no generation
                 prompt. For contexts to which more tokens of that message are appended.
@@ -67,6 +81,8 @@ class ChatEncoder:
         text = layout.text
         if completion is not None:
             text += self._template.assistant_lead if self._template.exists else ""
+            lead = len(text)
+            text += self.thinking.written(thinking, text) if self.thinking else ""
             origin = len(text)
             text += completion
         ids, offsets = self._tokenise(text)
@@ -78,6 +94,8 @@ class ChatEncoder:
                 place = layout.places[span.message]
                 start, end = place.at(span.start), place.at(span.end)
             found[name] = tokens_over(offsets, start, end)
+        if thinking and completion is not None and origin > lead:
+            found[THINKING] = tokens_over(offsets, lead, origin)
         return Encoding(ids, found)
 
     def decode(self, ids: Sequence[int], *, after: Sequence[int] = ()) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,7 +19,9 @@ SAMPLE = 4096
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def fingerprint(model: Any, tokenizer: Any) -> str:
+def fingerprint(
+    model: Any, tokenizer: Any, template_kwargs: Mapping[str, Any] | None = None
+) -> str:
     """Sixteen hex digits for the weights, the vocabulary and the chat template."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
@@ -28,6 +31,8 @@ def fingerprint(model: Any, tokenizer: Any) -> str:
     vocabulary = sorted(tokenizer.get_vocab().items())
     template = getattr(tokenizer, "chat_template", None)
     digest.update(json.dumps([vocabulary, template]).encode())
+    if template_kwargs:
+        digest.update(json.dumps(dict(template_kwargs), sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
 

@@ -22,9 +22,10 @@ from transformers import Cache, GenerationConfig, LogitsProcessorList, StoppingC
 from dspy_greater.model.cache import RoomyCache
 from dspy_greater.model.forward import Forward
 from dspy_greater.model.prefix import beginnings, distinct
-from dspy_greater.model.requests import Generation, Request, Sampling
+from dspy_greater.model.requests import Generation, Request
 from dspy_greater.model.sampler import RowSampler
 from dspy_greater.model.stops import EndTokens, RowStops
+from dspy_greater.model.thinking import Thinking
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Decoder:
         tokens: The tokens that end a text and fill rows.
         context: Most positions the model can read.
         device: Where token ids go in.
+        thinking: How the model marks what it thinks before it answers.
     """
 
     model: Any
@@ -44,6 +46,7 @@ class Decoder:
     tokens: EndTokens
     context: int
     device: torch.device
+    thinking: Thinking | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,9 @@ def generate(
     leaving = cache is not None and decoder.device.type != "mps"
     sampler = RowSampler(requests)
     ends = decoder.tokens.ends
-    stops = RowStops(decoder.tokenizer, ends, requests, width, leaving=leaving)
+    stops = RowStops(
+        decoder.tokenizer, ends, requests, width, leaving=leaving, thinking=decoder.thinking
+    )
     ended: dict[int, list[int]] = {}
     rows = list(range(len(requests)))
     while rows:
@@ -111,7 +116,7 @@ def generate(
             mask = torch.cat([mask, mask.new_ones(len(rows), ids.shape[1] - mask.shape[1])], dim=1)
             cache.batch_select_indices(torch.tensor(kept, device=ids.device))
     return [
-        _generation(decoder, request.sampling, ended[row], stops, sampler, row)
+        _generation(decoder, request, ended[row], stops, sampler, row)
         for row, request in enumerate(requests)
     ]
 
@@ -198,7 +203,7 @@ def greedily(
 
 def _generation(
     decoder: Decoder,
-    sampling: Sampling,
+    request: Request,
     ids: list[int],
     stops: RowStops,
     sampler: RowSampler,
@@ -209,14 +214,24 @@ def _generation(
     finish: Literal["stop", "length"] = "stop" if stops.stopped[row] else "length"
     if ids[-1] in decoder.tokens.ends:
         ids, finish = ids[:-1], "stop"
+    thinking, sampling = decoder.thinking, request.sampling
+    block = thinking.length(request.prompt, ids) if thinking else 0
     text = str(
-        decoder.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        decoder.tokenizer.decode(
+            ids[block:], skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
     )
     cuts = [at for at in (text.find(stop) for stop in sampling.stop) if at >= 0]
-    log_probs = None
-    if sampling.logprobs is not None:
-        log_probs = sampler.record(row, ids, sampling.logprobs)
-    return Generation(tuple(ids), text[: min(cuts)] if cuts else text, finish, log_probs)
+    return Generation(
+        ids=tuple(ids),
+        text=text[: min(cuts)] if cuts else text,
+        finish=finish,
+        log_probs=None
+        if sampling.logprobs is None
+        else sampler.record(row, ids, sampling.logprobs),
+        block=block,
+        thinking=thinking.text(ids[:block]) if thinking and block else "",
+    )
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def load(
     trust_remote_code: bool = False,
     local_files_only: bool | None = None,
     token_budget: int | None = None,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> WhiteBox:
     """Load a causal language model as a white box.
 
@@ -49,6 +51,7 @@ def load(
         trust_remote_code: Run model code from the hub.
         local_files_only: Never download.
         token_budget: See `WhiteBox`.
+        chat_template_kwargs: See `WhiteBox`.
 
     Raises:
         MissingModelError: No such folder or name.
@@ -61,7 +64,13 @@ def load(
     if device is not None:
         device = _device(device)
     if not isinstance(model, str | os.PathLike):
-        return _from_memory(model, tokenizer, device, dtype, device_map, token_budget)
+        weights, tokenizer = _from_memory(model, tokenizer, device, dtype, device_map)
+        return WhiteBox(
+            weights,
+            tokenizer,
+            token_budget=token_budget,
+            chat_template_kwargs=chat_template_kwargs,
+        )
     source, is_folder = _source(model)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if revision is not None:
@@ -78,13 +87,19 @@ def load(
         tokenizer = _tokenizer(tokenizer, {"trust_remote_code": trust_remote_code})
     weights = _weights(source, config, device, dtype, device_map, options)
     name = Path(source).name if is_folder else source
-    return WhiteBox(weights, tokenizer, name=name, token_budget=token_budget)
+    return WhiteBox(
+        weights,
+        tokenizer,
+        name=name,
+        token_budget=token_budget,
+        chat_template_kwargs=chat_template_kwargs,
+    )
 
 
 def _from_memory(
-    pair: Any, tokenizer: Any, device: Any, dtype: Any, device_map: Any, token_budget: int | None
-) -> WhiteBox:
-    """Wrap a loaded pair, moved or converted only when asked to."""
+    pair: Any, tokenizer: Any, device: Any, dtype: Any, device_map: Any
+) -> tuple[Any, Any]:
+    """Return a loaded model, moved or converted only when asked to, and its tokenizer."""
     if isinstance(pair, tuple | list) and len(pair) == 2:
         model, own = pair
         tokenizer = own if tokenizer is None else tokenizer
@@ -101,7 +116,7 @@ def _from_memory(
         tokenizer = _tokenizer(str(tokenizer), {})
     if device is not None or isinstance(dtype, torch.dtype):
         model = model.to(device=device, dtype=dtype if isinstance(dtype, torch.dtype) else None)
-    return WhiteBox(model, tokenizer, token_budget=token_budget)
+    return model, tokenizer
 
 
 def _source(model: str | os.PathLike[str]) -> tuple[str, bool]:

@@ -68,15 +68,19 @@ class Generation:
     Attributes:
         ids: The generated tokens without the end token. The tokens of a stop string are among
             them: a stop string may begin in the middle of a token.
-        text: Their text without special tokens, the stop string cut off.
+        text: The text of those behind the block, without special tokens, the stop string cut off.
         finish: ``stop`` at an end token or a stop string, ``length`` at the limit.
         log_probs: One per id, when asked for.
+        block: How many ids come first in which a reasoning model thinks; see `Thinking.length`.
+        thinking: What it thought.
     """
 
     ids: tuple[int, ...]
     text: str
     finish: Literal["stop", "length"]
     log_probs: tuple[TokenLogProb, ...] | None = None
+    block: int = 0
+    thinking: str = ""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from transformers import StoppingCriteria
 
 from dspy_greater.model.encoding import ChatEncoder
 from dspy_greater.model.requests import Request
+from dspy_greater.model.thinking import Block, Thinking
 
 #: Rows that have ended before the others go on without them; beginning anew has a price.
 FEWEST_LEAVING = 4
@@ -54,6 +55,7 @@ class RowStops(StoppingCriteria):
         width: int,
         *,
         leaving: bool,
+        thinking: Thinking | None = None,
     ) -> None:
         """Begin with all rows running.
 
@@ -64,6 +66,7 @@ class RowStops(StoppingCriteria):
             width: Columns before the first token that is generated.
             leaving: Whether to end the whole batch as soon as enough rows have ended, so that
                 the others can go on without them.
+            thinking: How the model marks what it thinks, where no stop string counts.
         """
         self.rows = list(range(len(requests)))
         self.length: list[int | None] = [None] * len(requests)
@@ -80,6 +83,7 @@ class RowStops(StoppingCriteria):
         ]
         self._pieces: dict[int, str] = {}
         self._produced = 0
+        self._blocks = [Block(thinking, request.prompt) for request in requests]
 
     def most_left(self) -> int:
         """Return how many tokens the longest of the rows may still have."""
@@ -90,6 +94,8 @@ class RowStops(StoppingCriteria):
         self._produced = input_ids.shape[1] - self._width
         running = [at for at, row in enumerate(self.rows) if self.length[row] is None]
         last = input_ids[:, -1].tolist()
+        for at in running:
+            self._blocks[self.rows[at]].read(last[at])
         watched = [at for at in running if self._may_end(self.rows[at], last[at])]
         stopping = self._stopping(input_ids, watched)
         for at in running:
@@ -103,9 +109,14 @@ class RowStops(StoppingCriteria):
             done = [True] * len(done)
         return torch.tensor(done, dtype=torch.bool, device=input_ids.device)
 
+    def _tail(self, row: int) -> int:
+        """Return how many of a row's last tokens a stop string may be in: none of its block."""
+        block = self._blocks[row]
+        return 0 if block.is_open else min(self._tails[row], self._produced - block.length)
+
     def _may_end(self, row: int, token: int) -> bool:
         """Whether one of a row's stop strings can end in a token: a look that is nearly free."""
-        stop = self._samplings[row].stop
+        stop = self._samplings[row].stop if self._tail(row) > 0 else ()
         if stop and token not in self._pieces:
             self._pieces[token] = str(self._tokenizer.convert_ids_to_tokens(token))
         return any(_may_hold(self._pieces[token], text[-1]) for text in stop)
@@ -116,7 +127,7 @@ class RowStops(StoppingCriteria):
             return set()
         last = input_ids[:, -min(self._produced, max(self._tails)) :].tolist()
         tails = self._tokenizer.batch_decode(
-            [last[at][-self._tails[self.rows[at]] :] for at in watched],
+            [last[at][-self._tail(self.rows[at]) :] for at in watched],
             skip_special_tokens=False,
             clean_up_tokenization_spaces=False,
         )

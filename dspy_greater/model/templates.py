@@ -13,7 +13,7 @@ often the same words occur elsewhere, and even where the template trims white sp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -72,10 +72,16 @@ class Place:
 
 
 class ChatTemplate:
-    """A tokenizer's chat template, with its gaps filled in."""
+    """A tokenizer's chat template, with its gaps filled in.
 
-    def __init__(self, tokenizer: Any) -> None:
+    Args:
+        tokenizer: The tokenizer.
+        kwargs: Further variables of the template.
+    """
+
+    def __init__(self, tokenizer: Any, kwargs: Mapping[str, Any]) -> None:
         self._tokenizer = tokenizer
+        self._kwargs = dict(kwargs)
 
     @property
     def exists(self) -> bool:
@@ -171,7 +177,7 @@ class ChatTemplate:
         chat = [{"role": turn.role, "content": turn.content} for turn in conversation]
         try:
             text = self._tokenizer.apply_chat_template(
-                chat, tokenize=False, add_generation_prompt=not open_end
+                chat, tokenize=False, add_generation_prompt=not open_end, **self._kwargs
             )
         except Exception as error:  # a template may raise whatever it likes
             roles = ", ".join(turn.role for turn in conversation)

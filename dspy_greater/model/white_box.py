@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -69,6 +69,7 @@ class WhiteBox:
         *,
         name: str | None = None,
         token_budget: int | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         """Take over a loaded model: its weights are frozen and it is put into eval mode.
 
@@ -78,6 +79,8 @@ class WhiteBox:
             name: How to call it; its own name or path by default.
             token_budget: ``rows × longest row`` of one micro-batch of scoring; a quarter of it for
                 gradients. By default 16k tokens on the CPU and 64k elsewhere.
+            chat_template_kwargs: Further variables of the chat template, e.g.
+                ``{"enable_thinking": False}``.
 
         Raises:
             ModelError: Not a causal language model with a head.
@@ -91,13 +94,15 @@ class WhiteBox:
         self._lock = threading.RLock()
         self.name = name or checks.name_of(model)
         self.context = checks.context_of(model, tokenizer)
-        self.encoder = ChatEncoder(tokenizer)
+        self.encoder = ChatEncoder(tokenizer, chat_template_kwargs or {})
         self.counts = Counts()
         self.phases = Phases()
-        self.fingerprint = fingerprint(model, tokenizer)
+        self.fingerprint = fingerprint(model, tokenizer, chat_template_kwargs)
         self._end = end_tokens(model, tokenizer, self.encoder)
         self._forward = Forward(model, self._end.pad)
-        self._decoder = Decoder(model, tokenizer, self._end, self.context, self.device)
+        self._decoder = Decoder(
+            model, tokenizer, self._end, self.context, self.device, self.encoder.thinking
+        )
         tokens = token_budget or (CPU_TOKENS if self.device.type == "cpu" else ACCELERATOR_TOKENS)
         self._budgets = {kind: Budget(tokens, LOGITS) for kind in ("score", "gradient", "generate")}
         self._budgets["gradient"] = Budget(max(1, tokens // GRADIENT_COST), LOGITS // GRADIENT_COST)
@@ -114,6 +119,11 @@ class WhiteBox:
     def device(self) -> torch.device:
         """Where token ids go in."""
         return self._forward.device
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the model has marks for what it thinks before it answers."""
+        return self.encoder.thinking is not None
 
     @property
     def vocab_size(self) -> int:

@@ -31,7 +31,7 @@ from dspy_greater.program.predictors import (
     with_lm,
 )
 from dspy_greater.program.rendering import Call, Rendered, current_adapter, end_marks, render
-from dspy_greater.program.runs import Run, run_programs
+from dspy_greater.program.runs import Exchange, Run, run_programs
 from dspy_greater.program.selection import Selector, select
 from dspy_greater.program.usage import Usage
 
@@ -39,6 +39,7 @@ __all__ = [
     "Call",
     "Component",
     "DataError",
+    "Exchange",
     "InstructionError",
     "LabelFn",
     "Metric",

@@ -17,9 +17,7 @@ from typing import Any
 import dspy
 
 from dspy_greater.program.errors import RenderingError
-from dspy_greater.spans import Message, TextSpan
-
-INSTRUCTION = "instruction"
+from dspy_greater.spans import INSTRUCTION, Message, TextSpan
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Rendered:
         messages: The prompt.
         completion: The assistant turn, up to the end of the last given output;
             None when no outputs were given.
-        spans: The characters of the instruction (``"instruction"``, with the
+        spans: The characters of the instruction (:data:`INSTRUCTION`, with the
             adapter's indentation of its later lines) and of the value of every
             given output field. A JSON string's span is inside its quotes, with
             JSON's escapes; any other JSON value's span is all of it.

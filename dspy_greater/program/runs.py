@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import dspy
 from dspy.clients.base_lm import BaseLM
@@ -16,9 +16,24 @@ from dspy_greater.program.errors import MetricError, TooManyErrorsError
 from dspy_greater.program.metrics import Metric
 from dspy_greater.program.outages import is_outage, is_refusal, remedy
 from dspy_greater.program.predictors import with_lm
+from dspy_greater.program.thoughts import Thoughts
 from dspy_greater.program.usage import Meter, Usage
 
 MAX_THREADS = 128
+
+
+class Exchange(NamedTuple):
+    """One call of a predictor in a run.
+
+    Attributes:
+        inputs: What it was asked.
+        outputs: What was read from the answer.
+        thinking: What the language model thought before, where that was listened to.
+    """
+
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+    thinking: str = ""
 
 
 @dataclass(frozen=True)
@@ -28,7 +43,7 @@ class Run:
     Attributes:
         score: The metric's score; 0 when the run failed.
         prediction: What the program returned; None when it failed.
-        calls: By predictor name, the inputs and outputs of each of its calls.
+        calls: By predictor name, each of its calls.
         feedback: The metric's words, if it gave any.
         error: What the program or the metric raised.
         parse_failed: The adapter could not read a completion.
@@ -37,7 +52,7 @@ class Run:
 
     score: float
     prediction: dspy.Prediction | None
-    calls: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = field(default_factory=dict)
+    calls: dict[str, list[Exchange]] = field(default_factory=dict)
     feedback: str | None = None
     error: str | None = None
     parse_failed: bool = False
@@ -52,6 +67,7 @@ def run_programs(
     lms: Sequence[BaseLM] | None = None,
     num_threads: int | None = None,
     max_errors: int | None = None,
+    thinking: bool = False,
 ) -> list[list[Run]]:
     """Run and score programs on every example, side by side in threads.
 
@@ -71,6 +87,7 @@ def run_programs(
         num_threads: None for one per run, at most 128: a local model answers
             the calls of many threads in one batch.
         max_errors: None for DSPy's setting. Unreadable completions do not count.
+        thinking: Whether to listen to what language models think before they answer.
 
     Returns:
         For each program, one run per example, in their order.
@@ -84,7 +101,15 @@ def run_programs(
     limit = dspy.settings.max_errors if max_errors is None else max_errors
     stop, outages = threading.Event(), list[Exception]()
     workers = [
-        _Worker(program if lm is None else with_lm(program, lm), checked, lm, limit, stop, outages)
+        _Worker(
+            program if lm is None else with_lm(program, lm),
+            checked,
+            lm,
+            limit,
+            stop,
+            outages,
+            thinking,
+        )
         for program, lm in zip(programs, lms or [None] * len(programs), strict=True)
     ]
     jobs = [(worker, example) for worker in workers for example in examples]
@@ -123,11 +148,13 @@ class _Worker:
         max_errors: int,
         stop: threading.Event,
         outages: list[Exception],
+        thinking: bool,
     ) -> None:
         self.program = program
         self.metric = metric
         self.context: dict[str, Any] = {} if lm is None else {"lm": lm}
         self.max_errors = max_errors
+        self.thinking = thinking
         self.names = _Names(program)
         self.stop = stop
         self.lock = threading.Lock()
@@ -151,7 +178,9 @@ class _Worker:
     def _run(self, example: dspy.Example) -> Run:
         trace: list[Any] = []
         meter, outer = Meter(), dspy.settings.usage_tracker
-        with dspy.context(trace=trace, usage_tracker=meter, **self.context):
+        thoughts = Thoughts()
+        told = {"callbacks": [*dspy.settings.callbacks, thoughts]} if self.thinking else {}
+        with dspy.context(trace=trace, usage_tracker=meter, **self.context, **told):
             outcome = self._prediction(example)
         if outer is not None:  # the user's, whose place the meter took
             meter.tell(outer)
@@ -159,7 +188,7 @@ class _Worker:
             # Who asked DSPy to track usage finds it there; the tracker above took its place.
             outcome.set_lm_usage(meter.get_total_tokens())
         run = outcome if isinstance(outcome, Run) else self._scored(example, outcome)
-        return replace(run, calls=self.names.calls(trace), usage=meter.totals())
+        return replace(run, calls=self.names.calls(trace, thoughts), usage=meter.totals())
 
     def _prediction(self, example: dspy.Example) -> dspy.Prediction | Run:
         """Return what the program returns, or the run that failed."""
@@ -227,16 +256,17 @@ class _Names:
         }
 
     def calls(
-        self, trace: Sequence[tuple[Any, dict[str, Any], dspy.Prediction]]
-    ) -> dict[str, list[tuple[dict[str, Any], dict[str, Any]]]]:
-        found: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
+        self, trace: Sequence[tuple[Any, dict[str, Any], dspy.Prediction]], thoughts: Thoughts
+    ) -> dict[str, list[Exchange]]:
+        found: dict[str, list[Exchange]] = {}
         for predictor, inputs, prediction in trace:
             stage = getattr(predictor, "stage", None)
             name = self.by_identity.get(id(predictor)) or self.by_stage.get(stage)
             if name is not None:
                 fields = predictor.signature.output_fields
                 outputs = {key: prediction[key] for key in fields if key in prediction}
-                found.setdefault(name, []).append((dict(inputs), outputs))
+                exchange = Exchange(dict(inputs), outputs, thoughts.of(prediction))
+                found.setdefault(name, []).append(exchange)
         return found
 
 

@@ -17,6 +17,7 @@ from dspy_greater.model import ContextError, Targeted, WhiteBox
 from dspy_greater.program import (
     Call,
     Component,
+    Exchange,
     InstructionError,
     Rendered,
     RenderingError,
@@ -31,7 +32,7 @@ from dspy_greater.program import (
     render,
     replace_instruction,
 )
-from dspy_greater.spans import Message, Span
+from dspy_greater.spans import INSTRUCTION, THINKING, Message, Span
 
 #: Runs programs on examples, each program with generation settings of its own if any are given.
 Runner = Callable[
@@ -125,7 +126,7 @@ class PredictorSubject:
         if instruction not in self._tokens:
             rendered = self._render(self._call(instruction, self._inputs[0]))
             encoding = self.model.encode(rendered.messages, spans=rendered.spans)
-            self._tokens[instruction] = encoding.ids[slice(*encoding.spans["instruction"])]
+            self._tokens[instruction] = encoding.ids[slice(*encoding.spans[INSTRUCTION])]
         return self._tokens[instruction]
 
     def text_of(self, tokens: Sequence[int]) -> str | None:
@@ -203,7 +204,7 @@ class PredictorSubject:
         if runs is None:
             return [self._context(index, ()) for index in examples]
         pairs = zip(examples, runs, strict=True)
-        return [self._context(i, tuple(self._last_call(run)[1].items())) for i, run in pairs]
+        return [self._context(i, tuple(self._last_call(run).outputs.items())) for i, run in pairs]
 
     def copied_words(self, instruction: str) -> Sequence[str]:
         """Return the words that an instruction has taken from single training examples."""
@@ -233,10 +234,10 @@ class PredictorSubject:
         if self._direct_inputs is not None:
             return self._direct_inputs
         (runs,) = self.run([self.program], self.examples, None)
-        received = [self._last_call(run)[0] for run in runs]
+        received = [self._last_call(run).inputs for run in runs]
         names = self.component.signature.input_fields
         return [
-            {name: (inputs or {}).get(name, example.get(name, "")) for name in names}
+            {name: inputs.get(name, example.get(name, "")) for name in names}
             for inputs, example in zip(received, self.examples, strict=True)
         ]
 
@@ -255,10 +256,10 @@ class PredictorSubject:
             self._contexts[text] = self.model.encode([turn], open_end=True).ids
         return self._contexts[text]
 
-    def _last_call(self, run: Run) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-        """Return inputs and outputs of the predictor's last call in a run."""
+    def _last_call(self, run: Run) -> Exchange:
+        """Return the predictor's last call in a run, an empty one if it was not called."""
         calls = run.calls.get(self.component.name)
-        return calls[-1] if calls else (None, {})
+        return calls[-1] if calls else Exchange({}, {})
 
     def _call(self, instruction: str, inputs: dict[str, Any]) -> Call:
         # A signature is a class, and making one costs more than rendering a call with it.
@@ -277,33 +278,50 @@ class PredictorSubject:
         fields = labelled_fields(self.component, labels)
         if not fields:
             return None
-        inputs, outputs = self._last_call(run)
-        call = self._call(instruction, inputs if inputs is not None else self._inputs[index])
-        outputs = {name: outputs.get(name, "") for name in call.signature.output_fields}
+        last = self._last_call(run)
+        call = self._call(instruction, last.inputs or self._inputs[index])
+        outputs = {name: last.outputs.get(name, "") for name in call.signature.output_fields}
         gold = gold_outputs(self.component, labels, outputs)
-        return self._targeted(instruction, call, gold, fields)
+        return self._targeted(instruction, call, gold, fields, last.thinking)
 
     def _completion(self, instruction: str, run: Run) -> Targeted | None:
-        inputs, outputs = self._last_call(run)
-        if inputs is None or outputs.keys() != self.component.signature.output_fields.keys():
+        inputs, outputs, thinking = self._last_call(run)
+        if outputs.keys() != self.component.signature.output_fields.keys():
             return None
-        return self._targeted(instruction, self._call(instruction, inputs), outputs, tuple(outputs))
+        call, written = self._call(instruction, inputs), (THINKING, *outputs)
+        return self._targeted(instruction, call, outputs, written, thinking)
 
     def _targeted(
-        self, instruction: str, call: Call, outputs: dict[str, Any], fields: Sequence[str]
+        self,
+        instruction: str,
+        call: Call,
+        outputs: dict[str, Any],
+        written: Sequence[str],
+        thinking: str,
     ) -> Targeted | None:
-        """Return a call and its answer with some of the answer's fields as target.
+        """Return a call and its answer with parts of the answer as target.
 
-        Several fields are one stretch, with what the adapter writes between them.
+        Several parts are one stretch, with what the adapter writes between them.
+
+        Args:
+            instruction: The instruction.
+            call: What the predictor was asked.
+            outputs: What it answered.
+            written: The parts: fields, and what the model thought before.
+            thinking: What it thought, if anything.
         """
         rendered = self._render(call, outputs)
         encoding = self.model.encode(
-            rendered.messages, completion=rendered.completion, spans=rendered.spans
+            rendered.messages,
+            completion=rendered.completion,
+            thinking=thinking,
+            spans=rendered.spans,
         )
-        position = encoding.spans["instruction"]
+        position = encoding.spans[INSTRUCTION]
         if encoding.ids[slice(*position)] != self.tokens(instruction):
             return None
-        targets = Span(encoding.spans[fields[0]].start, encoding.spans[fields[-1]].end)
+        spans = [encoding.spans[part] for part in written if part in encoding.spans]
+        targets = Span(spans[0].start, spans[-1].end)
         if targets.end > self.model.context:
             return None
         return Targeted(encoding.ids[: targets.end], targets=targets, inputs=position)

@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 from dspy import lm15
 
-from dspy_greater.lm.translation import check_supported, messages_of, response_of, sampling_of
+from dspy_greater.lm.translation import (
+    check_supported,
+    events_of,
+    messages_of,
+    response_of,
+    sampling_of,
+)
 from dspy_greater.model.requests import Generation, Sampling, TokenLogProb
 
 USER = lm15.Message.user("Hi")
@@ -131,3 +137,21 @@ def test_log_probs_end_before_the_stop_string(text: str, scored: list[str], comp
     response = response_of(request(), 11, generation, decode)
     assert [each.token for each in response.logprobs or ()] == scored
     assert response.logprobs_complete is complete
+
+
+def test_what_was_thought_is_apart_from_the_answer() -> None:
+    scores = tuple(TokenLogProb(token, -1.0) for token in (6, 6, 5))
+    generation = Generation(
+        (6, 6, 5), "yes", "stop", log_probs=scores, block=2, thinking="Is it? No, it is."
+    )
+    response = response_of(request(), 9, generation, decode)
+    assert [part.type for part in response.message.parts] == ["thinking", "text"]
+    assert response.message.parts[0].text == "Is it? No, it is."
+    assert response.text == "yes"
+    assert (response.usage.output_tokens, response.usage.reasoning_tokens) == (3, 2)
+    assert response.logprobs is not None
+    assert [each.token for each in response.logprobs] == ["yes"]
+    assert response.logprobs_complete
+    deltas = [event.delta for event in events_of(response) if event.type == "delta"]
+    assert "".join(each.text for each in deltas if each.type == "thinking") == generation.thinking
+    assert "".join(each.text for each in deltas if each.type == "text") == "yes"

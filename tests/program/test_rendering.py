@@ -27,6 +27,7 @@ from dspy_greater.program import (
     render,
 )
 from dspy_greater.program.rendering import assistant_text
+from dspy_greater.spans import INSTRUCTION
 
 
 class Person(pydantic.BaseModel):
@@ -202,9 +203,9 @@ def test_the_instruction_span_is_the_whole_instruction(adapter, instruction, que
         adapter, Call(signature, [demo] * with_demo, {"question": question}), {"reasoning": "r"}
     )
 
-    span = rendered.spans["instruction"]
+    span = rendered.spans[INSTRUCTION]
     system = rendered.messages[span.message]["content"]
-    lines = cut(rendered, "instruction").split("\n")
+    lines = cut(rendered, INSTRUCTION).split("\n")
     # Adapters put the instruction last and indent its later lines by 8 spaces.
     assert (span.message, span.end) == (0, len(system))
     assert [lines[0], *(line.removeprefix(" " * 8) for line in lines[1:])] == instruction.split(
@@ -217,7 +218,7 @@ def test_a_changed_instruction_changes_nothing_outside_its_span(adapter):
     def halves(instruction: str) -> tuple[str, str]:
         call = Call(signature_of(str, instruction), [], {"question": "?"})
         rendered = render(adapter, call)
-        span = rendered.spans["instruction"]
+        span = rendered.spans[INSTRUCTION]
         content = rendered.messages[span.message]["content"]
         return content[: span.start], content[span.end :]
 
@@ -229,8 +230,8 @@ def test_what_is_fixed_at_the_end_of_an_instruction_is_outside_its_span(adapter)
     fixed = "\n\nYou may call:\n(1) add"
     call = Call(signature_of(str, "Think.\nThen answer." + fixed), [], {"question": "?"}, fixed)
     rendered = render(adapter, call, {"reasoning": "so"})
-    assert cut(rendered, "instruction").split() == ["Think.", "Then", "answer."]
-    span = rendered.spans["instruction"]
+    assert cut(rendered, INSTRUCTION).split() == ["Think.", "Then", "answer."]
+    span = rendered.spans[INSTRUCTION]
     rest = rendered.messages[0]["content"][span.end :]
     assert [line.strip() for line in rest.splitlines()] == ["", "", "You may call:", "(1) add"]
 
@@ -242,7 +243,7 @@ def test_the_prompt_is_the_adapters_own(adapter):
     rendered = render(adapter, Call(signature, [demo], {"question": "2+2?"}))
     assert list(rendered.messages) == adapter.format(signature, [demo], {"question": "2+2?"})
     assert rendered.completion is None
-    assert set(rendered.spans) == {"instruction"}
+    assert set(rendered.spans) == {INSTRUCTION}
 
 
 @every_adapter
@@ -259,7 +260,7 @@ def test_the_last_given_field_ends_the_completion(adapter):
 def test_a_text_like_the_search_marker_does_no_harm():
     call = Call(signature_of(str, "VALUE0MARK VALUE1MARK"), [], {"question": "VALUE0MARK"})
     rendered = render(dspy.ChatAdapter(), call, {"reasoning": "VALUE0MARK", "answer": "VALUE1MARK"})
-    assert cut(rendered, "instruction") == "VALUE0MARK VALUE1MARK"
+    assert cut(rendered, INSTRUCTION) == "VALUE0MARK VALUE1MARK"
     assert cut(rendered, "answer") == "VALUE1MARK"
 
 
@@ -282,7 +283,7 @@ def test_conversations_are_rendered_with_their_turns(adapter):
     rendered = render(adapter, call, {"answer": "4"})
     roles = [message["role"] for message in rendered.messages]
     assert roles == ["system", "user", "assistant", "user"]
-    assert (cut(rendered, "instruction"), cut(rendered, "answer")) == ("Answer.", "4")
+    assert (cut(rendered, INSTRUCTION), cut(rendered, "answer")) == ("Answer.", "4")
 
 
 def test_images_are_an_error():

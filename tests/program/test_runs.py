@@ -11,7 +11,7 @@ import pytest
 from dspy import lm15
 from dspy.utils import DummyLM
 
-from dspy_greater.program import MetricError, TooManyErrorsError, Usage, run_programs
+from dspy_greater.program import Exchange, MetricError, TooManyErrorsError, Usage, run_programs
 from tests.targets import Adder, target
 
 
@@ -61,7 +61,7 @@ def test_runs_come_in_the_order_of_the_examples():
 def test_a_run_keeps_the_inputs_and_outputs_of_each_predictor():
     (run,) = run_program(chain(), examples_of(3), exact, lm=Numbered())
     assert run.calls == {
-        "predict": [({"question": "number 3"}, {"reasoning": "r3", "answer": "3"})]
+        "predict": [Exchange({"question": "number 3"}, {"reasoning": "r3", "answer": "3"})]
     }
 
 
@@ -203,13 +203,13 @@ def test_runs_do_not_mix_their_traces_nor_touch_the_users():
         runs = run_program(chain(), examples_of(*range(20, 50)), exact, lm=Numbered())
     assert mine == []
     for number, run in enumerate(runs, 20):
-        assert [inputs["question"] for inputs, _ in run.calls["predict"]] == [f"number {number}"]
+        assert [each.inputs["question"] for each in run.calls["predict"]] == [f"number {number}"]
 
 
 def test_predictors_inside_best_of_n_keep_their_name():
     best = dspy.BestOfN(chain(), N=2, reward_fn=lambda inputs, pred: 1.0, threshold=0.5)
     (run,) = run_program(best, examples_of(5), exact, lm=Numbered())
-    assert [outputs["answer"] for _, outputs in run.calls["module.predict"]] == ["5"]
+    assert [each.outputs["answer"] for each in run.calls["module.predict"]] == ["5"]
 
 
 def test_a_predictor_called_twice_has_two_calls():
@@ -223,7 +223,7 @@ def test_a_predictor_called_twice_has_two_calls():
             return self.qa(question=question)
 
     (run,) = run_program(Twice(), examples_of(2), exact, lm=Numbered())
-    assert [outputs["answer"] for _, outputs in run.calls["qa.predict"]] == ["1", "2"]
+    assert [each.outputs["answer"] for each in run.calls["qa.predict"]] == ["1", "2"]
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import torch
 
 from dspy_greater.model import Generation, Gradient, Sampling, Targeted
-from dspy_greater.program import Run
+from dspy_greater.program import Exchange, Run
 from dspy_greater.spans import Span
 
 WORDS = ["read", "answer", "carefully", "slowly", "count", "items", "quickly", "guess", "the", "."]
@@ -41,7 +41,7 @@ def margin(example: int, ids: Sequence[int]) -> float:
 
 def run_of(example: int, score: float) -> Run:
     """Return a run of the toy world's program."""
-    return Run(score, None, calls={"example": [({"index": example}, {})]})
+    return Run(score, None, calls={"example": [Exchange({"index": example}, {})]})
 
 
 @dataclass
@@ -155,7 +155,7 @@ class FakeSubject:
 
     def completions(self, instruction: str, runs: Sequence[Run]) -> list[Targeted | None]:
         kinds = [RIGHT if run.score else WRONG for run in runs]
-        examples = [run.calls["example"][0][0]["index"] for run in runs]
+        examples = [run.calls["example"][0].inputs["index"] for run in runs]
         return [self._item(k, e, instruction) for k, e in zip(kinds, examples, strict=True)]
 
     def contexts(

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dspy_greater.model import WhiteBox
-from dspy_greater.program import Run, components
+from dspy_greater.program import Exchange, Run, components
 from dspy_greater.search import PredictorSubject
 from dspy_greater.search.verified.objectives import with_tokens
 
@@ -34,7 +34,11 @@ def subject(white_box: WhiteBox, adapter: str = "chat", run: Any = None) -> Pred
 
 def runs() -> list[Run]:
     return [
-        Run(1.0, None, {"predict": [({"question": e.question}, {"reasoning": "r", "answer": "7"})]})
+        Run(
+            1.0,
+            None,
+            {"predict": [Exchange({"question": e.question}, {"reasoning": "r", "answer": "7"})]},
+        )
         for e in EXAMPLES
     ]
 
@@ -71,7 +75,7 @@ def test_a_completion_is_scored_from_its_first_field_to_its_last(
 
 
 def test_a_run_that_wrote_nothing_readable_has_no_completion(white_box: WhiteBox) -> None:
-    broken = [Run(0.0, None, {}), Run(0.0, None, {"predict": [({"question": "q"}, {})]})]
+    broken = [Run(0.0, None, {}), Run(0.0, None, {"predict": [Exchange({"question": "q"}, {})]})]
     assert subject(white_box).completions(START, broken) == [None, None]
 
 

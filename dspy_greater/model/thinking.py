@@ -1,0 +1,131 @@
+"""The block in which a reasoning model thinks before it answers.
+
+Such a model begins its turn with a mark (``<think>``), thinks, closes with another and only then
+answers. Some templates write the first mark themselves, at the end of the prompt, and some write
+both where thinking is turned off. The block is no part of the answer: adapters do not read it. But
+the model wrote it, and the answer follows from it, so it belongs to whatever is scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+#: How models mark the block: Qwen, DeepSeek, GLM, SmolLM and many others; Mistral; Cohere; Seed.
+MARKS = (
+    ("<think>", "</think>"),
+    ("[THINK]", "[/THINK]"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<seed:think>", "</seed:think>"),
+)
+
+
+@dataclass(frozen=True)
+class Thinking:
+    """The marks of one tokenizer, each a token of its own.
+
+    Attributes:
+        tokenizer: Their tokenizer.
+        marks: Their texts, the opening and the closing one.
+        open: The token that begins a block.
+        close: The token that ends it.
+    """
+
+    tokenizer: Any
+    marks: tuple[str, str]
+    open: int
+    close: int
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> Thinking | None:
+        """Return a tokenizer's marks, None where it has none that are single added tokens.
+
+        Words that merely look like marks do not count: a model that thinks has tokens for them.
+        """
+        added = {entry.content: token for token, entry in tokenizer.added_tokens_decoder.items()}
+        for opening, closing in MARKS:
+            if opening in added and closing in added:
+                return cls(tokenizer, (opening, closing), added[opening], added[closing])
+        return None
+
+    def begun(self, prompt: Sequence[int]) -> bool:
+        """Whether a prompt ends inside of a block, but for white space."""
+        for token in reversed(prompt):
+            if token == self.open:
+                return True
+            if not self.blank(token):
+                return False
+        return False
+
+    def length(self, prompt: Sequence[int], ids: Sequence[int]) -> int:
+        """Return how many of the tokens that continue a prompt are its block.
+
+        Its marks and the white space behind it are included; 0 where the model does not think, all
+        where it never came to an end.
+        """
+        if not self.begun(prompt):
+            first = next((token for token in ids if not self.blank(token)), None)
+            if first != self.open:
+                return 0
+        if self.close not in ids:
+            return len(ids)
+        end = ids.index(self.close) + 1
+        while end < len(ids) and self.blank(ids[end]):
+            end += 1
+        return end
+
+    def text(self, block: Sequence[int]) -> str:
+        """Return what was thought, without marks and the white space around it."""
+        inner = [token for token in block if token not in (self.open, self.close)]
+        return str(self.tokenizer.decode(inner, clean_up_tokenization_spaces=False)).strip()
+
+    def written(self, thought: str, prompt: str) -> str:
+        """Return the block as models write it: what stands between a prompt and the answer.
+
+        Args:
+            thought: What was thought, ``""`` where nothing is known of it.
+            prompt: The templated prompt, which may have opened the block, or closed it.
+        """
+        opening, closing = self.marks
+        before = prompt.rstrip()
+        if before.endswith(closing) or not (thought or before.endswith(opening)):
+            return ""
+        head = opening + "\n" if not before.endswith(opening) else ""
+        if not head and before == prompt:
+            head = "\n"
+        return f"{head}{thought}\n{closing}\n\n" if thought else f"{head}{closing}\n\n"
+
+    def blank(self, token: int) -> bool:
+        """Whether a token is white space."""
+        return token not in (self.open, self.close) and not self.tokenizer.decode([token]).strip()
+
+
+class Block:
+    """Whether a row that is being generated is inside of its block, token by token.
+
+    Args:
+        thinking: The model's marks, if it has any.
+        prompt: What the row continues.
+
+    Attributes:
+        is_open: Whether the row thinks.
+        length: Tokens of the block, once it has ended.
+    """
+
+    def __init__(self, thinking: Thinking | None, prompt: Sequence[int]) -> None:
+        self.is_open = thinking is not None and thinking.begun(prompt)
+        self.length = 0
+        self._thinking = thinking
+        self._may_begin = thinking is not None and not self.is_open
+        self._read = 0
+
+    def read(self, token: int) -> None:
+        """Take note of the next token."""
+        self._read += 1
+        if self._thinking is None:
+            return
+        if self.is_open and token == self._thinking.close:
+            self.is_open, self.length = False, self._read
+        elif self._may_begin and not self._thinking.blank(token):
+            self.is_open, self._may_begin = token == self._thinking.open, False
