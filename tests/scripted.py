@@ -35,16 +35,21 @@ def play(monkeypatch: pytest.MonkeyPatch, reply: Callable[[str], str]) -> list[s
     def generate(
         self: WhiteBox, encoded: Sequence[Sequence[int]], samplings: Sequence[Any]
     ) -> list[Generation]:
-        return [answer(self, self.encoder.decode(ids)) for ids in encoded]
+        return [answer(self, ids) for ids in encoded]
 
-    def answer(box: WhiteBox, prompt: str) -> Generation:
+    def answer(box: WhiteBox, asked: Sequence[int]) -> Generation:
+        prompt = box.encoder.decode(asked)
         if not prompt.endswith("<|im_start|>assistant\n"):  # the search asks for an instruction
             text = WRITTEN
         else:
             prompts.append(prompt)
             text = reply(prompt)
         ids = box.encoder.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return Generation(tuple(ids), text, "stop")
+        thinking = box.encoder.thinking
+        block = thinking.length(asked, ids) if thinking else 0
+        thought = thinking.text(ids[:block]) if thinking else ""
+        text = box.encoder.decode(ids[block:])
+        return Generation(tuple(ids), text, "stop", block=block, thinking=thought)
 
     monkeypatch.setattr(WhiteBox, "generate", generate)
     return prompts

@@ -13,6 +13,8 @@ from dspy_greater.model import WhiteBox
 from dspy_greater.program import Exchange, Run, components
 from dspy_greater.search import PredictorSubject
 from dspy_greater.search.verified.objectives import with_tokens
+from tests.conftest import make_model
+from tests.model.thinkers import TEMPLATES, thinking_tokenizer
 
 START = "Solve the problem step by step."
 EXAMPLES = [
@@ -72,6 +74,34 @@ def test_a_completion_is_scored_from_its_first_field_to_its_last(
         assert text.strip(' "').startswith("r")
         assert "answer" in text
         assert text.endswith("7")
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_what_was_thought_is_part_of_a_completion_and_stands_before_the_gold_answer(
+    template: str,
+) -> None:
+    tokenizer = thinking_tokenizer(template)
+    box = WhiteBox(make_model("llama", len(tokenizer)), tokenizer)
+    outputs = {"reasoning": "r", "answer": "7"}
+    calls = [Exchange({"question": e.question}, outputs, "Let me see.") for e in EXAMPLES]
+    thought = [Run(1.0, None, {"predict": [call]}) for call in calls]
+    there = subject(box)
+    for item, gold, plain in zip(
+        there.completions(START, thought),
+        there.answers(START, thought),
+        there.completions(START, runs()),
+        strict=True,
+    ):
+        assert item is not None
+        assert gold is not None
+        assert plain is not None
+        written = box.encoder.decode(item.ids[slice(*item.targets)])
+        opened = "" if template == "template" else "<think>\n"
+        assert written.startswith(f"{opened}Let me see.\n</think>\n\n[[ ## reasoning ## ]]\nr")
+        assert written.endswith("7")
+        before = box.encoder.decode(gold.ids[: gold.targets.start])
+        assert before.endswith(f"{written[:-1]}")
+        assert "Let me see." not in box.encoder.decode(plain.ids)
 
 
 def test_a_run_that_wrote_nothing_readable_has_no_completion(white_box: WhiteBox) -> None:

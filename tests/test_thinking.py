@@ -1,0 +1,67 @@
+"""A reasoning model through a whole compile: what it thinks is scored with what it answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dspy
+import pytest
+
+from dspy_greater import GreaterTeleprompter, PaperConfig, local_lm
+from dspy_greater.model import WhiteBox
+from tests.compiling import examples, metric
+from tests.conftest import make_model
+from tests.model.thinkers import thinking_tokenizer
+from tests.scripted import TINY, chat, one_right, play
+
+ANSWER = chat({"reasoning": "r", "answer": one_right})
+
+
+def thinker() -> dspy.LM:
+    tokenizer = thinking_tokenizer()
+    return local_lm((make_model("llama", len(tokenizer)), tokenizer), cache=False)
+
+
+@pytest.mark.parametrize("schedule", [TINY, PaperConfig(max_steps=1, top_k=3)])
+def test_thoughts_are_scored_with_the_answers_that_followed_from_them(
+    schedule: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play(monkeypatch, lambda prompt: f"<think>\nSo be it.\n</think>\n\n{ANSWER(prompt)}")
+    read: list[str] = []
+    for name in ("log_probs", "gradients"):
+        plain = getattr(WhiteBox, name)
+
+        def spied(self: WhiteBox, items: Any, *args: Any, plain: Any = plain, **kw: Any) -> Any:
+            read.extend(self.encoder.decode(item.ids) for item in items)
+            return plain(self, items, *args, **kw)
+
+        monkeypatch.setattr(WhiteBox, name, spied)
+    lm = thinker()
+    program = dspy.ChainOfThought("question -> answer")
+    compiled = GreaterTeleprompter(metric=metric, lm=lm, schedule=schedule).compile(
+        program, trainset=examples(10)
+    )
+    assert compiled.detailed_results.parse_failures == 0
+    answered = [text for text in read if "[[ ## answer ## ]]" in text.split("assistant\n")[-1]]
+    assert answered
+    assert all("<think>\nSo be it.\n</think>\n\n[[ ## reasoning" in text for text in answered)
+
+
+def test_a_thought_that_never_ends_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    play(monkeypatch, lambda prompt: "<think>\nLet me see, and see, and")
+    compiled = GreaterTeleprompter(metric=metric, lm=thinker(), schedule=TINY).compile(
+        dspy.ChainOfThought("question -> answer"), trainset=examples(10)
+    )
+    assert compiled.detailed_results.parse_failure_rate == 1
+    assert "did not parse and counted as wrong" in compiled.detailed_results.summary()
+
+
+def test_a_template_may_be_told_not_to_think() -> None:
+    tokenizer = thinking_tokenizer("switch")
+    pair = (make_model("llama", len(tokenizer)), tokenizer)
+    thinks = local_lm(pair, max_tokens=4)
+    answers = local_lm(pair, max_tokens=4, chat_template_kwargs={"enable_thinking": False})
+    assert thinks.model != answers.model
+    assert answers.engine.white_box.encoder.decode(
+        answers.engine.white_box.encode([{"role": "user", "content": "Hi"}]).ids
+    ).endswith("</think>\n\n")
