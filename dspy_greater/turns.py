@@ -115,6 +115,7 @@ class Turns:
         self._taken = dict.fromkeys(self.held, 0)
         self.accounts = Accounts(compilation.budget, compilation.spent, (TOGETHER, *self.held))
         self._raced = False
+        self._untold: list[str] = []  # predictors whose event of the race is still to be told
 
     def take(self) -> str:
         """Take turns until every search, the budget or the callback ends them.
@@ -124,6 +125,8 @@ class Turns:
         """
         if not self._raced:
             self._race_together()
+        while self._untold and not self.compilation.interrupted:
+            self._tell_together(self._untold.pop(0))
         total = self.config.max_steps * len(self.parts)
         with tqdm(total=total, disable=not self.compilation.progress) as bar:
             while not self.compilation.interrupted and (part := self._next()) is not None:
@@ -150,12 +153,13 @@ class Turns:
             },
             "ended": self.ended,
             "taken": self._taken,
+            "untold": self._untold,
             "spent": self.accounts.spent,
         }
 
     def load(self, saved: Mapping[str, Any]) -> None:
         """Go on, in the next call of ``take``, from what ``dump`` returned."""
-        self._raced = True
+        self._raced, self._untold = True, list(saved["untold"])
         self.held, self.ended = dict(saved["held"]), dict(saved["ended"])
         self._taken, self.accounts.spent = dict(saved["taken"]), dict(saved["spent"])
         self.validation.validated.update(saved["validated"])
@@ -305,13 +309,8 @@ class Turns:
         winner = race.winner(programs) if programs else None
         if winner is not None:
             self.held = instructions_of(winner)
-        self._tell_together(race, programs, winner)
-
-    def _tell_together(self, race: WholeRace, programs: Sequence[str], winner: str | None) -> None:
-        """Put each program on record for each predictor, then tell the callback of each."""
-        told: dict[str, list[Attempt]] = {}
+        self.accounts.pay(TOGETHER)
         for part in self.parts:
-            told[part.name] = []
             for program in (self.start, *programs):
                 instructions = instructions_of(program)
                 attempt = Attempt(
@@ -322,10 +321,17 @@ class Turns:
                 )
                 held = program in (self.start, winner)
                 self._note(part, attempt, step=0, held=held, others=instructions)
-                told[part.name].append(attempt)
-        for part in self.parts if programs else ():
-            if not self.compilation.interrupted:
-                self._tell(part, 0, winner is not None, tuple(told[part.name][1:]))
+        self._untold = [part.name for part in self.parts] if programs else []
+
+    def _tell_together(self, name: str) -> None:
+        """Tell a predictor's event of the race from the record, so that it may be told later."""
+        (part,) = (part for part in self.parts if part.name == name)
+        attempts = tuple(
+            Attempt(each.instruction, TOGETHER, None, tuple(each.train_scores))
+            for each in self.compilation.record.candidates
+            if (each.predictor, each.kind) == (name, TOGETHER)
+        )
+        self._tell(part, 0, key(self.held) != self.start, attempts)
 
     def _estimate(self, part: Component, seconds: float) -> None:
         """Say what a search may cost, from the time that the first runs took."""

@@ -175,29 +175,54 @@ def graded(example: dspy.Example, prediction: dspy.Prediction) -> float:
     return len(set(f"{example.question}{prediction}")) % 7 / 7
 
 
+def events(folder: Path) -> list[dict[str, Any]]:
+    """Return what the log of a compile tells, without what it cost."""
+    lines = map(json.loads, (folder / "events.jsonl").read_text().splitlines())
+    costs = {"metric_calls", "tokens", "seconds"}
+    return [{name: event[name] for name in event.keys() - costs} for event in lines]
+
+
 @SELECTORS
 @SCHEDULES
 def test_turns_that_were_killed_go_on_and_end_the_same(
     selector: str, schedule: PaperConfig | VerifiedConfig, tmp_path: Path
 ) -> None:
     knobs = {"metric": graded, "schedule": schedule}
-    whole = compiled(selector, **knobs).detailed_results
-    deaths = 0
+    whole = compiled(selector, log_dir=tmp_path / "whole", **knobs).detailed_results
+    killed, deaths = tmp_path / "killed", 0
+    told: list[str] = []
 
     def die(event: StepEvent) -> None:
+        told.append(event.predictor)
         raise KilledError
 
     while True:  # killed after every step
         try:
-            compiled(selector, log_dir=tmp_path, callback=die, **knobs)
+            compiled(selector, log_dir=killed, callback=die, **knobs)
         except KilledError:
             deaths += 1
         else:
             break
-    resumed = compiled(selector, log_dir=tmp_path, **knobs).detailed_results
+    resumed = compiled(selector, log_dir=killed, **knobs).detailed_results
     assert deaths >= 4
     assert resumed.candidates == whole.candidates
     assert resumed.outcomes == whole.outcomes
+    assert events(killed) == events(tmp_path / "whole")
+    assert told == [event["predictor"] for event in events(killed) if "step" in event]
+    if schedule is VERIFIED:  # killed between the events of the race of whole programs, too
+        assert [event["step"] for event in events(killed)[:3]] == [0, 0, 1]
+
+
+def test_a_search_stopped_between_the_events_of_the_race_goes_on_with_the_other(
+    tmp_path: Path,
+) -> None:
+    compiled(log_dir=tmp_path, metric=graded, callback=lambda event: True)
+    assert len(events(tmp_path)) == 1
+    told: list[StepEvent] = []
+    compiled(log_dir=tmp_path, metric=graded, callback=told.append)
+    assert (told[0].predictor, told[0].step) == ("answer", 0)
+    assert told[0].attempts
+    assert told[1].step == 1
 
 
 def test_the_same_seed_gives_the_same_turns() -> None:
