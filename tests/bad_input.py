@@ -163,7 +163,7 @@ REFUSED: dict[str, Compile] = {
         trainset=[dspy.Example(text="?", answer="1").with_inputs("text")],
     ),
     # Labels.
-    "no label at all": run(trainset=[dspy.Example(question="?").with_inputs("question")]),
+    "no label at all": run(trainset=2 * [dspy.Example(question="?").with_inputs("question")]),
     "a label is missing": run(trainset=data(answer=None)),
     "a label is empty": run(trainset=data(answer="")),
     "a label of another type": run(program(outputs=int), trainset=data(answer="twelve")),
@@ -171,10 +171,17 @@ REFUSED: dict[str, Compile] = {
         program(outputs=Literal["3", "4", "5", "6", "7"]), trainset=data(answer="12")
     ),
     "markup in a label": run(trainset=data(answer="a\n[[ ## completed ## ]]\nb")),
+    "a label function that raises": run(label_fn=lambda example, name: {}["query"]),
+    "labels that are no dict": run(label_fn=lambda example, name: "3"),
+    "a label of an unknown field": run(label_fn=lambda example, name: {"anwser": "3"}),
     # Which predictors.
     "an unknown predictor": run(component_selector=["answerer"]),
     "a name without a list": run(component_selector="self"),
     "no predictor chosen": run(component_selector=[]),
+    "an unknown frozen predictor": run(frozen=["answerer"]),
+    "a frozen name without a list": run(frozen="self"),
+    "all predictors frozen": run(frozen=["self"]),
+    "chosen and frozen": run(component_selector=["self"], frozen=["self"]),
     "tools of an unknown agent": run(Helper(), component_selector=["act"]),
     "a decision type": run(program(outputs=Noul), schedule=VerifiedConfig()),
     "a criterion of a decision": run(

@@ -127,8 +127,8 @@ SAID: dict[str, tuple[type[Exception], str]] = {
         "No output field of the program is a label of the trainset, so there is no gold "
         "value to take gradients of. Output fields: self: ['answer']. Name the label like "
         "the output field, e.g. dspy.Example(question=..., "
-        "answer=...).with_inputs('question'), or use schedule='verified', which learns from"
-        " rewarded runs.",
+        "answer=...).with_inputs('question'), give label_fn, or use schedule='verified', which "
+        "learns from rewarded runs.",
     ),
     "a label is missing": (
         DataError,
@@ -158,6 +158,21 @@ SAID: dict[str, tuple[type[Exception], str]] = {
         "the adapter's markup and control characters from the label, or use another adapter"
         " (it reads {'answer': 'a'}).",
     ),
+    "a label function that raises": (
+        DataError,
+        "label_fn raised KeyError: 'query' for predictor 'self' on trainset[0]. Let it return None "
+        "for a predictor or an example that it has no label for.",
+    ),
+    "labels that are no dict": (
+        DataError,
+        "label_fn returned '3' for predictor 'self' on trainset[0], not a dict: let it return "
+        "values by output field, of ['answer'], or None where it has no label.",
+    ),
+    "a label of an unknown field": (
+        DataError,
+        "label_fn gave a label to the field 'anwser' for predictor 'self' on trainset[0], which is "
+        "none of the predictor's output fields: name one of ['answer'].",
+    ),
     "an unknown predictor": (
         ProgramError,
         "component_selector names the predictor 'answerer', which the program does not "
@@ -165,12 +180,31 @@ SAID: dict[str, tuple[type[Exception], str]] = {
     ),
     "a name without a list": (
         ProgramError,
-        "component_selector='self' is neither 'all' nor a list of names: write ['self'] for"
-        " one predictor.",
+        "component_selector='self' is neither 'all' nor 'round_robin' nor a list of names: "
+        "write ['self'] for one predictor.",
     ),
     "no predictor chosen": (
         ProgramError,
         "component_selector chose no predictor, so nothing would be optimized: choose from 'self'.",
+    ),
+    "an unknown frozen predictor": (
+        ProgramError,
+        "frozen names the predictor 'answerer', which the program does not have: its predictors "
+        "are 'self'.",
+    ),
+    "a frozen name without a list": (
+        ProgramError,
+        "frozen='self' is not a list of names: write ['self'] for one predictor.",
+    ),
+    "all predictors frozen": (
+        ProgramError,
+        "every predictor that component_selector chose is frozen, so nothing would be optimized: "
+        "take one of 'self' out of frozen.",
+    ),
+    "chosen and frozen": (
+        ProgramError,
+        "component_selector and frozen both name the predictor 'self': take it out of one of the "
+        "two.",
     ),
     "tools of an unknown agent": (
         ProgramError,

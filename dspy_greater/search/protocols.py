@@ -81,10 +81,10 @@ class Subject(Protocol):
         ``None`` where an example cannot be rendered with this run.
         """
 
-    def completions(self, instruction: str, runs: Sequence[Run]) -> list[Targeted | None]:
-        """Return, per run, prompt + all that the predictor wrote, which is the target.
+    def completions(self, instruction: str, runs: Sequence[Run]) -> list[list[Targeted]]:
+        """Return, per run and call of the predictor, prompt + all that it wrote, the target.
 
-        ``None`` for a run that cannot be rendered.
+        Calls that cannot be rendered are left out.
         """
 
     def proposals(self, instruction: str, examples: Sequence[int] | None = None) -> list[Targeted]:

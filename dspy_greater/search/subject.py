@@ -177,12 +177,12 @@ class PredictorSubject:
         pairs = zip(self._indices(examples), runs, strict=True)
         return [self._answer(instruction, index, run) for index, run in pairs]
 
-    def completions(self, instruction: str, runs: Sequence[Run]) -> list[Targeted | None]:
-        """Return, per run, prompt + all that the predictor wrote, which is the target.
+    def completions(self, instruction: str, runs: Sequence[Run]) -> list[list[Targeted]]:
+        """Return, per run and call of the predictor, prompt + all that it wrote, the target.
 
-        ``None`` for a run in which the predictor wrote nothing that could be parsed.
+        A call whose answer could not be parsed, or does not fit the model's context, is left out.
         """
-        return [self._completion(instruction, run) for run in runs]
+        return [self._completions(instruction, run) for run in runs]
 
     def proposals(self, instruction: str, examples: Sequence[int] | None = None) -> list[Targeted]:
         """Return, per example, its inputs followed by the instruction, which is the target."""
@@ -284,8 +284,13 @@ class PredictorSubject:
         gold = gold_outputs(self.component, labels, outputs)
         return self._targeted(instruction, call, gold, fields, last.thinking)
 
-    def _completion(self, instruction: str, run: Run) -> Targeted | None:
-        inputs, outputs, thinking = self._last_call(run)
+    def _completions(self, instruction: str, run: Run) -> list[Targeted]:
+        calls = run.calls.get(self.component.name, [])
+        items = [self._completion(instruction, call) for call in calls]
+        return [item for item in items if item is not None]
+
+    def _completion(self, instruction: str, exchange: Exchange) -> Targeted | None:
+        inputs, outputs, thinking = exchange
         if outputs.keys() != self.component.signature.output_fields.keys():
             return None
         call, written = self._call(instruction, inputs), (THINKING, *outputs)

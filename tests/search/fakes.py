@@ -153,10 +153,10 @@ class FakeSubject:
 
         return [[one(example, seed) for example in examples] for seed in seeds]
 
-    def completions(self, instruction: str, runs: Sequence[Run]) -> list[Targeted | None]:
+    def completions(self, instruction: str, runs: Sequence[Run]) -> list[list[Targeted]]:
         kinds = [RIGHT if run.score else WRONG for run in runs]
         examples = [run.calls["example"][0].inputs["index"] for run in runs]
-        return [self._item(k, e, instruction) for k, e in zip(kinds, examples, strict=True)]
+        return [[self._item(k, e, instruction)] for k, e in zip(kinds, examples, strict=True)]
 
     def contexts(
         self, examples: Sequence[int], runs: Sequence[Run] | None = None

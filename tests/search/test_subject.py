@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dspy_greater.model import WhiteBox
+from dspy_greater.model import Targeted, WhiteBox
 from dspy_greater.program import Exchange, Run, components
 from dspy_greater.search import PredictorSubject
 from dspy_greater.search.verified.objectives import with_tokens
@@ -55,8 +55,15 @@ def test_new_tokens_spliced_in_are_the_same_as_rendering_anew(
     there = subject(white_box, adapter)
     tokens = there.tokens(second)
     assert there.text_of(tokens) == second
-    for items in (there.completions, there.answers):
-        for item, anew in zip(items(first, runs()), items(second, runs()), strict=True):
+
+    def written(text: str) -> list[Targeted | None]:
+        return [item for items in there.completions(text, runs()) for item in items]
+
+    def answers(text: str) -> list[Targeted | None]:
+        return there.answers(text, runs())
+
+    for items in (written, answers):
+        for item, anew in zip(items(first), items(second), strict=True):
             assert item is not None
             assert with_tokens(item, tokens) == anew
     for item, anew in zip(there.proposals(first), there.proposals(second), strict=True):
@@ -67,9 +74,7 @@ def test_new_tokens_spliced_in_are_the_same_as_rendering_anew(
 def test_a_completion_is_scored_from_its_first_field_to_its_last(
     adapter: str, white_box: WhiteBox
 ) -> None:
-    items = subject(white_box, adapter).completions(START, runs())
-    for item in items:
-        assert item is not None
+    for (item,) in subject(white_box, adapter).completions(START, runs()):
         text = white_box.encoder.decode(item.ids[slice(*item.targets)])
         assert text.strip(' "').startswith("r")
         assert "answer" in text
@@ -86,15 +91,13 @@ def test_what_was_thought_is_part_of_a_completion_and_stands_before_the_gold_ans
     calls = [Exchange({"question": e.question}, outputs, "Let me see.") for e in EXAMPLES]
     thought = [Run(1.0, None, {"predict": [call]}) for call in calls]
     there = subject(box)
-    for item, gold, plain in zip(
+    for (item,), gold, (plain,) in zip(
         there.completions(START, thought),
         there.answers(START, thought),
         there.completions(START, runs()),
         strict=True,
     ):
-        assert item is not None
         assert gold is not None
-        assert plain is not None
         written = box.encoder.decode(item.ids[slice(*item.targets)])
         opened = "" if template == "template" else "<think>\n"
         assert written.startswith(f"{opened}Let me see.\n</think>\n\n[[ ## reasoning ## ]]\nr")
@@ -106,7 +109,7 @@ def test_what_was_thought_is_part_of_a_completion_and_stands_before_the_gold_ans
 
 def test_a_run_that_wrote_nothing_readable_has_no_completion(white_box: WhiteBox) -> None:
     broken = [Run(0.0, None, {}), Run(0.0, None, {"predict": [Exchange({"question": "q"}, {})]})]
-    assert subject(white_box).completions(START, broken) == [None, None]
+    assert subject(white_box).completions(START, broken) == [[], []]
 
 
 def test_ids_of_no_text_give_no_instruction(white_box: WhiteBox) -> None:

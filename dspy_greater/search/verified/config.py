@@ -31,7 +31,7 @@ class VerifiedConfig:
         rollout_examples: Training examples that are sampled on.
         sampling_temperature: Of these runs.
         terms: Runs of the incumbent on which edits are estimated, of those that count for the
-            objective.
+            objective. A run costs a pass for each call of the predictor in it.
         exact_size: Edits whose objective is recomputed in each step.
         race_size: Edits that are run for real in each step, up to half of them combinations.
         plausible: Tokens for each place, the model's likeliest, among which the gradient chooses;

@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from dspy_greater.search.verified.objectives import Answer, Rollouts, Term, sampled, softened
+from dspy_greater.search.verified.objectives import (
+    Answer,
+    Rollouts,
+    Term,
+    runs_in,
+    sampled,
+    softened,
+)
 
 if TYPE_CHECKING:
     from dspy_greater.program import Run
@@ -64,7 +71,7 @@ class Evidence:
         if not self.config.objective.sampled_only:
             rollouts = self.book.rollouts(instruction)
         terms, made = self._weighed(rollouts), 0
-        while made < len(seeds) and len(terms) < self.config.terms:
+        while made < len(seeds) and runs_in(terms) < self.config.terms:
             again = max(1, made)
             rollouts = self._with_runs(rollouts, seeds[made : made + again])
             terms = self._weighed(rollouts)

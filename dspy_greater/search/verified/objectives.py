@@ -41,10 +41,24 @@ class Rollouts:
 
 @dataclass(frozen=True)
 class Term:
-    """``weight`` times the mean log-probability of an item's targets."""
+    """``weight`` times the mean log-probability of an item's targets.
+
+    Attributes:
+        item: A prompt with targets.
+        weight: Its weight.
+        first: Where a run has several items, as many as it has calls of the predictor: the first
+            of them, for all others.
+    """
 
     item: Targeted
     weight: float
+    first: Targeted | None = None
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """What its run began with, or where its run has no other item, what it begins with."""
+        item = self.first or self.item
+        return tuple(item.ids[: item.targets.start])
 
 
 class Objective(Protocol):
@@ -78,10 +92,11 @@ class Answer:
 class Policy:
     """Log-probability of the model's own rollouts, weighted by their advantage.
 
-    The advantage is the reward minus the mean reward of the same example's other rollouts, so
-    that the gradient is the score-function estimate of the gradient of the expected metric
-    (REINFORCE with a leave-one-out baseline), and a difference of values estimates a
-    difference of the metric. A greedy run is no sample of it.
+    A rollout's is the sum over all that the predictor wrote in it: over its calls, where an agent
+    or a loop calls it several times. The advantage is the reward minus the mean reward of the same
+    example's other rollouts, so that the gradient is the score-function estimate of the gradient
+    of the expected metric (REINFORCE with a leave-one-out baseline), and a difference of values
+    estimates a difference of the metric. A greedy run is no sample of it.
     """
 
     sampled_only: ClassVar[bool] = True
@@ -171,15 +186,20 @@ def fluency_terms(
     return [Term(item, weight / len(items)) for item in items]
 
 
+def runs_in(terms: Sequence[Term]) -> int:
+    """Return how many runs terms are of; each counts once, however many calls it has."""
+    return sum(term.first is None for term in terms)
+
+
 def parted(terms: Sequence[Term], share: float) -> tuple[list[Term], list[Term]]:
     """Part terms in two, the first with at least a share of them.
 
-    Terms of one prompt stay together: their weights balance, and what an edit does to all
-    of them alike says nothing.
+    Terms of runs that began with one prompt stay together: their weights balance, and what an
+    edit does to all of them alike says nothing.
     """
     prompts: dict[tuple[int, ...], list[Term]] = {}
     for term in terms:
-        prompts.setdefault(tuple(term.item.ids[: term.item.targets.start]), []).append(term)
+        prompts.setdefault(term.prompt, []).append(term)
     first: list[Term] = []
     rest: list[Term] = []
     for together in prompts.values():
@@ -188,9 +208,10 @@ def parted(terms: Sequence[Term], share: float) -> tuple[list[Term], list[Term]]
 
 
 def sampled(terms: Sequence[Term], count: int) -> list[Term]:
-    """Return the first prompts' terms, ``count`` or a few more, scaled up to stand for all."""
-    some, _ = parted(terms, count / max(len(terms), 1))
-    return [replace(term, weight=term.weight * len(terms) / len(some)) for term in some]
+    """Return the first prompts' terms, scaled up to stand for all: of ``count`` runs or so."""
+    runs = runs_in(terms)
+    some, _ = parted(terms, count / max(runs, 1))
+    return [replace(term, weight=term.weight * runs / runs_in(some)) for term in some]
 
 
 def with_tokens(item: Targeted, tokens: Sequence[int]) -> Targeted:
@@ -213,9 +234,13 @@ def with_tokens(item: Targeted, tokens: Sequence[int]) -> Targeted:
 def _completions(subject: Subject, rollouts: Rollouts, weights: Sequence[float]) -> list[Term]:
     """Weigh whole completions; ``weight * sum log p`` is ``weight * length * mean log p``."""
     kept = [(run, weight) for run, weight in zip(rollouts.runs, weights, strict=True) if weight]
-    items = subject.completions(rollouts.instruction, [run for run, _ in kept])
+    written = subject.completions(rollouts.instruction, [run for run, _ in kept])
     return [
-        Term(item, weight * (item.targets.end - item.targets.start) / len(rollouts.runs))
-        for item, (_, weight) in zip(items, kept, strict=True)
-        if item is not None
+        Term(
+            item,
+            weight * (item.targets.end - item.targets.start) / len(rollouts.runs),
+            first=items[0] if place else None,
+        )
+        for items, (_, weight) in zip(written, kept, strict=True)
+        for place, item in enumerate(items)
     ]

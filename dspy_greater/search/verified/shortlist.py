@@ -18,6 +18,7 @@ from dspy_greater.search.verified.objectives import (
     Term,
     fluency_terms,
     parted,
+    runs_in,
     sampled,
     with_tokens,
 )
@@ -196,7 +197,7 @@ class Funnel:
         gains = substitutions(model, here.positions, self.tokens, self.allowed)
         own = (taste[:-1, self.allowed] - self._here(taste)) * self._share(last)
         rated = [Rated("replace", range(last), self._plausible(gains + own, taste[:-1]))]
-        few = [*sampled(self.terms, math.ceil(INSERTION * len(self.terms))), *self.fluency]
+        few = [*sampled(self.terms, math.ceil(INSERTION * runs_in(self.terms))), *self.fluency]
         (value,) = exact(model, few, [self.tokens])
         gaps = self.rng.sample(range(last), min(self.config.gaps, last))
         for gap in [*gaps, last]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from dspy_greater.model import Targeted
 from dspy_greater.program import Run
 from dspy_greater.search.verified import VerifiedConfig
 from dspy_greater.search.verified.evidence import Evidence
@@ -85,6 +86,23 @@ def test_terms_of_different_examples_stand_for_all() -> None:
     terms = evidence(subject).terms("count the items")
     assert len({term.item.ids for term in terms}) == len(terms) == 6
     assert sum(term.weight for term in terms) == pytest.approx(1.0)
+
+
+class Looping(Luck):
+    """A subject whose predictor is called three times in every run."""
+
+    def completions(self, instruction: str, runs: Sequence[Run]) -> list[list[Targeted]]:
+        return [3 * items for items in super().completions(instruction, runs)]
+
+
+@pytest.mark.parametrize("right", [1.0, 0.5, 0.25])
+def test_a_run_counts_once_however_often_it_calls_the_predictor(right: float) -> None:
+    once, often = Luck(examples=8, right=right), Looping(examples=8, right=right)
+    single, several = (evidence(each).terms("count the items") for each in (once, often))
+    assert often.samples == once.samples
+    assert [(t.item, t.weight) for t in several] == [
+        (t.item, t.weight) for t in single for _ in range(3)
+    ]
 
 
 def test_an_incumbent_is_sampled_once() -> None:

@@ -19,8 +19,10 @@ from dspy_greater.search.verified.objectives import (
     advantages,
     fluency_terms,
     parted,
+    runs_in,
     with_tokens,
 )
+from dspy_greater.search.verified.objectives import sampled as some
 from dspy_greater.spans import Span
 from tests.search.fakes import WORDS, FakeModel, FakeSubject, margin
 
@@ -134,13 +136,34 @@ def test_substitutions_are_measured_against_the_token_that_stands_there() -> Non
     assert gains.tolist() == [[0, 1, 2], [-2, -1, 0]]
 
 
-@given(st.lists(st.integers(0, 5), max_size=30), st.sampled_from([0.0, 1 / 3, 1.0]))
-def test_terms_are_parted_between_prompts(prompts: list[int], share: float) -> None:
-    terms = [
-        Term(Targeted((prompt, number), Span(1, 2)), 1.0) for number, prompt in enumerate(prompts)
-    ]
+def terms_of(prompts: list[int], calls: int) -> list[Term]:
+    """Return the terms of runs that began with these prompts, each of several calls."""
+    found = []
+    for number, prompt in enumerate(prompts):
+        items = [Targeted((prompt + 100 * call, number), Span(1, 2)) for call in range(calls)]
+        found += [Term(item, 1.0, items[0] if call else None) for call, item in enumerate(items)]
+    return found
+
+
+PROMPTS = st.lists(st.integers(0, 5), max_size=30)
+
+
+@given(PROMPTS, st.integers(1, 3), st.sampled_from([0.0, 1 / 3, 1.0]))
+def test_terms_are_parted_between_prompts(prompts: list[int], calls: int, share: float) -> None:
+    terms = terms_of(prompts, calls)
     first, rest = parted(terms, share)
     assert sorted(t.item.ids for t in first + rest) == sorted(t.item.ids for t in terms)
-    assert not {t.item.ids[0] for t in first} & {t.item.ids[0] for t in rest}
+    # A run's later calls go where its first goes.
+    assert not {t.item.ids[0] % 100 for t in first} & {t.item.ids[0] % 100 for t in rest}
     assert len(first) >= share * len(terms)
     assert share or not first
+
+
+@given(PROMPTS.filter(bool), st.integers(1, 3), st.integers(1, 9))
+def test_some_runs_stand_for_all_whole_ones_for_whole_ones(
+    prompts: list[int], calls: int, count: int
+) -> None:
+    once, several = (some(terms_of(prompts, each), count) for each in (1, calls))
+    assert runs_in(several) == runs_in(once) >= min(count, len(prompts))
+    assert len(several) == calls * len(once)
+    assert sum(term.weight for term in several) == pytest.approx(calls * len(prompts))
