@@ -54,5 +54,18 @@ def check_callback(value: Any) -> None:
         )
 
 
+def check_label_fn(value: Any) -> None:
+    """Raise unless the function that gives labels can be called, or is None.
+
+    Raises:
+        ValueError: Says what was given.
+    """
+    if value is not None and not callable(value):
+        raise ValueError(
+            "label_fn must be a function label_fn(example, predictor_name) that returns labels by "
+            f"output field, or None, not {value!r}"
+        )
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -99,6 +99,11 @@ class Checkpoint:
             )
 
     def _locked(self) -> FileLock:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise CheckpointError(
+                f"log_dir {self.folder} is a file, not a folder: give the name of a folder, which "
+                "is made if it does not exist."
+            )
         lock = FileLock(self.folder / "lock")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

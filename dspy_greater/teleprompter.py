@@ -12,7 +12,13 @@ import dspy
 from dspy.clients.base_lm import BaseLM
 from dspy.teleprompt import Teleprompter
 
-from dspy_greater.arguments import check_callback, check_count, check_score, check_share
+from dspy_greater.arguments import (
+    check_callback,
+    check_count,
+    check_label_fn,
+    check_score,
+    check_share,
+)
 from dspy_greater.backend import Target, program_lms, target_of
 from dspy_greater.checkpoint import Checkpoint, fingerprint
 from dspy_greater.compilation import Compilation
@@ -150,6 +156,7 @@ class GreaterTeleprompter(Teleprompter):
         check_share("confidence", confidence)
         check_score("perfect_score", perfect_score)
         check_callback(callback)
+        check_label_fn(label_fn)
         if target_lm is not None and not isinstance(target_lm, BaseLM):
             raise TypeError(
                 f"target_lm must be a dspy.LM, not {target_lm!r}: write dspy.LM('openai/...') or "

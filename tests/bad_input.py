@@ -171,6 +171,7 @@ REFUSED: dict[str, Compile] = {
         program(outputs=Literal["3", "4", "5", "6", "7"]), trainset=data(answer="12")
     ),
     "markup in a label": run(trainset=data(answer="a\n[[ ## completed ## ]]\nb")),
+    "a label function that is a dict": run(label_fn={"self": "3"}),
     "a label function that raises": run(label_fn=lambda example, name: {}["query"]),
     "labels that are no dict": run(label_fn=lambda example, name: "3"),
     "a label of an unknown field": run(label_fn=lambda example, name: {"anwser": "3"}),

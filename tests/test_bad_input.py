@@ -158,6 +158,11 @@ SAID: dict[str, tuple[type[Exception], str]] = {
         "the adapter's markup and control characters from the label, or use another adapter"
         " (it reads {'answer': 'a'}).",
     ),
+    "a label function that is a dict": (
+        ValueError,
+        "label_fn must be a function label_fn(example, predictor_name) that returns labels by "
+        "output field, or None, not {'self': '3'}",
+    ),
     "a label function that raises": (
         DataError,
         "label_fn raised KeyError: 'query' for predictor 'self' on trainset[0]. Let it return None "
@@ -417,7 +422,8 @@ SAID: dict[str, tuple[type[Exception], str]] = {
     ),
     "log_dir is a file": (
         CheckpointError,
-        "{folder}/file cannot be written (…): give another log_dir.",
+        "log_dir {folder}/file is a file, not a folder: give the name of a folder, which is made "
+        "if it does not exist.",
     ),
     "log_dir is in use": (
         CheckpointError,

@@ -84,8 +84,10 @@ def test_two_processes_cannot_use_one_folder(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(CheckpointError, match="cannot be written"):
+    with pytest.raises(CheckpointError, match="file is a file, not a folder: give the name of a"):
         Checkpoint(tmp_path / "file", IDENTITY)
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        Checkpoint(tmp_path / "file" / "below", IDENTITY)
 
 
 def test_a_disk_that_fills_up_later_ends_the_checkpoints_not_the_run(

@@ -145,7 +145,7 @@ def test_no_gain_and_what_went_wrong_are_said() -> None:
         "25.0%, kept as it was",
         "No instruction beat it on the validation examples beyond doubt.",
         "the returned one is the student's",
-        "3 of 1,234 outputs did not parse.",
+        "3 of 1,234 runs of the program (0.2%) gave an output that could not be read",
         "2 losses or gradients were not finite and left out.",
         "Not optimized: judge.",
     ):
