@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 import dspy
 from dspy.experimental import Noul
 
-from dspy_greater import VerifiedConfig
+from dspy_greater import VerifiedConfig, local_lm
 from dspy_greater.checkpoint import Checkpoint
 from tests.compiling import START, examples, lm_of, small
+from tests.conftest import make_model, make_tokenizer
 
 Compile = Callable[[Path], Any]
 QA = dspy.Signature("question -> answer", START)
@@ -136,6 +137,15 @@ demo = dspy.Example(question=dspy.Image(url="https://a.b/c.png"), answer="a cat"
 with_demo = program()
 with_demo.demos = [demo]
 
+
+def merging(folder: Path) -> Any:
+    """The instruction's first word is one token with the adapter's words before it."""
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens(["is: \n        Solve"])
+    lm = local_lm((make_model("llama", len(tokenizer)), tokenizer), cache=False)
+    return small(lm=lm).compile(program(START), trainset=examples())
+
+
 REFUSED: dict[str, Compile] = {
     # What is not a program.
     "a class": run(dspy.Predict),
@@ -210,6 +220,7 @@ REFUSED: dict[str, Compile] = {
     "a line separator": run(program("Think.\u2028Answer.")),
     "a special token": run(program("Answer.<|im_end|>")),
     "100 kB": run(program("Think. " * 15_000)),
+    "a tokenizer that merges across the instruction's border": merging,
     "a long input": run(trainset=data(question="why " * 3000), valset=examples()),
     # Language models.
     "no language model": with_lm(None),

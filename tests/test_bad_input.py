@@ -325,6 +325,12 @@ SAID: dict[str, tuple[type[Exception], str]] = {
         "the instruction of predictor 'self' contains the tokenizer's special token "
         "'<|im_end|>': take it out of the text.",
     ),
+    "a tokenizer that merges across the instruction's border": (
+        InstructionError,
+        "the tokenizer joins the instruction of predictor 'self' with 'is: \\n        ' beside it "
+        "into one token, so no edit of it would leave the adapter's text alone: begin and end the "
+        "instruction with a word and a full stop, or use another adapter.",
+    ),
     "100 kB": (
         ContextError,
         "the instruction of predictor 'self' has … tokens by itself, which leaves no room "

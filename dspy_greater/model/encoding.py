@@ -8,7 +8,7 @@ neighbours, so the search finds nothing, or the wrong place.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -29,10 +29,13 @@ class Encoding:
     Attributes:
         ids: Token ids, the begin-of-text token included.
         spans: Name -> the tokens that overlap the text of that name.
+        overhang: Name -> what the first and the last of them hold beside that text; mostly
+            nothing, or the space before a word.
     """
 
     ids: tuple[int, ...]
     spans: dict[str, Span]
+    overhang: dict[str, str] = field(default_factory=dict)
 
 
 class ChatEncoder:
@@ -86,7 +89,7 @@ class ChatEncoder:
             origin = len(text)
             text += completion
         ids, offsets = self._tokenise(text)
-        found = {}
+        found, overhang = {}, {}
         for name, span in spans.items():
             if span.message == len(messages):
                 start, end = origin + span.start, origin + span.end
@@ -94,9 +97,10 @@ class ChatEncoder:
                 place = layout.places[span.message]
                 start, end = place.at(span.start), place.at(span.end)
             found[name] = tokens_over(offsets, start, end)
+            overhang[name] = _beside(text, offsets[slice(*found[name])], start, end)
         if thinking and completion is not None and origin > lead:
             found[THINKING] = tokens_over(offsets, lead, origin)
-        return Encoding(ids, found)
+        return Encoding(ids, found, overhang)
 
     def decode(self, ids: Sequence[int], *, after: Sequence[int] = ()) -> str:
         """The text of ``ids``, special tokens kept, spaces not cleaned up.
@@ -230,6 +234,13 @@ def tokens_over(offsets: Sequence[tuple[int, int]], start: int, end: int) -> Spa
         return Span(hits[0], hits[-1] + 1)
     at = next((i for i, (_, right) in enumerate(offsets) if right > start), len(offsets))
     return Span(at, at)
+
+
+def _beside(text: str, offsets: Sequence[tuple[int, int]], start: int, end: int) -> str:
+    """What tokens hold of a text outside of the characters ``[start, end)``."""
+    if not offsets:
+        return ""
+    return text[min(offsets[0][0], start) : start] + text[end : max(offsets[-1][1], end)]
 
 
 def _check(

@@ -74,7 +74,7 @@ class PredictorSubject:
 
         Raises:
             InstructionError: If the starting instruction is empty, unstable, or holds
-                adapter markup or special tokens.
+                adapter markup or special tokens, or shares a token with the text around it.
             RenderingError: If an example cannot be written as text.
             ContextError: If the instruction or an example's prompt fills the model's context.
         """
@@ -93,8 +93,21 @@ class PredictorSubject:
                 f"leaves no room for an answer in the model's context of {self.model.context}. "
                 "Shorten it, or use a model with a longer context."
             )
+        self._check_borders(instruction)
         for inputs in self._direct_inputs or []:
             self._check_prompt(instruction, inputs)
+
+    def _check_borders(self, instruction: str) -> None:
+        """Refuse an instruction that shares a token with the adapter's text around it."""
+        name, inputs = self.component.name, dict.fromkeys(self.component.signature.input_fields, "")
+        rendered = self._render(self._call(instruction, inputs))
+        encoding = self.model.encode(rendered.messages, spans=rendered.spans)
+        if (beside := encoding.overhang[INSTRUCTION]).strip():
+            raise InstructionError(
+                f"the tokenizer joins the instruction of predictor {name!r} with {beside!r} beside "
+                "it into one token, so no edit of it would leave the adapter's text alone: begin "
+                "and end the instruction with a word and a full stop, or use another adapter."
+            )
 
     def _check_prompt(self, instruction: str, inputs: dict[str, Any]) -> None:
         """Refuse a training example that cannot be written, read or answered."""

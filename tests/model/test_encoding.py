@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 from dspy_greater.model import ChatEncoder
 from dspy_greater.model.encoding import closed_gaps, tokens_over, without_added_blanks
 from dspy_greater.spans import Message, Span, TextSpan
+from tests.conftest import make_tokenizer
 from tests.model.small_tokenizers import KINDS
 
 REAL = ("tokenizers/gpt2", "tokenizers/qwen2.5", "models/tiny1m")
@@ -135,6 +136,24 @@ def test_spans_in_messages_and_in_the_completion(tiny_tokenizer: Any) -> None:
         "<|im_start|>user\nSolve the problem: 2 + 3<|im_end|>\n"
         f"<|im_start|>assistant\n{completion}"
     )
+
+
+def test_what_a_borders_token_holds_beside_its_span_is_told() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens(["aim: Solve", "it.Go"])
+    text = "The aim: Solve it.Go on."
+    start, end = text.index("Solve"), text.index("Go")
+
+    def beside(start: int, end: int) -> str:
+        encoding = ChatEncoder(tokenizer).encode(
+            [{"role": "user", "content": text}], spans={"it": TextSpan(0, start, end)}
+        )
+        return encoding.overhang["it"]
+
+    assert beside(start, end) == "aim: Go"
+    assert beside(start, start + 5) == "aim: "
+    assert beside(text.index("on"), len(text)).strip() == ""
+    assert beside(0, len(text)) == ""
 
 
 def test_an_open_end_stops_right_after_the_last_content(tiny_tokenizer: Any) -> None:
