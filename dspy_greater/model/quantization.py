@@ -82,7 +82,8 @@ def check_gradients(model: Any) -> None:
             raise ModelError(
                 f"No gradient goes through the quantized layer {name} "
                 f"({type(layer.weight).__name__}): its activations are rounded, "
-                "too, or its kernel has no backward pass. Quantize the weights alone, e.g. TorchAoConfig(Int8WeightOnlyConfig()) or "
+                "too, or its kernel has no backward pass. Quantize the weights alone, e.g. "
+                "with TorchAoConfig(Int8WeightOnlyConfig()) or "
                 f"BitsAndBytesConfig(load_in_4bit=True). {cause}".rstrip()
             )
 

@@ -166,7 +166,7 @@ def test_the_source_of_quantized_weights_is_plain_json(config: Any, folder: Path
 
 def test_rounded_activations_are_refused_for_their_gradient_is_wrong(folder: Path) -> None:
     rounding = TorchAoConfig(quantization.Int8DynamicActivationInt8WeightConfig())
-    with pytest.raises(ModelError, match=r"No gradient .* q_proj \(.*Int8WeightOnlyConfig"):
+    with pytest.raises(ModelError, match=r"No gradient .*\.q_proj \(.*Int8WeightOnlyConfig"):
         load(folder, device="cpu", quantization_config=rounding)
 
 
