@@ -27,6 +27,7 @@ def local_lm(
     device: Any = None,
     dtype: Any = None,
     device_map: Any = None,
+    quantization_config: Any = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
     local_files_only: bool | None = None,
@@ -46,12 +47,14 @@ def local_lm(
     pickled and saved as any ``dspy.LM``; the weights stay where they are.
 
     Args:
-        model: A hub id, a folder, a loaded model (with ``tokenizer``), a
-            ``(model, tokenizer)`` pair, or a ``WhiteBox``.
+        model: A hub id, a folder (of either, a model or a LoRA adapter), a loaded
+            model (with ``tokenizer``), a ``(model, tokenizer)`` pair, or a ``WhiteBox``.
         tokenizer: Another tokenizer (id, folder or object) than the model's own.
         device: Where to run, e.g. ``"cpu"``, ``"cuda:1"`` or ``"mps"``.
         dtype: Number format of the weights, e.g. ``"bfloat16"``.
         device_map: Spreads the weights over devices, e.g. ``"auto"``.
+        quantization_config: Loads the weights in 8 or 4 bits: a ``TorchAoConfig``,
+            ``BitsAndBytesConfig`` or another of transformers.
         revision: Branch, tag or commit of the hub id.
         trust_remote_code: Runs code that comes with the model.
         local_files_only: Never downloads.
@@ -76,6 +79,7 @@ def local_lm(
         "device": device,
         "dtype": dtype,
         "device_map": device_map,
+        "quantization_config": quantization_config,
         "revision": revision,
         "trust_remote_code": trust_remote_code,
         "local_files_only": local_files_only,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ class Source:
     device: str | None = None
     dtype: str | None = None
     device_map: str | dict[str, str | int] | None = None
+    quantization_config: dict[str, Any] | None = None
     revision: str | None = None
     trust_remote_code: bool = False
     local_files_only: bool | None = None
@@ -51,8 +53,14 @@ def _absolute(name: str | os.PathLike[str]) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if hasattr(value, "to_dict"):  # a quantization config
+        value = value.to_dict()
     if isinstance(value, Mapping):
         return {str(name): _plain(each) for name, each in value.items()}
-    if value is None or isinstance(value, bool | int | str):
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, Enum):
+        return value.value
+    if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value).removeprefix("torch.")  # torch.dtype and torch.device

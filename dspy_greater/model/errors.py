@@ -29,3 +29,8 @@ class TemplateError(WhiteBoxError):
 
 class ContextError(WhiteBoxError):
     """A sequence is longer than the model's context."""
+
+
+def first_line(error: Exception) -> str:
+    """What another library said, short enough to stand behind what it means."""
+    return f"({type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''})"

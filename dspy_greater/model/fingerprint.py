@@ -4,13 +4,16 @@ Reading every byte of a large model would take minutes, so of each tensor the ha
 shape and dtype, a strided sample of at least ``SAMPLE`` elements, and the sum of all elements *read
 as integers*. An integer sum is exact, so it does not depend on threads or on the device, as a
 floating-point sum would; any single changed element changes it.
+
+Quantized weights are hashed by the tensors that they are made of, weights that lie on a disk like
+those in memory, and of an adapter also how strongly it acts, which is not in its weights.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -26,8 +29,15 @@ def fingerprint(
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         if isinstance(tensor, torch.Tensor):
-            digest.update(f"{name}|{tuple(tensor.shape)}|{tensor.dtype}|".encode())
-            digest.update(_contents(tensor))
+            if tensor.is_meta:
+                tensor = _from_disk(model, name)
+            for part, plain in _parts(name, tensor):
+                digest.update(f"{part}|{tuple(plain.shape)}|{plain.dtype}|".encode())
+                digest.update(_contents(plain))
+    for name, module in model.named_modules():
+        if isinstance(getattr(module, "scaling", None), dict):  # a layer of LoRA
+            acts = None if module.disable_adapters else module.active_adapters
+            digest.update(json.dumps([name, module.scaling, acts]).encode())
     vocabulary = sorted(tokenizer.get_vocab().items())
     template = getattr(tokenizer, "chat_template", None)
     digest.update(json.dumps([vocabulary, template]).encode())
@@ -36,9 +46,28 @@ def fingerprint(
     return digest.hexdigest()[:16]
 
 
+def _parts(name: str, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+    """A tensor, or the plain ones within one that only looks like one: codes, scales, zeros."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        yield name, tensor
+        return
+    for inner in tensor.__tensor_flatten__()[0]:
+        yield from _parts(f"{name}.{inner}", getattr(tensor, inner))
+
+
+def _from_disk(model: Any, name: str) -> torch.Tensor:
+    """A weight that accelerate brings into memory only for its layer's turn."""
+    from accelerate.utils import align_module_device
+
+    owner, _, own_name = name.rpartition(".")
+    module = model.get_submodule(owner)
+    with align_module_device(module, "cpu"):
+        return getattr(module, own_name).detach()
+
+
 def _contents(tensor: torch.Tensor) -> bytes:
     """The sum and the sample of one tensor's elements, as bytes."""
-    if tensor.is_meta or tensor.is_sparse or tensor.numel() == 0:  # weights off-loaded to disk
+    if tensor.is_meta or tensor.is_sparse or tensor.numel() == 0:
         return b""
     flat = tensor.detach().contiguous().view(-1)
     if flat.dtype == torch.bool:

@@ -63,7 +63,11 @@ class Forward:
     def device(self) -> torch.device:
         """Where token ids must be."""
         device = self._model.get_input_embeddings().weight.device
-        return self._model.device if device.type == "meta" else device
+        if device.type != "meta":
+            return device
+        # Off-loaded: accelerate brings weights to the first device that computes.
+        places = getattr(self._model, "hf_device_map", {}).values()
+        return torch.device(next((p for p in places if p not in ("cpu", "disk")), "cpu"))
 
     def __call__(
         self,

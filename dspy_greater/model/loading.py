@@ -18,8 +18,16 @@ from huggingface_hub.errors import (
 )
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from dspy_greater.model.adapters import ADAPTER_CONFIG, Adapter, find_adapter
 from dspy_greater.model.checks import check_config
-from dspy_greater.model.errors import LoadingError, MissingModelError, ModelError, TokenizerError
+from dspy_greater.model.errors import (
+    LoadingError,
+    MissingModelError,
+    ModelError,
+    TokenizerError,
+    first_line,
+)
+from dspy_greater.model.quantization import quantization_of
 from dspy_greater.model.white_box import WhiteBox
 
 
@@ -30,6 +38,7 @@ def load(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     device_map: Any = None,
+    quantization_config: Any = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
     local_files_only: bool | None = None,
@@ -40,13 +49,16 @@ def load(
 
     Args:
         model: Hub id, folder, or a loaded ``(model, tokenizer)`` pair. A loaded model is frozen
-            and put into eval mode.
+            and put into eval mode. An adapter (hub id or folder with ``adapter_config.json``) is
+            put onto the base model that it names.
         tokenizer: A loaded tokenizer, hub id or folder, when it is not the model's own.
         device: ``cuda``, ``mps``, ``cpu`` …; the best there is by default (a loaded model stays
             where it is).
         dtype: By default float32 on the CPU and the checkpoint's own elsewhere (a loaded model
             keeps its own).
         device_map: Passed to transformers, for models spread over devices; excludes ``device``.
+        quantization_config: Loads the weights in 8 or 4 bits: a ``TorchAoConfig``,
+            ``BitsAndBytesConfig`` or another of transformers, or its ``to_dict()``.
         revision: Branch, tag or commit on the hub.
         trust_remote_code: Run model code from the hub.
         local_files_only: Never download.
@@ -64,7 +76,11 @@ def load(
     if device is not None:
         device = _device(device)
     if not isinstance(model, str | os.PathLike):
-        weights, tokenizer = _from_memory(model, tokenizer, device, dtype, device_map)
+        for_loading = {"device_map": device_map, "quantization_config": quantization_config}
+        for name, value in for_loading.items():
+            if value is not None:
+                raise LoadingError(f"{name} is for loading: a loaded model stays as it is.")
+        weights, tokenizer = _from_memory(model, tokenizer, device, dtype)
         return WhiteBox(
             weights,
             tokenizer,
@@ -80,12 +96,19 @@ def load(
     if not is_folder and not options.get("local_files_only"):
         options["local_files_only"] = not _on_hub(source, revision)
     # The small files first: a mistake should show before gigabytes of weights are read.
-    config = _config(source, options)
+    adapter = find_adapter(source, options)
+    base, base_options = source, options
+    if adapter is not None and not adapter.has_base:
+        base, base_options = _base(adapter, options)
+    config = _config(base, base_options)
     if tokenizer is None:
-        tokenizer = _tokenizer(source, options)
+        tokenizer = _own_or_base_tokenizer(source, options, base, base_options)
     elif isinstance(tokenizer, str | os.PathLike):
         tokenizer = _tokenizer(tokenizer, {"trust_remote_code": trust_remote_code})
-    weights = _weights(source, config, device, dtype, device_map, options)
+    quantization = quantization_of(quantization_config, config)
+    weights = _weights(base, config, device, dtype, device_map, quantization, base_options)
+    if adapter is not None:
+        adapter.put_onto(weights, options)
     name = Path(source).name if is_folder else source
     return WhiteBox(
         weights,
@@ -96,9 +119,7 @@ def load(
     )
 
 
-def _from_memory(
-    pair: Any, tokenizer: Any, device: Any, dtype: Any, device_map: Any
-) -> tuple[Any, Any]:
+def _from_memory(pair: Any, tokenizer: Any, device: Any, dtype: Any) -> tuple[Any, Any]:
     """Return a loaded model, moved or converted only when asked to, and its tokenizer."""
     if isinstance(pair, tuple | list) and len(pair) == 2:
         model, own = pair
@@ -110,12 +131,16 @@ def _from_memory(
             "model must be a hub id, a folder, or a loaded (model, tokenizer) pair, not "
             f"{type(pair).__name__}."
         )
-    if device_map is not None:
-        raise LoadingError("device_map is for loading; place a loaded model yourself.")
     if isinstance(tokenizer, str | os.PathLike):
         tokenizer = _tokenizer(str(tokenizer), {})
     if device is not None or isinstance(dtype, torch.dtype):
-        model = model.to(device=device, dtype=dtype if isinstance(dtype, torch.dtype) else None)
+        try:
+            model = model.to(device=device, dtype=dtype if isinstance(dtype, torch.dtype) else None)
+        except (ValueError, RuntimeError) as error:  # quantized, or spread over devices
+            raise LoadingError(
+                "The loaded model cannot be moved or converted; leave device and dtype out. "
+                f"{first_line(error)}"
+            ) from error
     return model, tokenizer
 
 
@@ -127,9 +152,10 @@ def _source(model: str | os.PathLike[str]) -> tuple[str, bool]:
     """
     text = os.path.expanduser(os.fspath(model))
     if os.path.isdir(text):
-        if not (Path(text) / "config.json").is_file():
+        if not any((Path(text) / name).is_file() for name in ("config.json", ADAPTER_CONFIG)):
             raise MissingModelError(
-                f"The folder {text} has no config.json, so it is not a saved transformers model."
+                f"The folder {text} has no config.json and no {ADAPTER_CONFIG}, so it is neither a "
+                "saved transformers model nor an adapter."
             )
         return text, True
     looks_like_path = (
@@ -162,7 +188,7 @@ def _on_hub(source: str, revision: str | None) -> bool:
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
         raise MissingModelError(
             f"There is no folder {source!r}, and the hub has no such model or revision that you "
-            f"may read (misspelt, private, or a folder meant?). {_first_line(error)}"
+            f"may read (misspelt, private, or a folder meant?). {first_line(error)}"
         ) from error
     except HfHubHTTPError:  # the hub answers, but not this question: a mirror, or a busy hour
         return True
@@ -171,13 +197,46 @@ def _on_hub(source: str, revision: str | None) -> bool:
     return True
 
 
+def _base(adapter: Adapter, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The base model that an adapter names, and how to load it."""
+    own = {name: value for name, value in options.items() if name == "trust_remote_code"}
+    if adapter.base_revision is not None:
+        own["revision"] = adapter.base_revision
+    try:
+        source, is_folder = _source(adapter.base)
+        if not is_folder:
+            offline = options.get("local_files_only") or not _on_hub(source, adapter.base_revision)
+            own["local_files_only"] = offline
+        AutoConfig.from_pretrained(source, **own)
+    except (MissingModelError, OSError, ValueError) as error:
+        raise MissingModelError(
+            f"The adapter {adapter.source} was made for the base model {adapter.base!r}, which "
+            "cannot be found. Put the base there or correct base_model_name_or_path in "
+            f"{ADAPTER_CONFIG}; or load both yourself and pass the (model, tokenizer) pair. "
+            f"{first_line(error)}"
+        ) from error
+    return source, own
+
+
+def _own_or_base_tokenizer(
+    source: str, options: dict[str, Any], base: str, base_options: dict[str, Any]
+) -> Any:
+    """The tokenizer beside an adapter, or else its base model's."""
+    try:
+        return _tokenizer(source, options)
+    except TokenizerError:
+        if base == source:
+            raise
+    return _tokenizer(base, base_options)
+
+
 def _config(source: str, options: dict[str, Any]) -> Any:
     try:
         config = AutoConfig.from_pretrained(source, **options)
     except (OSError, ValueError) as error:
         raise MissingModelError(
             f"Cannot load {source!r}: neither a folder nor the hub (or its local cache, when there "
-            f"is no connection) has a model of that name. {_first_line(error)}"
+            f"is no connection) has a model of that name. {first_line(error)}"
         ) from error
     check_config(config)
     return config
@@ -189,12 +248,18 @@ def _tokenizer(source: str | os.PathLike[str], options: dict[str, Any]) -> Any:
     except (OSError, ValueError, ImportError, AttributeError, TypeError, KeyError) as error:
         raise TokenizerError(
             f"Cannot load a tokenizer from {os.fspath(source)!r}; give one with tokenizer=…. "
-            f"{_first_line(error)}"
+            f"{first_line(error)}"
         ) from error
 
 
 def _weights(
-    source: str, config: Any, device: Any, dtype: Any, device_map: Any, options: dict[str, Any]
+    source: str,
+    config: Any,
+    device: Any,
+    dtype: Any,
+    device_map: Any,
+    quantization: Any,
+    options: dict[str, Any],
 ) -> Any:
     """The model on its device, in its dtype."""
     if device_map is not None and importlib.util.find_spec("accelerate") is None:
@@ -203,20 +268,32 @@ def _weights(
     if dtype is None:
         on_cpu = device_map is None and place.type == "cpu"
         dtype = torch.float32 if on_cpu else "auto"
+    if quantization is not None and device_map is None and place.type != "cpu":
+        device_map = {"": place}  # quantized where they will be: some kinds cannot be moved
     extra = {} if device_map is None else {"device_map": device_map}
+    if quantization is not getattr(config, "quantization_config", None):
+        extra["quantization_config"] = quantization
     try:
         model = AutoModelForCausalLM.from_pretrained(
             source, config=config, dtype=dtype, **extra, **options
         )
     except ValueError as error:
         if "Unrecognized configuration class" not in str(error):
-            raise LoadingError(f"Cannot load {source!r}: {_first_line(error)}") from error
+            raise LoadingError(f"Cannot load {source!r}: {first_line(error)}") from error
         raise ModelError(
             f"{config.model_type} has no language-model head in transformers, so it cannot "
             "generate. Use a causal (decoder-only) language model."
         ) from error
     except (OSError, ImportError) as error:
-        raise LoadingError(f"Cannot load {source!r}: {_first_line(error)}") from error
+        raise LoadingError(f"Cannot load {source!r}: {first_line(error)}") from error
+    except RuntimeError as error:
+        if quantization is None:
+            raise
+        raise LoadingError(
+            f"The weights of {source!r} cannot be quantized like this on {place or 'these devices'}"
+            f": {first_line(error)} Choose another kind in quantization_config; the cause stands "
+            "above, in the report of transformers."
+        ) from error
     return model if device_map is not None else model.to(place)
 
 
@@ -233,7 +310,7 @@ def _device(device: str | torch.device) -> torch.device:
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise LoadingError(
-            f"device {str(device)!r} is not available here. {_first_line(error)}"
+            f"device {str(device)!r} is not available here. {first_line(error)}"
         ) from error
     return found
 
@@ -243,7 +320,3 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise LoadingError(f"dtype must be a float type such as 'bfloat16', not {dtype!r}.")
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return f"({type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''})"

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 
 from dspy_greater.model import checks
+from dspy_greater.model.adapters import unwrapped
 from dspy_greater.model.batching import Budget, Size, free_memory, in_batches, is_out_of_memory
 from dspy_greater.model.counts import Counts
 from dspy_greater.model.encoding import ChatEncoder, Encoding
@@ -23,6 +24,7 @@ from dspy_greater.model.generation import Begun, Decoder, generate
 from dspy_greater.model.memory import peak_memory
 from dspy_greater.model.padding import reads_past_padding
 from dspy_greater.model.prefix import Group, Prefix, by_prefix, distinct
+from dspy_greater.model.quantization import check_gradients
 from dspy_greater.model.requests import Generation, Request, Sampling
 from dspy_greater.model.stops import end_tokens
 from dspy_greater.model.targets import Gradient, Targeted, log_probs_of, target_ids
@@ -83,9 +85,10 @@ class WhiteBox:
                 ``{"enable_thinking": False}``.
 
         Raises:
-            ModelError: Not a causal language model with a head.
+            ModelError: Not a causal language model with a head, or no gradient goes through it.
             TokenizerError: No character offsets, or more tokens than the model has embeddings.
         """
+        model = unwrapped(model)
         checks.check_model(model)
         checks.check_tokenizer(tokenizer, model)
         model.requires_grad_(False)
@@ -108,6 +111,7 @@ class WhiteBox:
         self._budgets["gradient"] = Budget(max(1, tokens // GRADIENT_COST), LOGITS // GRADIENT_COST)
         self._recomputes = False
         self._allowed: torch.Tensor | None = None
+        check_gradients(model)
         checks.check_causal(self._forward, self.vocab_size)
         self._shares = self._forward.shares_prefixes()
         self._mixes = reads_past_padding(self._decoder, self.vocab_size)

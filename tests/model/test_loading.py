@@ -110,7 +110,9 @@ def test_another_process_finds_the_same_fingerprint_and_says_nothing_else(folder
         env={**os.environ, "PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "2"},
     )
     assert run.stdout.strip() == load(folder, device="cpu").fingerprint
-    noise = [line for line in run.stderr.splitlines() if line and "Loading weights" not in line]
+    # transformers imports torchao where it is installed, which tells of its own import.
+    known = ("Loading weights", "/torchao/", "torch/utils/_pytree.py")
+    noise = [line for line in run.stderr.splitlines() if line and not any(k in line for k in known)]
     assert noise == []
 
 
