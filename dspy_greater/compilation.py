@@ -318,8 +318,6 @@ class Compilation:
             candidate.validation_scores = turns.validation_scores(there)
         for component in turns.parts:
             search = turns.searches.get(component.name)
-            if search is None and component.name not in self.instructions:
-                continue  # the user ended it all before
             reason = turns.ended.get(component.name, stopped)
             schedule = search.schedule if search else None
             self.record.skipped_losses += schedule.skipped if schedule else 0

@@ -225,6 +225,14 @@ def test_a_search_stopped_between_the_events_of_the_race_goes_on_with_the_other(
     assert told[1].step == 1
 
 
+def test_who_ends_it_all_after_the_race_hears_of_every_predictor() -> None:
+    record = compiled(metric=lambda example, prediction: 0.5, callback=lambda event: True)
+    outcomes = record.detailed_results.outcomes
+    assert [outcome.predictor for outcome in outcomes] == ["rewrite", "answer"]
+    assert {outcome.stopped for outcome in outcomes} == {"stopped by the callback"}
+    assert record.detailed_results.summary().count("kept as it was") == 2
+
+
 def test_the_same_seed_gives_the_same_turns() -> None:
     one, two = (compiled(metric=graded).detailed_results for _ in range(2))
     assert one.candidates == two.candidates
