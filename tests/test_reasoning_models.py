@@ -38,9 +38,10 @@ def test_thoughts_are_scored_with_the_answers_that_followed_from_them(
         monkeypatch.setattr(WhiteBox, name, spied)
     lm = thinker()
     program = dspy.ChainOfThought("question -> answer")
-    compiled = GreaterTeleprompter(metric=metric, lm=lm, schedule=schedule).compile(
-        program, trainset=examples(10)
-    )
+    with dspy.context(lm=lm):
+        compiled = GreaterTeleprompter(metric=metric, schedule=schedule).compile(
+            program, trainset=examples(10)
+        )
     assert compiled.detailed_results.parse_failures == 0
     answered = [text for text in read if "[[ ## answer ## ]]" in text.split("assistant\n")[-1]]
     assert answered
@@ -49,9 +50,10 @@ def test_thoughts_are_scored_with_the_answers_that_followed_from_them(
 
 def test_a_thought_that_never_ends_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     play(monkeypatch, lambda prompt: "<think>\nLet me see, and see, and")
-    compiled = GreaterTeleprompter(metric=metric, lm=thinker(), schedule=TINY).compile(
-        dspy.ChainOfThought("question -> answer"), trainset=examples(10)
-    )
+    with dspy.context(lm=thinker()):
+        compiled = GreaterTeleprompter(metric=metric, schedule=TINY).compile(
+            dspy.ChainOfThought("question -> answer"), trainset=examples(10)
+        )
     assert compiled.detailed_results.parse_failure_rate == 1
     assert "did not parse and counted as wrong" in compiled.detailed_results.summary()
 
