@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> str:
                     weighted = replace(schedule, fluency_weight=weight)
                     case = compiled_case(task, seed, lm, schedule=weighted)
                     cases.add(task=task, seed=seed, weight=weight, **case)
-    done = cases.read()
+    done = [case for case in cases.read() if case["weight"] in options.weights]
     if options.plot:
         plot(done, options.plot)
     return table(done)
