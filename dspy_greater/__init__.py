@@ -13,7 +13,8 @@ from dspy_greater.version import __version__
 
 if TYPE_CHECKING:
     from dspy_greater.lm import local_lm
-    from dspy_greater.results import DetailedResults, StepEvent
+    from dspy_greater.outcomes import StepEvent
+    from dspy_greater.results import DetailedResults
     from dspy_greater.search import PaperConfig, VerifiedConfig
     from dspy_greater.teleprompter import GreaterTeleprompter
 
@@ -31,7 +32,7 @@ _HOMES = {
     "DetailedResults": "dspy_greater.results",
     "GreaterTeleprompter": "dspy_greater.teleprompter",
     "PaperConfig": "dspy_greater.search",
-    "StepEvent": "dspy_greater.results",
+    "StepEvent": "dspy_greater.outcomes",
     "VerifiedConfig": "dspy_greater.search",
     "local_lm": "dspy_greater.lm",
 }

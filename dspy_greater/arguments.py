@@ -42,29 +42,19 @@ def check_score(name: str, value: Any) -> None:
         )
 
 
-def check_callback(value: Any) -> None:
-    """Raise unless the callback can be called, or is None.
+def check_function(name: str, value: Any, what: str) -> None:
+    """Raise unless a setting can be called, or is None.
+
+    Args:
+        name: Of the setting.
+        value: What was given.
+        what: What the function takes and returns, to stand behind "must be a function".
 
     Raises:
-        ValueError: Says what was given.
+        ValueError: Says what was given and what would do.
     """
     if value is not None and not callable(value):
-        raise ValueError(
-            f"callback must be a function that takes a StepEvent, or None, not {value!r}"
-        )
-
-
-def check_label_fn(value: Any) -> None:
-    """Raise unless the function that gives labels can be called, or is None.
-
-    Raises:
-        ValueError: Says what was given.
-    """
-    if value is not None and not callable(value):
-        raise ValueError(
-            "label_fn must be a function label_fn(example, predictor_name) that returns labels by "
-            f"output field, or None, not {value!r}"
-        )
+        raise ValueError(f"{name} must be a function {what}, or None, not {value!r}")
 
 
 def _is_number(value: Any) -> bool:

@@ -16,6 +16,13 @@ from dspy_greater.backend import Backend, Target
 from dspy_greater.checkpoint import Checkpoint
 from dspy_greater.lm import white_box
 from dspy_greater.model.counts import Counts
+from dspy_greater.outcomes import (
+    Candidate,
+    ChangedExample,
+    ExampleGradient,
+    Outcome,
+    StepEvent,
+)
 from dspy_greater.phases import ANY
 from dspy_greater.program import (
     Component,
@@ -26,14 +33,7 @@ from dspy_greater.program import (
     labelled_fields,
     replace_instruction,
 )
-from dspy_greater.results import (
-    Candidate,
-    ChangedExample,
-    DetailedResults,
-    ExampleGradient,
-    Outcome,
-    StepEvent,
-)
+from dspy_greater.results import DetailedResults
 from dspy_greater.search import (
     Attempt,
     Budget,

@@ -12,17 +12,12 @@ import dspy
 from dspy.clients.base_lm import BaseLM
 from dspy.teleprompt import Teleprompter
 
-from dspy_greater.arguments import (
-    check_callback,
-    check_count,
-    check_label_fn,
-    check_score,
-    check_share,
-)
+from dspy_greater.arguments import check_count, check_function, check_score, check_share
 from dspy_greater.backend import Target, program_lms, target_of
 from dspy_greater.checkpoint import Checkpoint, fingerprint
 from dspy_greater.compilation import Compilation
 from dspy_greater.lm import NotWhiteBoxError, white_box
+from dspy_greater.outcomes import StepEvent
 from dspy_greater.program import (
     Component,
     DataError,
@@ -40,7 +35,6 @@ from dspy_greater.program import (
     select,
     warn_of_overlap,
 )
-from dspy_greater.results import StepEvent
 from dspy_greater.search import Budget, PaperConfig, VerifiedConfig, settings
 
 
@@ -155,8 +149,12 @@ class GreaterTeleprompter(Teleprompter):
         check_count("seed", seed, least=0)
         check_share("confidence", confidence)
         check_score("perfect_score", perfect_score)
-        check_callback(callback)
-        check_label_fn(label_fn)
+        check_function("callback", callback, "that takes a StepEvent")
+        check_function(
+            "label_fn",
+            label_fn,
+            "label_fn(example, predictor_name) that returns labels by output field",
+        )
         if target_lm is not None and not isinstance(target_lm, BaseLM):
             raise TypeError(
                 f"target_lm must be a dspy.LM, not {target_lm!r}: write dspy.LM('openai/...') or "
@@ -229,27 +227,7 @@ class GreaterTeleprompter(Teleprompter):
         found = components(student, trainset)
         check_media(found)
         train, validation = self._split(trainset, valset, rng)
-        labels: dict[str, list[dspy.Example]] = {}
-
-        def relabel(part: Component) -> Component:
-            if self.label_fn is None:
-                return part
-            given = given_labels(self.label_fn, part, trainset, current_adapter())
-            by_example = dict(zip(map(id, trainset), given, strict=True))
-            labels[part.name] = [by_example[id(example)] for example in train]
-            return relabelled(part, labels[part.name])
-
-        parts, left_out = select(
-            student,
-            found,
-            self.component_selector,
-            frozen=self.frozen,
-            labelled=isinstance(self.config, PaperConfig),
-            relabel=relabel,
-        )
-        check_adapter(current_adapter(), parts, trainset)
-        if self.label_fn is None:
-            check_labels("trainset", trainset, parts, current_adapter())
+        parts, left_out, labels = self._chosen(student, found, trainset, train)
         if valset is None:
             warn_of_overlap(train, validation)
         with self._checkpoint(student, parts, train, validation, labels, lm, target) as checkpoint:
@@ -298,6 +276,41 @@ class GreaterTeleprompter(Teleprompter):
             "confidence": self.confidence,
             "perfect_score": self.perfect_score,
         }
+
+    def _chosen(
+        self,
+        student: dspy.Module,
+        found: Sequence[Component],
+        trainset: list[dspy.Example],
+        train: list[dspy.Example],
+    ) -> tuple[list[Component], list[str], dict[str, list[dspy.Example]]]:
+        """Return the predictors to optimize, the others' names, and labels by the user's function.
+
+        Labels are asked for on the whole trainset, so that a fault shows wherever it is, and
+        returned, by predictor, for the examples that the search sees.
+        """
+        labels: dict[str, list[dspy.Example]] = {}
+
+        def relabel(part: Component) -> Component:
+            if self.label_fn is None:
+                return part
+            given = given_labels(self.label_fn, part, trainset, current_adapter())
+            by_example = dict(zip(map(id, trainset), given, strict=True))
+            labels[part.name] = [by_example[id(example)] for example in train]
+            return relabelled(part, labels[part.name])
+
+        parts, left_out = select(
+            student,
+            found,
+            self.component_selector,
+            frozen=self.frozen,
+            labelled=isinstance(self.config, PaperConfig),
+            relabel=relabel,
+        )
+        check_adapter(current_adapter(), parts, trainset)
+        if self.label_fn is None:
+            check_labels("trainset", trainset, parts, current_adapter())
+        return parts, left_out, labels
 
     @contextmanager
     def _checkpoint(

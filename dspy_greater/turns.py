@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from dspy_greater.results import StepEvent
+from dspy_greater.outcomes import StepEvent
 from dspy_greater.search import (
     Accounts,
     Attempt,

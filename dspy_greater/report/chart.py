@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import mean
 
+from dspy_greater.outcomes import Candidate
 from dspy_greater.report.text import percent, short
-from dspy_greater.results import Candidate, DetailedResults
+from dspy_greater.results import DetailedResults
 
 #: Labels of the horizontal axis that have room on a telephone.
 LABELS = 10
@@ -188,7 +189,10 @@ def about(candidate: Candidate) -> str:
 def ticks_over(values: list[float], count: int = 3) -> list[float]:
     """Return round numbers from below the smallest value to above the largest."""
     low, high = min(values), max(values)
-    rough = (high - low or abs(high) or 1.0) / count
+    size = max(abs(low), abs(high))
+    # Ticks between values that differ by rounding alone could not be told apart.
+    spread = high - low if high - low > 1e-9 * size else size
+    rough = (spread or 1.0) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * digit for digit in (1, 2, 5, 10) if power * digit >= rough)
     first, last = math.floor(low / step), math.ceil(high / step)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import pairwise
 
-from dspy_greater.results import Candidate, DetailedResults, Outcome
+from dspy_greater.outcomes import Candidate, Outcome
+from dspy_greater.results import DetailedResults
 
 # A word, a sign, a stretch of blanks; scripts that write no blanks between words go sign by sign.
 _UNSPACED = "\u3040-\u30ff\u3400-\u9fff"

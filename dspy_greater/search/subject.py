@@ -99,12 +99,13 @@ class PredictorSubject:
 
     def _check_borders(self, instruction: str) -> None:
         """Refuse an instruction that shares a token with the adapter's text around it."""
-        name, blank = self.component.name, dict.fromkeys(self.component.signature.input_fields, "")
-        inputs = (self._direct_inputs or [blank])[0]
-        try:
-            rendered = self._render(self._call(instruction, inputs))
-        except Exception:  # an input that may not be blank; what an example cannot be is told below
-            return
+        name, fields = self.component.name, self.component.signature.input_fields
+        # What stands around an instruction does not hang on the inputs.
+        blank = {
+            key: dspy.History(messages=[]) if field.annotation is dspy.History else ""
+            for key, field in fields.items()
+        }
+        rendered = self._render(self._call(instruction, blank))
         encoding = self.model.encode(rendered.messages, spans=rendered.spans)
         if (beside := encoding.overhang[INSTRUCTION]).strip():
             raise InstructionError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dspy_greater import DetailedResults
@@ -77,6 +77,7 @@ def test_predictors_come_in_order_and_each_with_its_own() -> None:
 
 
 @given(st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=1, max_size=5))
+@example([-1000000.0, -999999.9999999999])
 def test_ticks_are_few_and_reach_over_all_values(values: list[float]) -> None:
     ticks = ticks_over(values)
     assert 2 <= len(ticks) <= 6
