@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import dspy
+
 from dspy_greater import GreaterTeleprompter, PaperConfig, StepEvent, VerifiedConfig
 from examples.benchmarks.common import (
     RESULTS,
@@ -68,6 +70,7 @@ def run(options: argparse.Namespace) -> str:
 
 def trace(name: str, arm: str, seed: int, budget: int, lm: Any) -> list[dict[str, Any]]:
     """Compile within the budget; return held-out accuracy by the tokens spent."""
+    dspy.cache.reset_memory_cache()  # no arm profits from what another has run
     task = TASKS[name]
     held = [(0, default_instruction(task))]
 
