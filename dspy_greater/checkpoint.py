@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 STATE, PREVIOUS, EVENTS = "state.json", "state.previous.json", "events.jsonl"
 BEST_PROGRAM = "best_program.json"
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 class CheckpointError(RuntimeError):
@@ -155,12 +157,15 @@ class Checkpoint:
 
 
 def fingerprint(value: Any) -> str:
-    """Return a short hash of anything that can be written as JSON, the rest by its ``repr``."""
+    """Return a short hash of anything, equal in every process.
+
+    What JSON cannot hold counts by its ``repr``, without the address that some of them have.
+    """
     return _digest(value)[:16]
 
 
 def _digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, default=repr)
+    text = json.dumps(value, sort_keys=True, default=lambda each: _ADDRESS.sub("", repr(each)))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -232,23 +232,21 @@ class Compilation:
         self.record.phases = {**spent, "other": other}
         self.record.peak_memory = self.model.peak_memory()
 
+    def end(self) -> dict[str, Any]:
+        """Return what came of it, as plain data; see :func:`finished`."""
+        self._account()
+        whole = {
+            part.name: part.whole(self.instructions[part.name])
+            for part in self.parts
+            if part.name in self.instructions
+        }
+        return {"instructions": whole, "record": self.record.to_dict()}
+
     def result(self) -> dspy.Module:
         """Return the program with its record, and say what came of it."""
-        record, program = self.record, self.program
-        self._account()
-        program.detailed_results = record
-        program.candidate_programs = [
-            {
-                "predictor": candidate.predictor,
-                "instruction": candidate.instruction,
-                "score": candidate.validation_score,
-                "train_score": candidate.train_score,
-                "others": candidate.others,
-            }
-            for candidate in sorted(record.candidates, key=_standing, reverse=True)
-        ]
+        record = self.record
         logger.log(logging.INFO if record.improved else logging.WARNING, record.summary())
-        return program
+        return finished(self.student, self.end())
 
     def _run(
         self,
@@ -396,6 +394,28 @@ class Compilation:
             for i, (old, new) in pairs
             if old != new
         ]
+
+
+def finished(student: dspy.Module, end: Mapping[str, Any]) -> dspy.Module:
+    """Return the program that a compile ended with, and its record on it.
+
+    Args:
+        student: The program that it began with.
+        end: What :meth:`Compilation.end` returned, here or in another process.
+    """
+    program = replace_instruction(student, end["instructions"])
+    record = program.detailed_results = DetailedResults.from_dict(end["record"])
+    program.candidate_programs = [
+        {
+            "predictor": candidate.predictor,
+            "instruction": candidate.instruction,
+            "score": candidate.validation_score,
+            "train_score": candidate.train_score,
+            "others": candidate.others,
+        }
+        for candidate in sorted(record.candidates, key=_standing, reverse=True)
+    ]
+    return program
 
 
 def _standing(candidate: Candidate) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from dspy.teleprompt import Teleprompter
 from dspy_greater.arguments import check_count, check_function, check_score, check_share
 from dspy_greater.backend import Target, program_lms, target_of
 from dspy_greater.checkpoint import Checkpoint, fingerprint
-from dspy_greater.compilation import Compilation
+from dspy_greater.compilation import Compilation, finished
 from dspy_greater.lm import NotWhiteBoxError, white_box
 from dspy_greater.outcomes import StepEvent
 from dspy_greater.program import (
@@ -213,13 +213,32 @@ class GreaterTeleprompter(Teleprompter):
             RenderingError: If the adapter or a field keeps a prompt from being text.
             TooManyErrorsError: If too many runs fail, or an LM gives no answer.
         """
+        from dspy_greater.model.team import Team
+
         del teacher
+        with Team() as team:
+            lm = self._local_lm(student)
+            team.agree(white_box(lm), lambda: self._identity(student, trainset, valset))
+            if team.follows:
+                return finished(student, team.follow(white_box(lm)))
+            with team.leading(white_box(lm)), lm.engine.widened(team.width):
+                compilation = self._search(student, lm, trainset, valset)
+            team.dismiss(compilation.end())
+            return compilation.result()
+
+    def _search(
+        self,
+        student: dspy.Module,
+        lm: dspy.LM,
+        trainset: list[dspy.Example],
+        valset: list[dspy.Example] | None,
+    ) -> Compilation:
+        """Check everything, then search; return what came of it."""
         rng = random.Random(self.seed)
         check_dataset("trainset", trainset, student)
         if valset is not None:
             check_dataset("valset", valset, student)
             warn_of_overlap(trainset, valset)
-        lm = self._local_lm(student)
         # A program whose own LM is the white box has no other.
         target = None
         if self.lm is not None or self.target_lm is not None:
@@ -255,7 +274,7 @@ class GreaterTeleprompter(Teleprompter):
             compilation.record.config = self.get_config()
             in_turns = self.component_selector == "round_robin"
             compilation.improve(self.config, round_robin=in_turns)
-            return compilation.result()
+            return compilation
 
     def get_params(self) -> dict[str, Any]:
         """Return the arguments that make another optimizer like this one, by name.
@@ -312,6 +331,21 @@ class GreaterTeleprompter(Teleprompter):
             check_labels("trainset", trainset, parts, current_adapter())
         return parts, left_out, labels
 
+    def _identity(
+        self,
+        student: dspy.Module,
+        trainset: Sequence[dspy.Example],
+        valset: Sequence[dspy.Example] | None,
+    ) -> dict[str, str]:
+        """Return what makes a compile this compile, hashes by name."""
+        identity = {
+            "config": {**self.get_config(), "seed": self.seed},
+            "trainset": [example.toDict() for example in trainset],
+            "valset": [example.toDict() for example in valset or ()],
+            "program": student.dump_state(),
+        }
+        return {name: fingerprint(value) for name, value in identity.items()}
+
     @contextmanager
     def _checkpoint(
         self,
@@ -327,21 +361,17 @@ class GreaterTeleprompter(Teleprompter):
         if self.log_dir is None:
             yield None
             return
-        identity = {
-            "config": {**self.get_config(), "seed": self.seed},
-            "trainset": [example.toDict() for example in train],
-            "valset": [example.toDict() for example in validation],
-            "program": student.dump_state(),
+        more = {
             "predictors": [part.name for part in parts],
             "turns": self.component_selector == "round_robin",
             "labels": {name: [each.toDict() for each in given] for name, given in labels.items()},
             "model": white_box(lm).fingerprint,
         }
         if target is not None:  # by name: a server may come back at another address
-            identity["target LM"] = {name: its.model for name, its in target.lms.items()}
-        checkpoint = Checkpoint(
-            self.log_dir, {name: fingerprint(value) for name, value in identity.items()}
-        )
+            more["target LM"] = {name: its.model for name, its in target.lms.items()}
+        identity = self._identity(student, train, validation)
+        identity |= {name: fingerprint(value) for name, value in more.items()}
+        checkpoint = Checkpoint(self.log_dir, identity)
         try:
             yield checkpoint
         finally:

@@ -54,7 +54,7 @@ class Batcher(Generic[Item, Result]):
         if batch_wait < 0:
             raise ValueError(f"batch_wait must not be negative, not {batch_wait}")
         self._answer = answer
-        self._max_batch = max_batch
+        self.max_batch = max_batch
         self._batch_wait = batch_wait
         self._closed = False
         self._reset()
@@ -133,13 +133,13 @@ class Batcher(Generic[Item, Result]):
             if not self._queue:
                 self._worker = None
                 return None
-            size = min(len(self._queue), self._max_batch)
+            size = min(len(self._queue), self.max_batch)
             batch = [self._queue.popleft() for _ in range(size)]
         return [each for each in batch if each[1].set_running_or_notify_cancel()]
 
     def _more_may_come(self, waiting: int) -> bool:
         """Wait for another item; False when none came or no more are wanted."""
-        if waiting >= self._max_batch or self._closed:
+        if waiting >= self.max_batch or self._closed:
             return False
         return self._changed.wait_for(
             lambda: len(self._queue) > waiting or self._closed, self._batch_wait

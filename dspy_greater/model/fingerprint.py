@@ -5,8 +5,9 @@ shape and dtype, a strided sample of at least ``SAMPLE`` elements, and the sum o
 as integers*. An integer sum is exact, so it does not depend on threads or on the device, as a
 floating-point sum would; any single changed element changes it.
 
-Quantized weights are hashed by the tensors that they are made of, weights that lie on a disk like
-those in memory, and of an adapter also how strongly it acts, which is not in its weights.
+Quantized weights are hashed by the tensors that they are made of, weights that lie on a disk or in
+several processes like those in memory, and of an adapter also how strongly it acts, which is not in
+its weights.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ def fingerprint(
 
 def _parts(name: str, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
     """A tensor, or the plain ones within one that only looks like one: codes, scales, zeros."""
+    if hasattr(tensor, "full_tensor"):  # its parts lie in several processes
+        tensor = tensor.full_tensor()
     if not hasattr(tensor, "__tensor_flatten__"):
         yield name, tensor
         return

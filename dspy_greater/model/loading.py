@@ -27,6 +27,7 @@ from dspy_greater.model.errors import (
     TokenizerError,
     first_line,
 )
+from dspy_greater.model.processes import launched
 from dspy_greater.model.quantization import quantization_of
 from dspy_greater.model.white_box import WhiteBox
 
@@ -38,6 +39,7 @@ def load(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     device_map: Any = None,
+    tp_plan: Any = None,
     quantization_config: Any = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
@@ -57,6 +59,8 @@ def load(
         dtype: By default float32 on the CPU and the checkpoint's own elsewhere (a loaded model
             keeps its own).
         device_map: Passed to transformers, for models spread over devices; excludes ``device``.
+        tp_plan: Passed to transformers, for a model of which each of several processes holds a
+            part of every layer (tensor parallel): ``"auto"``; excludes both.
         quantization_config: Loads the weights in 8 or 4 bits: a ``TorchAoConfig``,
             ``BitsAndBytesConfig`` or another of transformers, or its ``to_dict()``.
         revision: Branch, tag or commit on the hub.
@@ -69,14 +73,26 @@ def load(
         MissingModelError: No such folder or name.
         LoadingError: Anything else that keeps the model from being used.
     """
-    if device is not None and device_map is not None:
-        raise LoadingError("Give device or device_map, not both.")
+    places = {"device": device, "device_map": device_map, "tp_plan": tp_plan}
+    given = [name for name, place in places.items() if place is not None]
+    if len(given) > 1:
+        raise LoadingError(f"Give {' or '.join(given)}, not both.")
+    if tp_plan is not None and launched() is None:
+        raise LoadingError(
+            "tp_plan puts a part of the model into each of several processes, and this is one "
+            "alone: start the script with accelerate launch --num_processes N (or torchrun), or "
+            'give device_map="auto" to spread the model over devices from one process.'
+        )
     if dtype is not None and dtype != "auto":
         dtype = _dtype(dtype)
     if device is not None:
         device = _device(device)
     if not isinstance(model, str | os.PathLike):
-        for_loading = {"device_map": device_map, "quantization_config": quantization_config}
+        for_loading = {
+            "device_map": device_map,
+            "tp_plan": tp_plan,
+            "quantization_config": quantization_config,
+        }
         for name, value in for_loading.items():
             if value is not None:
                 raise LoadingError(f"{name} is for loading: a loaded model stays as it is.")
@@ -106,7 +122,12 @@ def load(
     elif isinstance(tokenizer, str | os.PathLike):
         tokenizer = _tokenizer(tokenizer, {"trust_remote_code": trust_remote_code})
     quantization = quantization_of(quantization_config, config)
-    weights = _weights(base, config, device, dtype, device_map, quantization, base_options)
+    spread: dict[str, Any] = {}
+    if device_map is not None:
+        spread["device_map"] = device_map
+    if tp_plan is not None:
+        spread.update(_tensor_parallel(tp_plan))
+    weights = _weights(base, config, device, dtype, spread, quantization, base_options)
     if adapter is not None:
         adapter.put_onto(weights, options)
     name = Path(source).name if is_folder else source
@@ -252,25 +273,35 @@ def _tokenizer(source: str | os.PathLike[str], options: dict[str, Any]) -> Any:
         ) from error
 
 
+def _tensor_parallel(plan: Any) -> dict[str, Any]:
+    """How the installed transformers wants to be told of a plan."""
+    try:
+        from transformers.distributed import DistributedConfig
+
+        return {"distributed_config": DistributedConfig(tp_plan=plan)}
+    except (ImportError, TypeError):  # before 5.14 or so
+        return {"tp_plan": plan}
+
+
 def _weights(
     source: str,
     config: Any,
     device: Any,
     dtype: Any,
-    device_map: Any,
+    spread: Mapping[str, Any],
     quantization: Any,
     options: dict[str, Any],
 ) -> Any:
-    """The model on its device, in its dtype."""
-    if device_map is not None and importlib.util.find_spec("accelerate") is None:
+    """The model on its device, or ``spread`` over several, in its dtype."""
+    if "device_map" in spread and importlib.util.find_spec("accelerate") is None:
         raise LoadingError("device_map needs the package accelerate: pip install accelerate.")
-    place = _best_device() if device is None and device_map is None else device
+    place = _best_device() if device is None and "device_map" not in spread else device
     if dtype is None:
-        on_cpu = device_map is None and place.type == "cpu"
+        on_cpu = place is not None and place.type == "cpu"
         dtype = torch.float32 if on_cpu else "auto"
-    if quantization is not None and device_map is None and place.type != "cpu":
-        device_map = {"": place}  # quantized where they will be: some kinds cannot be moved
-    extra = {} if device_map is None else {"device_map": device_map}
+    extra = dict(spread)
+    if quantization is not None and not spread and place.type != "cpu":
+        extra["device_map"] = {"": place}  # quantized where they will be: some can't be moved
     if quantization is not getattr(config, "quantization_config", None):
         extra["quantization_config"] = quantization
     try:
@@ -294,10 +325,13 @@ def _weights(
             f": {first_line(error)} Choose another kind in quantization_config; the cause stands "
             "above, in the report of transformers."
         ) from error
-    return model if device_map is not None else model.to(place)
+    return model if extra.keys() & {"device_map", *spread} else model.to(place)
 
 
 def _best_device() -> torch.device:
+    processes = launched()
+    if processes is not None:  # one device each
+        return torch.device(processes.device)
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

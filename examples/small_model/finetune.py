@@ -31,7 +31,7 @@ def finetune(
     for number, batch in enumerate(
         islice(batches(rows(options.seed), tokenizer), options.batches), start=1
     ):
-        logits = model(input_ids=batch.tokens, attention_mask=batch.mask().float()).logits
+        logits = model(input_ids=batch.tokens, attention_mask=batch.mask(torch.float32)).logits
         losses = torch.nn.functional.cross_entropy(
             logits[:, :-1].flatten(0, 1), batch.tokens[:, 1:].flatten(), reduction="none"
         )

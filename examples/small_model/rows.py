@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -122,10 +122,15 @@ def proposal_row(question: str, instructions: str) -> Row:
     ]
 
 
-def rows(seed: int) -> Iterator[Row]:
-    """Draws the rows of the training, without end; no held-out question is among them."""
+def rows(seed: int, names: Sequence[str] = tuple(LESSONS)) -> Iterator[Row]:
+    """Draws the rows of the training, without end; no held-out question is among them.
+
+    Args:
+        seed: Seed of every draw.
+        names: The tasks; all of them by default.
+    """
     rng = random.Random(seed)
-    tasks = list(LESSONS.values())
+    tasks = [LESSONS[name] for name in names]
     shares = [task.share for task in tasks]
     while True:
         task = rng.choices(tasks, shares)[0]

@@ -9,7 +9,7 @@ import argparse
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,7 @@ from transformers import (
 
 from examples.small_model.muon import BatchedMuon
 from examples.small_model.rows import Row, rows
+from examples.small_model.tasks import LESSONS
 from examples.small_model.tokens import MAX_LENGTH, train_tokenizer
 
 FOLDER = Path(__file__).parent / "model"
@@ -45,13 +46,13 @@ class Batch:
     row: Tensor
     weights: Tensor
 
-    def mask(self) -> Tensor:
+    def mask(self, dtype: torch.dtype) -> Tensor:
         """Lets a token attend to the earlier tokens of its own row.
 
         An additive mask in the type of the attention is far faster on a CPU than a boolean one.
         """
         seen = torch.tril(self.row[:, :, None] == self.row[:, None, :])
-        return torch.where(seen, 0.0, -1e4).to(torch.bfloat16)[:, None]
+        return torch.where(seen, 0.0, -1e4).to(dtype)[:, None]
 
 
 def encoded(
@@ -180,6 +181,8 @@ def train(
     seed: int,
     device: str,
     every: int,
+    tasks: Sequence[str] = tuple(LESSONS),
+    dtype: torch.dtype = torch.bfloat16,
 ) -> None:
     """Trains on about this many tokens, saving the model now and then and at the end."""
     model = model.to(device).train()
@@ -189,11 +192,11 @@ def train(
     count = sum(p.numel() for p in model.parameters())
     print(f"{count:,} parameters, {tokens:,} tokens, seed {seed}, {device}", flush=True)
     seen, began, recent, next_save = 0, time.time(), [], every
-    for batch in batches(rows(seed + 1), tokenizer):
+    for batch in batches(rows(seed + 1, tasks), tokenizer):
         for optimizer, best in zip(steps, full, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = best * rate(seen / tokens)
-        recent.append(_step(forward, batch, device))
+        recent.append(_step(forward, batch, device, dtype))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in steps:
             optimizer.step()
@@ -215,11 +218,11 @@ def train(
     print(f"saved {folder} after {time.time() - began:,.0f} s", flush=True)
 
 
-def _step(forward: Callable[..., Any], batch: Batch, device: str) -> float:
+def _step(forward: Callable[..., Any], batch: Batch, device: str, dtype: torch.dtype) -> float:
     """Adds the gradient of a batch to the parameters and returns its loss."""
     tokens, weights = batch.tokens.to(device), batch.weights.to(device)[:, 1:]
-    with torch.autocast(device, torch.bfloat16):
-        logits = forward(input_ids=tokens, attention_mask=batch.mask().to(device)).logits
+    with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+        logits = forward(input_ids=tokens, attention_mask=batch.mask(dtype).to(device)).logits
     losses = torch.nn.functional.cross_entropy(
         logits[:, :-1].float().flatten(0, 1), tokens[:, 1:].flatten(), reduction="none"
     )
@@ -235,6 +238,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FOLDER)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--tasks", nargs="+", choices=list(LESSONS), default=list(LESSONS))
+    parser.add_argument(
+        "--dtype",
+        choices=["bfloat16", "float32"],
+        default="bfloat16",
+        help="of matrix products; float32 is faster on a CPU without instructions for bfloat16",
+    )
     parser.add_argument("--save-every", type=int, default=2_500_000, help="in tokens")
     arguments = parser.parse_args()
     set_seed(arguments.seed)
@@ -247,6 +257,8 @@ def main() -> None:
         seed=arguments.seed,
         device=arguments.device,
         every=arguments.save_every,
+        tasks=arguments.tasks,
+        dtype=getattr(torch, arguments.dtype),
     )
 
 
