@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 
 SAMPLE = 4096
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -49,7 +50,7 @@ def fingerprint(
 
 def _parts(name: str, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
     """A tensor, or the plain ones within one that only looks like one: codes, scales, zeros."""
-    if hasattr(tensor, "full_tensor"):  # its parts lie in several processes
+    if isinstance(tensor, DTensor):  # its parts lie in several processes
         tensor = tensor.full_tensor()
     if not hasattr(tensor, "__tensor_flatten__"):
         yield name, tensor

@@ -32,7 +32,7 @@ def launched() -> Any:
     state = PartialState(cpu=on_cpu)
     if state.num_processes != count:
         raise LoadingError(
-            f"This is one of {count} processes (WORLD_SIZE={count}), but Accelerate knows of no way "
-            f"for them to work together on {state.device}. Start the script as one process."
+            f"This is one of {count} processes (WORLD_SIZE={count}), but Accelerate knows of no "
+            f"way for them to work together on {state.device}. Start the script as one process."
         )
     return state

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 from transformers.quantizers import AutoQuantizationConfig
 
 from dspy_greater.model.errors import LoadingError, ModelError, first_line
@@ -89,6 +90,8 @@ def check_gradients(model: Any) -> None:
 
 
 def _is_quantized(weight: torch.Tensor) -> bool:
+    if isinstance(weight, DTensor):  # a part of plain weights
+        return False
     return hasattr(weight, "__tensor_flatten__") or not weight.is_floating_point()
 
 

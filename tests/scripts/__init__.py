@@ -1,0 +1,1 @@
+"""What tests run in several processes at once; see `tests.processes`."""

@@ -1,0 +1,73 @@
+"""A team does the white box's calls; the leader compares with doing them alone, in float64."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+
+from dspy_greater.model import Sampling, WhiteBox, load
+from dspy_greater.model.team import Team
+from tests.model.helpers import random_ids, random_items, white_box_of
+from tests.processes import report
+
+
+def main() -> None:
+    folder = sys.argv[1] if len(sys.argv) > 1 else None
+    if folder is None:
+        together = alone = white_box_of("llama", dtype=torch.float64)
+    else:  # a part of the model in each process
+        together = load(folder, tp_plan="auto", dtype="float64")
+        alone = load(folder, device="cpu", dtype="float64")
+    with Team() as team:
+        team.agree(together, lambda: {})
+        if team.follows:
+            report(team.follow(together))
+            return
+        with team.leading(together):
+            differences = {str(rows): compare(together, alone, rows) for rows in (0, 1, 2, 7)}
+        same = alone.fingerprint == together.fingerprint
+        end = {"differences": differences, "same fingerprint": same}
+        team.dismiss(end)
+        report(end)
+
+
+def compare(together: WhiteBox, alone: WhiteBox, rows: int) -> float:
+    """The largest difference between a team's results and those of one process."""
+    items = random_items(rows, seed=rows)
+    prompts = [random_ids(4 + 3 * row, seed=row) for row in range(rows)]
+    samplings = [
+        Sampling(max_tokens=3 + row, temperature=row % 2, seed=row, logprobs=1)
+        for row in range(rows)
+    ]
+    tokens = list(range(5, 25))
+
+    def results(call: Any) -> list[torch.Tensor]:
+        gradients = call("gradients", items)
+        texts = call("generate", prompts, samplings)
+        slopes = [call("substitution", each.positions, tokens) for each in gradients]
+        return [
+            *call("log_probs", items),
+            *(each.positions for each in gradients),
+            *(torch.tensor([each.loss]) for each in gradients),
+            *(torch.tensor([float(token) for token in each.ids]) for each in texts),
+            *(torch.tensor([t.log_prob for t in each.log_probs]) for each in texts),
+            *slopes,
+            call("next_log_probs", prompts, last=2),
+        ]
+
+    def in_team(name: str, *args: Any, **settings: Any) -> Any:
+        return getattr(together, name)(*args, **settings)
+
+    def by_itself(name: str, *args: Any, **settings: Any) -> Any:
+        return getattr(WhiteBox, name).__wrapped__(alone, *args, **settings)
+
+    found, wanted = results(in_team), results(by_itself)
+    assert [each.shape for each in found] == [each.shape for each in wanted]
+    pairs = zip(found, wanted, strict=True)
+    return max([0.0, *(float((one - other).abs().max()) for one, other in pairs if len(one))])
+
+
+if __name__ == "__main__":
+    main()
