@@ -77,7 +77,8 @@ class Habits:
             return sum(part) / max(sum(whole), 1)
 
         def reached(group: str) -> tuple[float, ...]:
-            first, *later = (sum(each) for each in zip(*(run["raced"][group] for run in runs)))
+            races = [run["raced"][group] for run in runs]
+            first, *later = (sum(each) for each in zip(*races, strict=True))
             return tuple(count / first if first else 1.0 for count in later)
 
         rows = {
@@ -234,6 +235,8 @@ class Compile:
 
     def _run(self, rows: float) -> list[Call]:
         """Runs of the program, as many side by side as it takes threads."""
+        if not rows:
+            return []
         waves = math.ceil(rows / MAX_THREADS)
         size = self.sizes
         sent = 8 * (size.prompt + size.completion)
@@ -249,7 +252,7 @@ class Compile:
                 runs=True,
                 times=waves,
             )
-        ] * bool(waves)
+        ]
 
     def _write(self, rows: float, tokens: float) -> Call:
         held = self.sizes.prompt

@@ -1,0 +1,378 @@
+"""What a light compile costs with another model, other examples and more devices, on paper.
+
+One process for each device; the first runs DSPy, the metric and all decisions, and each bulk call
+on the model is split over the processes by rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dspy
+
+from dspy_greater.model.white_box import CPU_TOKENS
+from examples.benchmarks import traced
+from examples.benchmarks.common import RESULTS, markdown
+from examples.benchmarks.models import quiet
+from examples.benchmarks.projection import PHASES, Model, Projection, Rates, shape_of
+from examples.benchmarks.speed import Machine
+from examples.benchmarks.workload import LIGHT, Compile, Habits, Sizes, runs, tokens
+
+KEPT = RESULTS / "plan.json"
+#: What a kept compile's seconds may differ from the plan's, as a factor.
+FACTOR = 2.0
+#: An H100 SXM by NVIDIA's data sheet: dense bfloat16 products, memory's rate and size.
+FLOPS, BANDWIDTH, MEMORY = 989e12, 3.35e12, 80e9
+#: Bytes a second between processes over gloo: a network of 10 Gbit/s, nearly.
+LINK = 1e9
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    add = parser.add_argument
+    add("--measure", action="store_true", help=f"measure this machine anew, into {KEPT.name}")
+    add("--params", type=float, default=8e9, help="parameters of the model")
+    add("--devices", type=int, default=8, help="most devices")
+    add("--flops", type=float, default=FLOPS, help="of a device, operations a second")
+    add("--bandwidth", type=float, default=BANDWIDTH, help="of its memory, bytes a second")
+    add("--memory", type=float, default=MEMORY, help="of a device, bytes")
+    add("--link", type=float, default=LINK, help="between processes, bytes a second")
+    add("--bytes-per-weight", type=float, default=2.0, help="2 in bfloat16, 1 in 8 bits")
+    add("--examples", type=int, default=50, help="training examples")
+    add("--validation", type=int, help="validation examples; as many by default")
+    add("--prompt-tokens", type=float, default=300, help="of a prompt, instruction and all")
+    add("--completion-tokens", type=float, default=200, help="of an answer, in the mean")
+    add("--longest-tokens", type=float, help="of a call's longest; by default as measured")
+    add("--instruction-tokens", type=float, default=30)
+    add("--max-tokens", type=int, default=512, help="at which answers are cut off")
+    add("--steps", type=int, default=LIGHT.max_steps, help="of the search, the most by default")
+    add("--tidied", type=float, default=LIGHT.tidy_rounds, help="rounds of taking words away")
+    add(
+        "--efficiency",
+        nargs="+",
+        default=[],
+        metavar="PHASE=SHARE",
+        help="of the device's rate, e.g. generate=0.3; by default what was measured here",
+    )
+
+
+def run(options: argparse.Namespace) -> str:
+    """Measure if asked to, and return the plan."""
+    check(options)
+    if options.measure:
+        dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
+        quiet()
+        KEPT.write_text(json.dumps(traced.measure(), indent=1) + "\n")
+    return report(options, json.loads(KEPT.read_text()))
+
+
+def check(options: argparse.Namespace) -> None:
+    """Refuse what cannot be planned for.
+
+    Raises:
+        SystemExit: A number that is no size, or a model that does not fit a device.
+    """
+    for name, value in vars(options).items():
+        if isinstance(value, int | float) and not 0 < value < math.inf and name != "measure":
+            least = "0 or more" if name == "tidied" else "above 0"
+            if name != "tidied" or value < 0:
+                option = name.replace("_", "-")
+                raise SystemExit(f"--{option} must be a number {least}, not {value:g}")
+    weights = options.params * options.bytes_per_weight
+    if weights > options.memory:
+        raise SystemExit(
+            f"the weights take {weights / 1e9:,.0f} GB ({options.params:g} of "
+            f"{options.bytes_per_weight:g} bytes), a device has {options.memory / 1e9:,.0f}: "
+            "--bytes-per-weight 1 or 0.5 plans for quantized weights; or spread each copy over "
+            f"{math.ceil(weights / options.memory)} devices or more, "
+            'local_lm(..., device_map="auto") or tp_plan="auto", which is not planned for here.'
+        )
+
+
+def efficiencies(given: Sequence[str], measured: Mapping[str, float]) -> dict[str, float]:
+    """Return the share of its floor's rate at which each phase runs.
+
+    Raises:
+        SystemExit: A phase that there is not, or a share that is none.
+    """
+    shares = dict(measured)
+    for each in given:
+        name, _, value = each.partition("=")
+        try:
+            share = float(value)
+        except ValueError:
+            share = math.nan
+        if name not in shares or not 0 < share <= 1:
+            raise SystemExit(
+                f"--efficiency takes {', '.join(f'{phase}=SHARE' for phase in shares)} with shares "
+                f"above 0 and up to 1, not {each!r}"
+            )
+        shares[name] = share
+    return shares
+
+
+def report(options: argparse.Namespace, kept: dict[str, Any]) -> str:
+    """Return assumptions, tokens, seconds by devices, what limits, memory, and the check."""
+    small, here = Model.measured(kept["model"]), Machine(**kept["machine"])
+    habits, rates = Habits.of(kept["runs"]), Rates.of(kept["runs"], small, here)
+    shares = efficiencies(options.efficiency, rates.efficiency)
+    rates = Rates(shares, rates.render, rates.around)
+    model = Model.of(options.params, options.bytes_per_weight)
+    compile_ = Compile(sizes_of(options, habits), habits, model.hidden, model.vocab)
+    projection = Projection(
+        calls=compile_.calls(),
+        model=model,
+        machine=Machine(options.flops, options.bandwidth, 1),
+        rates=rates,
+        prompt=options.prompt_tokens,
+        max_tokens=options.max_tokens,
+        link=options.link,
+    )
+    return "\n\n".join(
+        [
+            assumed(options, rates, compile_.sizes),
+            by_stage(compile_),
+            by_devices(projection, options.devices),
+            limit(projection, options.devices),
+            memory(projection, options),
+            checked(kept),
+        ]
+    )
+
+
+def sizes_of(options: argparse.Namespace, habits: Habits) -> Sizes:
+    """Return what the command line says a compile is about."""
+    longest = options.longest_tokens or habits.longest * options.completion_tokens
+    return Sizes(
+        train=options.examples,
+        validation=options.validation or options.examples,
+        prompt=options.prompt_tokens,
+        completion=options.completion_tokens,
+        longest=min(longest, options.max_tokens),
+        instruction=options.instruction_tokens,
+        steps=options.steps,
+        tidied=options.tidied,
+    )
+
+
+def assumed(options: argparse.Namespace, rates: Rates, sizes: Sizes) -> str:
+    """Say what was assumed and what was measured."""
+    defaults = {"flops": FLOPS, "bandwidth": BANDWIDTH, "memory": MEMORY}
+    sheet = all(getattr(options, name) == value for name, value in defaults.items())
+    given = {each.partition("=")[0] for each in options.efficiency}
+    shares = ", ".join(
+        f"{phase} {share:.0%}{' (given)' if phase in given else ''}"
+        for phase, share in rates.efficiency.items()
+    )
+    return "\n".join(
+        [
+            f"Assumed: {options.flops / 1e12:,g} TFLOP/s, {options.bandwidth / 1e9:,.0f} GB/s and "
+            f"{options.memory / 1e9:,.0f} GB a device"
+            f"{' (H100 SXM, data sheet, dense bfloat16)' if sheet else ''}; "
+            f"{options.link / 1e9:g} GB/s between processes; layers, keys and vocabulary of "
+            f"{shape_of(options.params).name}; {options.bytes_per_weight:g} bytes a weight; "
+            f"{sizes.train} training and {sizes.validation} validation examples, prompts of "
+            f"{sizes.prompt:g} tokens, answers of {sizes.completion:g} (a call's longest "
+            f"{sizes.longest:.0f}), {sizes.steps} steps (`light` takes {LIGHT.max_steps} at most) "
+            f"and {sizes.tidied:g} rounds of tidying.",
+            f"Measured on the small model, and assumed to carry over: {shares} of the floor's "
+            f"rate; {1e3 * (rates.render * sizes.prompt + rates.around):.1f} ms of the processor a "
+            "run; how far racers get, and what shared beginnings save.",
+        ]
+    )
+
+
+def by_stage(compile_: Compile) -> str:
+    """Return runs and tokens of each stage, as formulas in the training examples N."""
+    size = compile_.sizes
+    rows = []
+    for stage in compile_.stages():
+        numbers = [_counted(_with(compile_, n), stage) for n in (128, 256)]
+        rows.append([stage, *(_line(low, high, 128) for low, high in zip(*numbers, strict=True))])
+    calls = compile_.calls()
+    total = tokens(calls)
+    rows.append(
+        [
+            f"**all, N = {size.train}**",
+            f"{runs(calls):,.0f}",
+            *(f"{total[kind]:,.0f}" for kind in PHASES[:3]),
+        ]
+    )
+    header = ["stage", "runs of the program", "generate", "score", "gradient"]
+    note = "Tokens, N training and as many validation examples, N at least 33:"
+    return f"{note}\n\n{markdown(header, rows)}"
+
+
+def _with(compile_: Compile, size: int) -> Compile:
+    """Return the same compile with other numbers of examples."""
+    sizes = Sizes(**{**vars(compile_.sizes), "train": size, "validation": size})
+    return Compile(sizes, compile_.habits, compile_.hidden, compile_.vocab)
+
+
+def _counted(compile_: Compile, stage: str) -> list[float]:
+    calls = compile_.stages()[stage]
+    return [runs(calls), *tokens(calls).values()]
+
+
+def _line(low: float, high: float, size: int) -> str:
+    """Return the straight line through two points, one at ``size`` and one at twice as much."""
+    slope = (high - low) / size
+    base = low - slope * size
+    parts = [f"{base:,.0f}"] if round(base) else []
+    parts += [f"{slope:,.1f} N"] if round(slope, 1) else []
+    return " + ".join(parts).replace("+ -", "- ") or "0"
+
+
+def by_devices(projection: Projection, most: int) -> str:
+    """Return the table of seconds."""
+    alone = sum(projection.seconds(1).values())
+    rows = []
+    for devices in doublings(most):
+        spent = projection.seconds(devices)
+        total = sum(spent.values())
+        rows.append(
+            [
+                str(devices),
+                *(f"{spent[phase]:,.1f}" for phase in PHASES),
+                f"{total:,.1f}",
+                f"{alone / total:.2f}",
+                f"{alone / total / devices:.0%}",
+            ]
+        )
+    return markdown(["devices", *PHASES, "seconds", "speed-up", "efficiency"], rows)
+
+
+def doublings(most: int) -> list[int]:
+    """Return 1, 2, 4 and so on, and the last number whatever it is."""
+    powers = [2**power for power in range(most.bit_length()) if 2**power < most]
+    return [*powers, most]
+
+
+def limit(projection: Projection, devices: int) -> str:
+    """Say what would not get faster with more devices, and how much of the time that is."""
+    now = sum(projection.seconds(devices).values())
+    stuck = projection.seconds(math.inf)
+    name = max(stuck, key=lambda phase: stuck[phase])
+    rows, first = projection.most_rows(devices), projection.most_rows(1)
+    why = {
+        "generate": "decoding: a step reads all weights however few rows a device has "
+        f"({1e3 * projection.step(first):.1f} ms for {first} rows, "
+        f"{1e3 * projection.step(rows):.1f} for {rows}), and a call takes as many steps as its "
+        "longest answer has tokens",
+        "score": "scoring, of which each device has a row at least",
+        "gradient": "gradients, of which each device has a row at least",
+        "processor": "the first process's own work: rendering, DSPy, the metric",
+        "exchange": "what goes between the processes, distributions over the vocabulary above all",
+    }
+    return (
+        f"With {devices} devices {sum(stuck.values()) / now:.0%} of the time would be left with "
+        f"any number of them; the most of it is {why[name]} ({stuck[name]:,.1f} s). "
+        f"Between the processes go {projection.exchanged(devices) / 1e6:,.0f} MB."
+    )
+
+
+def memory(projection: Projection, options: argparse.Namespace) -> str:
+    """Say what a device has to hold, and warn where that is more than it has."""
+    parts = projection.memory(options.devices, activations())
+    total = sum(parts.values())
+    said = ", ".join(f"{name} {size / 1e9:,.1f}" for name, size in parts.items())
+    text = f"Memory of a device in GB: {said}; {total / 1e9:,.1f} of {options.memory / 1e9:,.0f}."
+    if total > options.memory:
+        text += (
+            " **More than there is**: batches shrink by themselves, which costs time that is not "
+            "in the table."
+        )
+    return text
+
+
+def activations() -> float:
+    """Return the measured floats of a gradient by token, layer and hidden place, at the peak."""
+    from examples.benchmarks.memory import LENGTH
+    from examples.benchmarks.models import UNTRAINED
+
+    measured = json.loads((RESULTS / "memory.json").read_text())
+    width = UNTRAINED["hidden_size"] * UNTRAINED["num_hidden_layers"] * 4
+    return max(each["growth"] / (each["rows"] * LENGTH * width) for each in measured)
+
+
+def checked(kept: dict[str, Any]) -> str:
+    """Say how the plan for compiles that were measured compares with them."""
+    rows = [
+        [
+            f"{each['name']}",
+            f"{each['tokens'][0]:,.0f}",
+            f"{each['tokens'][1]:,.0f}",
+            f"{each['seconds'][0]:.1f}",
+            f"{each['seconds'][1]:.1f}",
+            f"{each['seconds'][0] / each['seconds'][1]:.2f}",
+        ]
+        for each in foretold(kept)
+    ]
+    header = [
+        "measured compile",
+        "tokens planned",
+        "measured",
+        "seconds planned",
+        "measured",
+        "planned / measured",
+    ]
+    return (
+        "Checked on the small model: each measured compile as planned from the others, with its "
+        f"own lengths and steps (to be within a factor of {FACTOR:g}):\n\n"
+        f"{markdown(header, rows)}"
+    )
+
+
+def foretold(kept: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return tokens and seconds of each kept compile, planned and measured.
+
+    Each is planned from the others alone; the one of the speed benchmark, on two threads, from all.
+    """
+    here = Machine(**kept["machine"])
+    cases = []
+    for number, run in enumerate(kept["runs"]):
+        others = [each for place, each in enumerate(kept["runs"]) if place != number]
+        name = f"{run['task']}, N = {run['train']}"
+        cases.append(_foretold(name, run, others, kept["model"], here, here))
+    speed = json.loads((RESULTS / "speed_small.json").read_text())
+    # The same task, seed and examples as the first kept run.
+    same = {**kept["runs"][0], **speed["compile"]}
+    there = Machine(**speed["machine"])
+    name = "arithmetic, N = 50, speed_small.json"
+    cases.append(_foretold(name, same, kept["runs"], kept["model"], here, there))
+    return cases
+
+
+def _foretold(
+    name: str,
+    run: Mapping[str, Any],
+    others: Sequence[Mapping[str, Any]],
+    described: Mapping[str, Any],
+    here: Machine,
+    there: Machine,
+) -> dict[str, Any]:
+    model, habits = Model.measured(described), Habits.of(others)
+    sizes = Sizes(
+        train=run["train"],
+        validation=run["validation"],
+        prompt=run["prompt"],
+        completion=run["completion"],
+        longest=habits.longest * run["completion"],
+        instruction=run["instruction"],
+        steps=run["steps"],
+        tidied=run["tidied"],
+    )
+    calls = Compile(sizes, habits, model.hidden, model.vocab).calls()
+    rates = Rates.of(others, model, here)
+    settings = (run["prompt"], traced.MAX_TOKENS, LINK, CPU_TOKENS)
+    planned = Projection(calls, model, there, rates, *settings).seconds(1)
+    counted = sum(n for key, n in run["counts"].items() if key.startswith("tokens"))
+    return {
+        "name": name,
+        "tokens": (sum(tokens(calls).values()), counted),
+        "seconds": (sum(planned.values()), run["seconds"]),
+    }
