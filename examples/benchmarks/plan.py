@@ -10,11 +10,13 @@ import argparse
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import dspy
 
 from dspy_greater.model.white_box import CPU_TOKENS
+from dspy_greater.program.runs import MAX_THREADS
 from examples.benchmarks import traced
 from examples.benchmarks.common import RESULTS, markdown
 from examples.benchmarks.models import quiet
@@ -49,6 +51,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--longest-tokens", type=float, help="of a call's longest; by default as measured")
     add("--instruction-tokens", type=float, default=30)
     add("--max-tokens", type=int, default=512, help="at which answers are cut off")
+    add("--threads", type=int, default=MAX_THREADS, help="runs at a time: num_threads, max_batch")
     add("--steps", type=int, default=LIGHT.max_steps, help="of the search, the most by default")
     add("--tidied", type=float, default=LIGHT.tidy_rounds, help="rounds of taking words away")
     add(
@@ -77,11 +80,12 @@ def check(options: argparse.Namespace) -> None:
         SystemExit: A number that is no size, or a model that does not fit a device.
     """
     for name, value in vars(options).items():
-        if isinstance(value, int | float) and not 0 < value < math.inf and name != "measure":
-            least = "0 or more" if name == "tidied" else "above 0"
-            if name != "tidied" or value < 0:
-                option = name.replace("_", "-")
-                raise SystemExit(f"--{option} must be a number {least}, not {value:g}")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue  # a switch, shares by phase, or left to its default
+        least = 0 if name == "tidied" else 1 if isinstance(value, int) else math.ulp(0)
+        if not least <= value < math.inf:
+            bound = f"of {least} or more" if name == "tidied" else "above 0"
+            raise SystemExit(f"--{name.replace('_', '-')} must be a number {bound}, not {value:g}")
     weights = options.params * options.bytes_per_weight
     if weights > options.memory:
         raise SystemExit(
@@ -118,9 +122,10 @@ def efficiencies(given: Sequence[str], measured: Mapping[str, float]) -> dict[st
 def report(options: argparse.Namespace, kept: dict[str, Any]) -> str:
     """Return assumptions, tokens, seconds by devices, what limits, memory, and the check."""
     small, here = Model.measured(kept["model"]), Machine(**kept["machine"])
-    habits, rates = Habits.of(kept["runs"]), Rates.of(kept["runs"], small, here)
+    habits = Habits.of(kept["runs"])
+    rates = Rates.of(kept["runs"], kept["rendering"], small, here)
     shares = efficiencies(options.efficiency, rates.efficiency)
-    rates = Rates(shares, rates.render, rates.around)
+    rates = replace(rates, efficiency=shares)
     model = Model.of(options.params, options.bytes_per_weight)
     compile_ = Compile(sizes_of(options, habits), habits, model.hidden, model.vocab)
     projection = Projection(
@@ -156,6 +161,7 @@ def sizes_of(options: argparse.Namespace, habits: Habits) -> Sizes:
         instruction=options.instruction_tokens,
         steps=options.steps,
         tidied=options.tidied,
+        threads=options.threads,
     )
 
 
@@ -176,11 +182,11 @@ def assumed(options: argparse.Namespace, rates: Rates, sizes: Sizes) -> str:
             f"{options.link / 1e9:g} GB/s between processes; layers, keys and vocabulary of "
             f"{shape_of(options.params).name}; {options.bytes_per_weight:g} bytes a weight; "
             f"{sizes.train} training and {sizes.validation} validation examples, prompts of "
-            f"{sizes.prompt:g} tokens, answers of {sizes.completion:g} (a call's longest "
-            f"{sizes.longest:.0f}), {sizes.steps} steps (`light` takes {LIGHT.max_steps} at most) "
+            f"{sizes.prompt:g} tokens, {sizes.threads} runs at a time at most, answers of "
+            f"{sizes.completion:g} (a call's longest {sizes.longest:.0f}), {sizes.steps} steps (`light` takes {LIGHT.max_steps} at most) "
             f"and {sizes.tidied:g} rounds of tidying.",
             f"Measured on the small model, and assumed to carry over: {shares} of the floor's "
-            f"rate; {1e3 * (rates.render * sizes.prompt + rates.around):.1f} ms of the processor a "
+            f"rate; {1e3 * rates.processor(sizes.prompt):.1f} ms of the processor a "
             "run; how far racers get, and what shared beginnings save.",
         ]
     )
@@ -209,8 +215,7 @@ def by_stage(compile_: Compile) -> str:
 
 def _with(compile_: Compile, size: int) -> Compile:
     """Return the same compile with other numbers of examples."""
-    sizes = Sizes(**{**vars(compile_.sizes), "train": size, "validation": size})
-    return Compile(sizes, compile_.habits, compile_.hidden, compile_.vocab)
+    return replace(compile_, sizes=replace(compile_.sizes, train=size, validation=size))
 
 
 def _counted(compile_: Compile, stage: str) -> list[float]:
@@ -262,7 +267,7 @@ def limit(projection: Projection, devices: int) -> str:
         "generate": "decoding: a step reads all weights however few rows a device has "
         f"({1e3 * projection.step(first):.1f} ms for {first} rows, "
         f"{1e3 * projection.step(rows):.1f} for {rows}), and a call takes as many steps as its "
-        "longest answer has tokens",
+        "longest answer has tokens; more examples, with more --threads, would fill the devices",
         "score": "scoring, of which each device has a row at least",
         "gradient": "gradients, of which each device has a row at least",
         "processor": "the first process's own work: rendering, DSPy, the metric",
@@ -337,25 +342,22 @@ def foretold(kept: dict[str, Any]) -> list[dict[str, Any]]:
     for number, run in enumerate(kept["runs"]):
         others = [each for place, each in enumerate(kept["runs"]) if place != number]
         name = f"{run['task']}, N = {run['train']}"
-        cases.append(_foretold(name, run, others, kept["model"], here, here))
+        cases.append(_foretold(name, run, {**kept, "runs": others}, here))
     speed = json.loads((RESULTS / "speed_small.json").read_text())
     # The same task, seed and examples as the first kept run.
     same = {**kept["runs"][0], **speed["compile"]}
     there = Machine(**speed["machine"])
     name = "arithmetic, N = 50, speed_small.json"
-    cases.append(_foretold(name, same, kept["runs"], kept["model"], here, there))
+    cases.append(_foretold(name, same, kept, there))
     return cases
 
 
 def _foretold(
-    name: str,
-    run: Mapping[str, Any],
-    others: Sequence[Mapping[str, Any]],
-    described: Mapping[str, Any],
-    here: Machine,
-    there: Machine,
+    name: str, run: Mapping[str, Any], kept: Mapping[str, Any], there: Machine
 ) -> dict[str, Any]:
-    model, habits = Model.measured(described), Habits.of(others)
+    """Plan one compile from kept ones, for a machine that need not be theirs."""
+    model, habits = Model.measured(kept["model"]), Habits.of(kept["runs"])
+    rates = Rates.of(kept["runs"], kept["rendering"], model, Machine(**kept["machine"]))
     sizes = Sizes(
         train=run["train"],
         validation=run["validation"],
@@ -367,7 +369,6 @@ def _foretold(
         tidied=run["tidied"],
     )
     calls = Compile(sizes, habits, model.hidden, model.vocab).calls()
-    rates = Rates.of(others, model, here)
     settings = (run["prompt"], traced.MAX_TOKENS, LINK, CPU_TOKENS)
     planned = Projection(calls, model, there, rates, *settings).seconds(1)
     counted = sum(n for key, n in run["counts"].items() if key.startswith("tokens"))

@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from dspy_greater.model.white_box import ACCELERATOR_TOKENS, DECODED_COST, GRADIENT_COST
 from examples.benchmarks.speed import Costs, Machine
 from examples.benchmarks.workload import Call, runs
 
-#: What stands before the answer, answers, and what is done with them.
+#: Three run the model; then the first process's own work, and what goes between processes.
 PHASES = ("generate", "score", "gradient", "processor", "exchange")
 
 
@@ -106,32 +108,51 @@ class Rates:
 
     Attributes:
         efficiency: Floor by seconds, of each phase that runs the model.
-        render: Seconds to render and tokenise one token of a run's prompt.
+        render: Seconds to render and tokenise a run's prompt: of each, and of each token of it.
         around: Seconds of a run in DSPy, the metric and the search's own bookkeeping.
     """
 
     efficiency: Mapping[str, float]
-    render: float
+    render: tuple[float, float]
     around: float
 
     @classmethod
-    def of(cls, measured: Sequence[Mapping[str, Any]], model: Model, machine: Machine) -> Rates:
-        """Read them off compiles that were measured on one machine."""
+    def of(
+        cls,
+        measured: Sequence[Mapping[str, Any]],
+        rendering: Sequence[Sequence[float]],
+        model: Model,
+        machine: Machine,
+    ) -> Rates:
+        """Read them off compiles that were measured on one machine.
+
+        Args:
+            measured: The compiles.
+            rendering: Tokens of a prompt and seconds of its rendering, at several lengths; how
+                much of it there is in a compile is taken from the compiles.
+            model: Their model.
+            machine: What the machine did at best.
+        """
+
+        def spent(*phases: str) -> float:
+            return sum(run["phases"][phase] for run in measured for phase in phases)
+
         floors = [model.costs.floors(run["counts"], machine) for run in measured]
         efficiency = {
-            phase: sum(floor[phase] for floor in floors)
-            / sum(run["phases"][phase] for run in measured)
-            for phase in PHASES[:3]
+            phase: sum(floor[phase] for floor in floors) / spent(phase) for phase in PHASES[:3]
         }
+        lengths, seconds = np.array(rendering).T
+        slope, base = np.polyfit(lengths, seconds, 1)
         made = sum(run["runs"] for run in measured)
-        rendered = sum(run["runs"] * run["prompt"] for run in measured)
-        spent = {
-            name: sum(run["phases"][name] for run in measured)
-            for name in ("render", "metric", "other")
-        }
-        return cls(
-            efficiency, spent["render"] / rendered, (spent["metric"] + spent["other"]) / made
-        )
+        foretold = sum(run["runs"] * (base + slope * run["prompt"]) for run in measured)
+        scale = spent("render") / foretold
+        render = (float(scale * base), float(scale * slope))
+        return cls(efficiency, render, spent("metric", "other") / made)
+
+    def processor(self, prompt: float) -> float:
+        """Return the seconds that a run takes of the first process, the model left out."""
+        base, slope = self.render
+        return base + slope * prompt + self.around
 
 
 @dataclass(frozen=True)
@@ -168,8 +189,7 @@ class Projection:
             rows = max(1, math.ceil(call.rows / devices)) if call.rows else 0
             floor = self.model.costs.floors(self._counts(call, rows), self.machine)[call.kind]
             spent[call.kind] += call.times * floor / self.rates.efficiency[call.kind]
-        each = self.rates.render * self.prompt + self.rates.around
-        spent["processor"] = runs(self.calls) * each
+        spent["processor"] = runs(self.calls) * self.rates.processor(self.prompt)
         spent["exchange"] = self.exchanged(devices) / self.link
         return spent
 
@@ -183,11 +203,8 @@ class Projection:
         (call, *_) = [call for call in self.calls if call.runs]
         counts = {**self._counts(call, rows), "tokens_prompt": 0, "tokens_decoded": rows}
         counts |= {"decoding_steps": 1, "keys_read": rows * (call.held + call.targets / 2)}
-        return self.model.costs.floors(counts, self.machine)["generate"] / self._decoding
-
-    @property
-    def _decoding(self) -> float:
-        return self.rates.efficiency["generate"]
+        floor = self.model.costs.floors(counts, self.machine)["generate"]
+        return floor / self.rates.efficiency["generate"]
 
     def most_rows(self, devices: int) -> int:
         """Return the most rows of a run that a device has at once."""

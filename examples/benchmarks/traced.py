@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from statistics import mean
 from typing import Any
 
 import dspy
@@ -16,13 +17,15 @@ from dspy_greater.results import DetailedResults
 from dspy_greater.search import VerifiedConfig
 from examples.benchmarks.common import program_with
 from examples.benchmarks.models import load_model
-from examples.benchmarks.speed import Costs, Machine
+from examples.benchmarks.speed import SEED, TASK, Costs, Machine, prompt_of
 from examples.small_model.tasks import TASKS, examples
 
 #: Task, seed, and training examples, of which as many again validate. One ends after a step, one
 #: takes several, and one has twice the examples.
 RUNS = (("arithmetic", 0, 50), ("sorting", 0, 50), ("letters", 1, 100))
 MAX_TOKENS = 200
+#: How often a question stands in the prompts whose rendering is timed.
+LENGTHS = (1, 4, 16)
 
 
 class Recorded(WhiteBox):
@@ -103,9 +106,25 @@ def measure() -> dict[str, Any]:
             "vocab": config.vocab_size,
         },
     }
-    Recorded(model, tokenizer).generate([(5, 6, 7)], [Sampling(8)])  # what is done once
+    box = Recorded(model, tokenizer)
+    box.generate([(5, 6, 7)], [Sampling(8)])  # what is done once
+    measured["rendering"] = [rendering(box, times) for times in LENGTHS]
     measured["runs"] = [compiled(Recorded(model, tokenizer), *each) for each in RUNS]
     return measured
+
+
+def rendering(box: WhiteBox, times: int) -> list[float]:
+    """Return the tokens of prompts, in the mean, and the seconds that tokenising one takes."""
+    asked = [
+        dspy.Example(question=" ".join([each.question] * times), answer="").with_inputs("question")
+        for each in examples(TASK, "train", 16, SEED)
+    ]
+    with dspy.context(adapter=dspy.ChatAdapter()):
+        length = mean(len(prompt_of(box, each)) for each in asked)
+        before = box.phases.seconds()["render"]
+        for each in asked:
+            prompt_of(box, each)
+    return [length, (box.phases.seconds()["render"] - before) / len(asked)]
 
 
 def compiled(box: Recorded, name: str, seed: int, size: int) -> dict[str, Any]:

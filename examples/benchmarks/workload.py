@@ -36,6 +36,7 @@ class Sizes:
         instruction: Tokens of the instruction.
         steps: Steps of the search, the first one, of whole instructions, included.
         tidied: Rounds of taking words away at the end.
+        threads: Most runs at a time.
     """
 
     train: int
@@ -46,6 +47,7 @@ class Sizes:
     instruction: float
     steps: int = LIGHT.max_steps
     tidied: float = LIGHT.tidy_rounds
+    threads: int = MAX_THREADS
 
 
 @dataclass(frozen=True)
@@ -234,10 +236,10 @@ class Compile:
         return calls + self._run(self.habits.validated * self.sizes.validation)
 
     def _run(self, rows: float) -> list[Call]:
-        """Runs of the program, as many side by side as it takes threads."""
+        """Runs of the program, at most as many side by side as there are threads."""
         if not rows:
             return []
-        waves = math.ceil(rows / MAX_THREADS)
+        waves = math.ceil(rows / self.sizes.threads)
         size = self.sizes
         sent = 8 * (size.prompt + size.completion)
         return [
