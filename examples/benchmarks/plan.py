@@ -15,18 +15,16 @@ from typing import Any
 
 import dspy
 
-from dspy_greater.model.white_box import CPU_TOKENS
 from dspy_greater.program.runs import MAX_THREADS
 from examples.benchmarks import traced
 from examples.benchmarks.common import RESULTS, markdown
+from examples.benchmarks.foretold import FACTOR, foretold
 from examples.benchmarks.models import quiet
 from examples.benchmarks.projection import PHASES, Model, Projection, Rates, shape_of
 from examples.benchmarks.speed import Machine
 from examples.benchmarks.workload import LIGHT, Compile, Habits, Sizes, runs, tokens
 
 KEPT = RESULTS / "plan.json"
-#: What a kept compile's seconds may differ from the plan's, as a factor.
-FACTOR = 2.0
 #: An H100 SXM by NVIDIA's data sheet: dense bfloat16 products, memory's rate and size.
 FLOPS, BANDWIDTH, MEMORY = 989e12, 3.35e12, 80e9
 #: Bytes a second between processes over gloo: a network of 10 Gbit/s, nearly.
@@ -44,7 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--memory", type=float, default=MEMORY, help="of a device, bytes")
     add("--link", type=float, default=LINK, help="between processes, bytes a second")
     add("--bytes-per-weight", type=float, default=2.0, help="2 in bfloat16, 1 in 8 bits")
-    add("--examples", type=int, default=50, help="training examples")
+    add("--examples", type=int, default=50, help="training examples of the search: max_examples")
     add("--validation", type=int, help="validation examples; as many by default")
     add("--prompt-tokens", type=float, default=300, help="of a prompt, instruction and all")
     add("--completion-tokens", type=float, default=200, help="of an answer, in the mean")
@@ -168,26 +166,40 @@ def sizes_of(options: argparse.Namespace, habits: Habits) -> Sizes:
 def assumed(options: argparse.Namespace, rates: Rates, sizes: Sizes) -> str:
     """Say what was assumed and what was measured."""
     defaults = {"flops": FLOPS, "bandwidth": BANDWIDTH, "memory": MEMORY}
-    sheet = all(getattr(options, name) == value for name, value in defaults.items())
+    default = all(getattr(options, name) == value for name, value in defaults.items())
     given = {each.partition("=")[0] for each in options.efficiency}
     shares = ", ".join(
         f"{phase} {share:.0%}{' (given)' if phase in given else ''}"
         for phase, share in rates.efficiency.items()
     )
+    sheet = " (H100 SXM by its data sheet, dense bfloat16)" if default else ""
+    device = [
+        f"{options.flops / 1e12:,g} TFLOP/s",
+        f"{options.bandwidth / 1e9:,.0f} GB/s",
+        f"{options.memory / 1e9:,.0f} GB a device{sheet}",
+        f"{options.link / 1e9:g} GB/s between processes",
+        f"{options.bytes_per_weight:g} bytes a weight",
+        f"layers, keys and vocabulary of {shape_of(options.params).name}",
+    ]
+    work = [
+        f"{sizes.train} training and {sizes.validation} validation examples",
+        f"prompts of {sizes.prompt:g} tokens, {sizes.instruction:g} of them the instruction",
+        f"answers of {sizes.completion:g}, the longest of a call {sizes.longest:.0f}",
+        f"at most {sizes.threads} runs at a time",
+        f"{sizes.steps} steps (`light` takes {LIGHT.max_steps} at most)",
+        f"{sizes.tidied:g} rounds of tidying",
+    ]
+    measured = [
+        f"{shares} of the floor's rate",
+        f"{1e3 * rates.processor(sizes.prompt):.1f} ms of the processor a run",
+        "how far racers get",
+        "what shared beginnings save",
+    ]
     return "\n".join(
         [
-            f"Assumed: {options.flops / 1e12:,g} TFLOP/s, {options.bandwidth / 1e9:,.0f} GB/s and "
-            f"{options.memory / 1e9:,.0f} GB a device"
-            f"{' (H100 SXM, data sheet, dense bfloat16)' if sheet else ''}; "
-            f"{options.link / 1e9:g} GB/s between processes; layers, keys and vocabulary of "
-            f"{shape_of(options.params).name}; {options.bytes_per_weight:g} bytes a weight; "
-            f"{sizes.train} training and {sizes.validation} validation examples, prompts of "
-            f"{sizes.prompt:g} tokens, {sizes.threads} runs at a time at most, answers of "
-            f"{sizes.completion:g} (a call's longest {sizes.longest:.0f}), {sizes.steps} steps (`light` takes {LIGHT.max_steps} at most) "
-            f"and {sizes.tidied:g} rounds of tidying.",
-            f"Measured on the small model, and assumed to carry over: {shares} of the floor's "
-            f"rate; {1e3 * rates.processor(sizes.prompt):.1f} ms of the processor a "
-            "run; how far racers get, and what shared beginnings save.",
+            f"- Assumed, device: {'; '.join(device)}.",
+            f"- Assumed, work: {'; '.join(work)}.",
+            f"- Measured on the small model, assumed to carry over: {'; '.join(measured)}.",
         ]
     )
 
@@ -274,8 +286,8 @@ def limit(projection: Projection, devices: int) -> str:
         "exchange": "what goes between the processes, distributions over the vocabulary above all",
     }
     return (
-        f"With {devices} devices {sum(stuck.values()) / now:.0%} of the time would be left with "
-        f"any number of them; the most of it is {why[name]} ({stuck[name]:,.1f} s). "
+        f"{sum(stuck.values()) / now:.0%} of the time on {devices} devices is left on any number "
+        f"of them; the most of it, {stuck[name]:,.1f} s, is {why[name]}. "
         f"Between the processes go {projection.exchanged(devices) / 1e6:,.0f} MB."
     )
 
@@ -283,9 +295,13 @@ def limit(projection: Projection, devices: int) -> str:
 def memory(projection: Projection, options: argparse.Namespace) -> str:
     """Say what a device has to hold, and warn where that is more than it has."""
     parts = projection.memory(options.devices, activations())
-    total = sum(parts.values())
+    # Answers are never written while a gradient is taken.
+    total = parts["weights"] + max(parts["keys and values"], parts["gradient"])
     said = ", ".join(f"{name} {size / 1e9:,.1f}" for name, size in parts.items())
-    text = f"Memory of a device in GB: {said}; {total / 1e9:,.1f} of {options.memory / 1e9:,.0f}."
+    text = (
+        f"Memory of a device in GB: {said} (one at a time of the last two); "
+        f"{total / 1e9:,.1f} of {options.memory / 1e9:,.0f}."
+    )
     if total > options.memory:
         text += (
             " **More than there is**: batches shrink by themselves, which costs time that is not "
@@ -315,7 +331,7 @@ def checked(kept: dict[str, Any]) -> str:
             f"{each['seconds'][1]:.1f}",
             f"{each['seconds'][0] / each['seconds'][1]:.2f}",
         ]
-        for each in foretold(kept)
+        for each in foretold(kept, json.loads((RESULTS / "speed_small.json").read_text()))
     ]
     header = [
         "measured compile",
@@ -330,50 +346,3 @@ def checked(kept: dict[str, Any]) -> str:
         f"own lengths and steps (to be within a factor of {FACTOR:g}):\n\n"
         f"{markdown(header, rows)}"
     )
-
-
-def foretold(kept: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return tokens and seconds of each kept compile, planned and measured.
-
-    Each is planned from the others alone; the one of the speed benchmark, on two threads, from all.
-    """
-    here = Machine(**kept["machine"])
-    cases = []
-    for number, run in enumerate(kept["runs"]):
-        others = [each for place, each in enumerate(kept["runs"]) if place != number]
-        name = f"{run['task']}, N = {run['train']}"
-        cases.append(_foretold(name, run, {**kept, "runs": others}, here))
-    speed = json.loads((RESULTS / "speed_small.json").read_text())
-    # The same task, seed and examples as the first kept run.
-    same = {**kept["runs"][0], **speed["compile"]}
-    there = Machine(**speed["machine"])
-    name = "arithmetic, N = 50, speed_small.json"
-    cases.append(_foretold(name, same, kept, there))
-    return cases
-
-
-def _foretold(
-    name: str, run: Mapping[str, Any], kept: Mapping[str, Any], there: Machine
-) -> dict[str, Any]:
-    """Plan one compile from kept ones, for a machine that need not be theirs."""
-    model, habits = Model.measured(kept["model"]), Habits.of(kept["runs"])
-    rates = Rates.of(kept["runs"], kept["rendering"], model, Machine(**kept["machine"]))
-    sizes = Sizes(
-        train=run["train"],
-        validation=run["validation"],
-        prompt=run["prompt"],
-        completion=run["completion"],
-        longest=habits.longest * run["completion"],
-        instruction=run["instruction"],
-        steps=run["steps"],
-        tidied=run["tidied"],
-    )
-    calls = Compile(sizes, habits, model.hidden, model.vocab).calls()
-    settings = (run["prompt"], traced.MAX_TOKENS, LINK, CPU_TOKENS)
-    planned = Projection(calls, model, there, rates, *settings).seconds(1)
-    counted = sum(n for key, n in run["counts"].items() if key.startswith("tokens"))
-    return {
-        "name": name,
-        "tokens": (sum(tokens(calls).values()), counted),
-        "seconds": (sum(planned.values()), run["seconds"]),
-    }

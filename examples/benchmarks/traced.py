@@ -137,20 +137,19 @@ def compiled(box: Recorded, name: str, seed: int, size: int) -> dict[str, Any]:
     lm = local_lm(box, max_tokens=MAX_TOKENS, cache=False)
     with dspy.context(lm=lm, adapter=dspy.ChatAdapter()):
         teleprompter = GreaterTeleprompter(
-            metric=task.metric, seed=seed, auto="light", progress=False, callback=step_over
+            metric=task.metric,
+            seed=seed,
+            auto="light",
+            progress=False,
+            callback=step_over,
+            max_examples=size,
         )
         program = teleprompter.compile(
             program_with(task),
             trainset=examples(name, "train", size, seed),
             valset=examples(name, "validation", size, seed),
         )
-    return {
-        "task": name,
-        "seed": seed,
-        "train": size,
-        "validation": size,
-        **described(program.detailed_results, box),
-    }
+    return {"task": name, "seed": seed, **described(program.detailed_results, box)}
 
 
 def described(record: DetailedResults, box: Recorded) -> dict[str, Any]:
@@ -166,6 +165,8 @@ def described(record: DetailedResults, box: Recorded) -> dict[str, Any]:
     }
     generated = box.noted["generate"]
     return {
+        "train": size,
+        "validation": record.validation_examples,
         "steps": searched,
         # What comes after the last step is tidying, the round that found nothing included.
         "tidied": len(box.by_stage) - searched,
