@@ -137,7 +137,7 @@ def report(options: argparse.Namespace, kept: dict[str, Any]) -> str:
     )
     return "\n\n".join(
         [
-            assumed(options, rates, compile_.sizes),
+            assumed(options, rates, compile_),
             by_stage(compile_),
             by_devices(projection, options.devices),
             limit(projection, options.devices),
@@ -163,8 +163,9 @@ def sizes_of(options: argparse.Namespace, habits: Habits) -> Sizes:
     )
 
 
-def assumed(options: argparse.Namespace, rates: Rates, sizes: Sizes) -> str:
+def assumed(options: argparse.Namespace, rates: Rates, compile_: Compile) -> str:
     """Say what was assumed and what was measured."""
+    sizes, sampled = compile_.sizes, compile_.habits.sampled
     defaults = {"flops": FLOPS, "bandwidth": BANDWIDTH, "memory": MEMORY}
     default = all(getattr(options, name) == value for name, value in defaults.items())
     given = {each.partition("=")[0] for each in options.efficiency}
@@ -193,6 +194,7 @@ def assumed(options: argparse.Namespace, rates: Rates, sizes: Sizes) -> str:
         f"{shares} of the floor's rate",
         f"{1e3 * rates.processor(sizes.prompt):.1f} ms of the processor a run",
         "how far racers get",
+        f"rollouts sampled of an example in a step: {sampled:.1f}",
         "what shared beginnings save",
     ]
     return "\n".join(
@@ -200,6 +202,9 @@ def assumed(options: argparse.Namespace, rates: Rates, sizes: Sizes) -> str:
             f"- Assumed, device: {'; '.join(device)}.",
             f"- Assumed, work: {'; '.join(work)}.",
             f"- Measured on the small model, assumed to carry over: {'; '.join(measured)}.",
+            "- Floor: a token takes 2 operations for each weight, 4 where a gradient is taken with "
+            "frozen weights; a step of decoding reads all weights, and each row its keys and "
+            "values; the slower of the two counts.",
         ]
     )
 
@@ -286,8 +291,8 @@ def limit(projection: Projection, devices: int) -> str:
         "exchange": "what goes between the processes, distributions over the vocabulary above all",
     }
     return (
-        f"{sum(stuck.values()) / now:.0%} of the time on {devices} devices is left on any number "
-        f"of them; the most of it, {stuck[name]:,.1f} s, is {why[name]}. "
+        f"{sum(stuck.values()) / now:.0%} of the time on {devices} device{'s' * (devices > 1)} is "
+        f"left on any number of them; the most of it, {stuck[name]:,.1f} s, is {why[name]}. "
         f"Between the processes go {projection.exchanged(devices) / 1e6:,.0f} MB."
     )
 
