@@ -6,7 +6,7 @@ import argparse
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -95,11 +95,18 @@ class Costs:
     A token costs two operations for each weight of the layers, and two for each weight of the head
     where a distribution is asked for; a gradient with frozen weights twice that. Decoding reads
     all weights once for each step of a batch, and each token the keys and values before it.
+
+    Attributes:
+        body: Weights that every token goes through.
+        head: Weights that a distribution asks for.
+        cache_bytes: Bytes of one token's keys and values.
+        weight_bytes: Bytes of one weight.
     """
 
     body: int
     head: int
     cache_bytes: int
+    weight_bytes: float = 4
 
     @classmethod
     def of(cls, model: Any) -> Costs:
@@ -111,13 +118,13 @@ class Costs:
         heads = config.num_key_value_heads * config.head_dim
         return cls(body, head, 4 * 2 * config.num_hidden_layers * heads)
 
-    def floors(self, counts: dict[str, int], machine: Machine) -> dict[str, float]:
+    def floors(self, counts: Mapping[str, float], machine: Machine) -> dict[str, float]:
         """Return the least seconds of each phase that runs the model."""
         read = counts["tokens_forward"] * self.body + counts["targets_forward"] * self.head
         back = counts["tokens_backward"] * self.body + counts["targets_backward"] * self.head
         written = (counts["tokens_prompt"] + counts["tokens_decoded"]) * self.body
         written += counts["tokens_decoded"] * self.head
-        moved = counts["decoding_steps"] * 4 * (self.body + self.head)
+        moved = counts["decoding_steps"] * self.weight_bytes * (self.body + self.head)
         moved += counts["keys_read"] * self.cache_bytes
         return {
             "generate": max(2 * written / machine.flops, moved / machine.bandwidth),
