@@ -30,6 +30,7 @@ from dspy.clients.base_lm import BaseLM
 
 from dspy_greater.lm import LocalEngine, white_box
 from dspy_greater.program import (
+    MAX_THREADS,
     Metric,
     Run,
     copy_program,
@@ -146,7 +147,7 @@ class Backend:
         else:
             lms = _copies(_ending_at_marks(self.target.given), programs, samplings)
         if self.target.is_local:
-            return self._run(programs, examples, lms, self.num_threads)
+            return self._run(programs, examples, lms, self._local_threads)
         with white_box(self.lm).phases("target"):
             threads = self.num_threads or dspy.settings.num_threads
             return self._run(programs, examples, lms, threads)
@@ -159,7 +160,12 @@ class Backend:
     ) -> list[list[Run]]:
         """Run programs on the white box, each with generation settings of its own, if given."""
         lms = _copies(self._white_box, programs, samplings)
-        return self._run(programs, examples, lms, self.num_threads)
+        return self._run(programs, examples, lms, self._local_threads)
+
+    @property
+    def _local_threads(self) -> int:
+        """As many threads as the processes of a team can batch."""
+        return self.num_threads or MAX_THREADS * white_box(self.lm).width
 
     def _run(
         self,

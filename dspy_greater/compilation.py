@@ -233,20 +233,16 @@ class Compilation:
         self.record.peak_memory = self.model.peak_memory()
 
     def end(self) -> dict[str, Any]:
-        """Return what came of it, as plain data; see :func:`finished`."""
+        """Say what came of it, and return that as plain data; see :func:`finished`."""
         self._account()
+        record = self.record
+        logger.log(logging.INFO if record.improved else logging.WARNING, record.summary())
         whole = {
             part.name: part.whole(self.instructions[part.name])
             for part in self.parts
             if part.name in self.instructions
         }
-        return {"instructions": whole, "record": self.record.to_dict()}
-
-    def result(self) -> dspy.Module:
-        """Return the program with its record, and say what came of it."""
-        record = self.record
-        logger.log(logging.INFO if record.improved else logging.WARNING, record.summary())
-        return finished(self.student, self.end())
+        return {"instructions": whole, "record": record.to_dict()}
 
     def _run(
         self,

@@ -222,9 +222,9 @@ class GreaterTeleprompter(Teleprompter):
             if team.follows:
                 return finished(student, team.follow(white_box(lm)))
             with team.leading(white_box(lm)), lm.engine.widened(team.width):
-                compilation = self._search(student, lm, trainset, valset)
-            team.dismiss(compilation.end())
-            return compilation.result()
+                end = self._search(student, lm, trainset, valset)
+            team.dismiss(end)
+            return finished(student, end)
 
     def _search(
         self,
@@ -232,8 +232,8 @@ class GreaterTeleprompter(Teleprompter):
         lm: dspy.LM,
         trainset: list[dspy.Example],
         valset: list[dspy.Example] | None,
-    ) -> Compilation:
-        """Check everything, then search; return what came of it."""
+    ) -> dict[str, Any]:
+        """Check everything, then search; return what came of it, see :func:`finished`."""
         rng = random.Random(self.seed)
         check_dataset("trainset", trainset, student)
         if valset is not None:
@@ -274,7 +274,7 @@ class GreaterTeleprompter(Teleprompter):
             compilation.record.config = self.get_config()
             in_turns = self.component_selector == "round_robin"
             compilation.improve(self.config, round_robin=in_turns)
-            return compilation
+            return compilation.end()
 
     def get_params(self) -> dict[str, Any]:
         """Return the arguments that make another optimizer like this one, by name.

@@ -10,7 +10,14 @@ from dspy_greater import GreaterTeleprompter, VerifiedConfig
 from examples.small_model.tasks import TASKS, examples
 
 SHORT = VerifiedConfig(
-    max_steps=1, rollouts=2, rollout_examples=4, exact_size=8, race_size=2, starts=2, phrases=2
+    max_steps=1,
+    rollouts=2,
+    rollout_examples=4,
+    exact_size=8,
+    race_size=2,
+    starts=0,
+    phrases=2,
+    tidy_rounds=0,
 )
 
 

@@ -33,7 +33,7 @@ def errors(both: list[Ended], case: str) -> list[tuple[str, str]]:
 
 
 def test_two_processes_end_where_one_ends(both: list[Ended]) -> None:
-    lm = local_lm(SMALL_MODEL)
+    lm = local_lm(SMALL_MODEL, max_tokens=40)
     wanted = [result_of(lm, seed) for seed in range(5)]
     for each in both:
         for found, want in zip(each.found["results"], wanted, strict=True):
@@ -45,7 +45,7 @@ def test_two_processes_end_where_one_ends(both: list[Ended]) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_all_processes_end_with_the_same(both: list[Ended], case: str) -> None:
-    leader, follower = (each.found[case] for each in both)
+    leader, follower = (json.dumps(each.found[case]) for each in both)  # NaN is NaN there
     assert leader == follower
 
 

@@ -133,6 +133,11 @@ class WhiteBox:
         return (getattr(self._model, "tp_size", None) or 1) > 1
 
     @property
+    def width(self) -> int:
+        """How many rows are done in the time of one: as many as processes share them."""
+        return 1 if self.team is None else self.team.width
+
+    @property
     def thinks(self) -> bool:
         """Whether the model has marks for what it thinks before it answers."""
         return self.encoder.thinking is not None

@@ -31,11 +31,12 @@ from dspy_greater.program.predictors import (
     with_lm,
 )
 from dspy_greater.program.rendering import Call, Rendered, current_adapter, end_marks, render
-from dspy_greater.program.runs import Exchange, Run, run_programs
+from dspy_greater.program.runs import MAX_THREADS, Exchange, Run, run_programs
 from dspy_greater.program.selection import Selector, select
 from dspy_greater.program.usage import Usage
 
 __all__ = [
+    "MAX_THREADS",
     "Call",
     "Component",
     "DataError",

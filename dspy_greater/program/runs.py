@@ -84,8 +84,8 @@ def run_programs(
             LM the user configured.
         lms: One for each program, used by all its predictors, whatever LM they have;
             None leaves them theirs.
-        num_threads: None for one per run, at most 128: a local model answers
-            the calls of many threads in one batch.
+        num_threads: At most one per run. None for 128: a local model answers the calls of many
+            threads in one batch.
         max_errors: None for DSPy's setting. Unreadable completions do not count.
         thinking: Whether to listen to what language models think before they answer.
 
@@ -118,7 +118,7 @@ def run_programs(
     # The executor carries DSPy's settings into its threads. With timeout 0 it
     # does not submit slow examples a second time.
     executor = ParallelExecutor(
-        num_threads=num_threads or min(MAX_THREADS, len(jobs)),
+        num_threads=min(num_threads or MAX_THREADS, len(jobs)),
         max_errors=len(jobs) + 1,
         disable_progress_bar=True,
         timeout=0,

@@ -26,12 +26,12 @@ RANK = int(os.environ["RANK"])
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    found: dict[str, Any] = {"results": [result_of(local_lm(SMALL_MODEL), s) for s in range(5)]}
-    lm = lm_of()
+    trained, lm = local_lm(SMALL_MODEL, max_tokens=40), lm_of()
+    found: dict[str, Any] = {"results": [result_of(trained, seed) for seed in range(5)]}
     cases: dict[str, Callable[[], dspy.Module]] = {
         "other data": lambda: compiled(lm, count=6 + RANK),
         "no white box": lambda: compiled(lm if RANK == 0 else dspy.LM("openai/none")),
-        "metric": lambda: compiled(lm, metric=failing, max_errors=2),
+        "metric": lambda: compiled(trained, metric=failing, max_errors=2),
         "callback": lambda: compiled(lm, callback=raising),
         "gradient": broken(lambda: compiled(lm, schedule=VERIFIED)),
         "log_dir": lambda: compiled(lm, log_dir=folder / "log"),
