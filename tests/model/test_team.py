@@ -70,3 +70,10 @@ def test_parts_of_a_model_need_several_processes(
 def test_a_model_has_one_place_only(tmp_path: Path) -> None:
     with pytest.raises(LoadingError, match="Give device_map or tp_plan, not both"):
         load(tmp_path, tp_plan="auto", device_map="auto")
+
+
+def test_the_leader_does_not_wait_for_a_process_that_is_gone() -> None:
+    leader, follower = launch("tests.scripts.dies")
+    assert follower.code == 9
+    assert leader.code == 0, leader.printed
+    assert leader.found.startswith("Another of the 2 processes has ended or cannot be reached")
