@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from dspy_greater.model import Sampling, WhiteBox, load
+from dspy_greater.model import Sampling, Targeted, WhiteBox, load
 from dspy_greater.model.team import Team
+from dspy_greater.spans import Span
 from tests.model.helpers import random_ids, random_items, white_box_of
 from tests.processes import report
 
@@ -35,7 +36,7 @@ def main() -> None:
 
 def compare(together: WhiteBox, alone: WhiteBox, rows: int) -> float:
     """The largest difference between a team's results and those of one process."""
-    items = random_items(rows, seed=rows)
+    items = random_items(rows, seed=rows) + behind_one_beginning(rows)
     prompts = [random_ids(4 + 3 * row, seed=row) for row in range(rows)]
     samplings = [
         Sampling(max_tokens=3 + row, temperature=row % 2, seed=row, logprobs=1)
@@ -67,6 +68,13 @@ def compare(together: WhiteBox, alone: WhiteBox, rows: int) -> float:
     assert [each.shape for each in found] == [each.shape for each in wanted]
     pairs = zip(found, wanted, strict=True)
     return max([0.0, *(float((one - other).abs().max()) for one, other in pairs if len(one))])
+
+
+def behind_one_beginning(rows: int) -> list[Targeted]:
+    """Sequences whose beginning is read once, into a cache that all of them go on from."""
+    start = random_ids(40, seed=99)
+    ids = [[*start, *random_ids(6 + row, seed=row)] for row in range(rows)]
+    return [Targeted(each, Span(len(each) - 3, len(each)), Span(41, 43)) for each in ids]
 
 
 if __name__ == "__main__":
