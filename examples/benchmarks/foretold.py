@@ -55,9 +55,9 @@ def _foretold(
         steps=run["steps"],
         tidied=run["tidied"],
     )
-    calls = Compile(sizes, habits, model.hidden, model.vocab).calls()
+    calls = Compile(sizes, habits, model.hidden).calls()
     settings = (run["prompt"], MAX_TOKENS, math.inf, CPU_TOKENS)
-    planned = Projection(calls, model, there, rates, *settings).seconds(1)
+    planned = Projection(calls, model, there, rates, *settings).seconds()
     counted = sum(n for key, n in run["counts"].items() if key.startswith("tokens"))
     return {
         "name": name,

@@ -1,7 +1,11 @@
 """What a light compile costs with another model, other examples and more devices, on paper.
 
-One process for each device; the first runs DSPy, the metric and all decisions, and each bulk call
-on the model is split over the processes by rows.
+One process with a model of its own for each device; the first runs DSPy, the metric and all
+decisions. The rows of each bulk call are divided among them, and token ids, log-probabilities and
+gradients go between them; see `dspy_greater.model.team`. What is not divided (`next_log_probs`)
+takes as long on any number of devices. `substitution`, not divided either, is a single product
+with the embedding and counts, as where it was measured, with the first process's own work. Left
+out: what a message takes besides its bytes, and copies from a device to its own process.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -49,7 +53,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--longest-tokens", type=float, help="of a call's longest; by default as measured")
     add("--instruction-tokens", type=float, default=30)
     add("--max-tokens", type=int, default=512, help="at which answers are cut off")
-    add("--threads", type=int, default=MAX_THREADS, help="runs at a time: num_threads, max_batch")
+    add("--threads", type=int, default=MAX_THREADS, help="runs at a time on each device")
     add("--steps", type=int, default=LIGHT.max_steps, help="of the search, the most by default")
     add("--tidied", type=float, default=LIGHT.tidy_rounds, help="rounds of taking words away")
     add(
@@ -125,26 +129,38 @@ def report(options: argparse.Namespace, kept: dict[str, Any]) -> str:
     shares = efficiencies(options.efficiency, rates.efficiency)
     rates = replace(rates, efficiency=shares)
     model = Model.of(options.params, options.bytes_per_weight)
-    compile_ = Compile(sizes_of(options, habits), habits, model.hidden, model.vocab)
-    projection = Projection(
-        calls=compile_.calls(),
-        model=model,
-        machine=Machine(options.flops, options.bandwidth, 1),
-        rates=rates,
-        prompt=options.prompt_tokens,
-        max_tokens=options.max_tokens,
-        link=options.link,
-    )
+    compile_ = Compile(sizes_of(options, habits), habits, model.hidden)
+    on = projected(options, compile_, model, rates)
     return "\n\n".join(
         [
             assumed(options, rates, compile_),
             by_stage(compile_),
-            by_devices(projection, options.devices),
-            limit(projection, options.devices),
-            memory(projection, options),
+            by_devices(on, options.devices),
+            limit(on, options.devices),
+            memory(on(options.devices), options),
             checked(kept),
         ]
     )
+
+
+def projected(
+    options: argparse.Namespace, compile_: Compile, model: Model, rates: Rates
+) -> Callable[[float], Projection]:
+    """Return what projects the compile onto a number of devices, runs at a time and all."""
+
+    def on(devices: float) -> Projection:
+        return Projection(
+            calls=compile_.on(devices).calls(),
+            model=model,
+            machine=Machine(options.flops, options.bandwidth, 1),
+            rates=rates,
+            prompt=options.prompt_tokens,
+            max_tokens=options.max_tokens,
+            link=options.link,
+            devices=devices,
+        )
+
+    return on
 
 
 def sizes_of(options: argparse.Namespace, habits: Habits) -> Sizes:
@@ -186,7 +202,7 @@ def assumed(options: argparse.Namespace, rates: Rates, compile_: Compile) -> str
         f"{sizes.train} training and {sizes.validation} validation examples",
         f"prompts of {sizes.prompt:g} tokens, {sizes.instruction:g} of them the instruction",
         f"answers of {sizes.completion:g}, the longest of a call {sizes.longest:.0f}",
-        f"at most {sizes.threads} runs at a time",
+        f"at most {sizes.threads:g} runs at a time on each device",
         f"{sizes.steps} steps (`light` takes {LIGHT.max_steps} at most)",
         f"{sizes.tidied:g} rounds of tidying",
     ]
@@ -249,12 +265,12 @@ def _line(low: float, high: float, size: int) -> str:
     return " + ".join(parts).replace("+ -", "- ") or "0"
 
 
-def by_devices(projection: Projection, most: int) -> str:
+def by_devices(on: Callable[[float], Projection], most: int) -> str:
     """Return the table of seconds."""
-    alone = sum(projection.seconds(1).values())
+    alone = sum(on(1).seconds().values())
     rows = []
     for devices in doublings(most):
-        spent = projection.seconds(devices)
+        spent = on(devices).seconds()
         total = sum(spent.values())
         rows.append(
             [
@@ -274,32 +290,34 @@ def doublings(most: int) -> list[int]:
     return [*powers, most]
 
 
-def limit(projection: Projection, devices: int) -> str:
+def limit(on: Callable[[float], Projection], devices: int) -> str:
     """Say what would not get faster with more devices, and how much of the time that is."""
-    now = sum(projection.seconds(devices).values())
-    stuck = projection.seconds(math.inf)
+    projection = on(devices)
+    now = sum(projection.seconds().values())
+    stuck = on(math.inf).seconds()
     name = max(stuck, key=lambda phase: stuck[phase])
-    rows, first = projection.most_rows(devices), projection.most_rows(1)
+    rows, first = projection.most_rows(), on(1).most_rows()
     why = {
         "generate": "decoding: a step reads all weights however few rows a device has "
         f"({1e3 * projection.step(first):.1f} ms for {first} rows, "
         f"{1e3 * projection.step(rows):.1f} for {rows}), and a call takes as many steps as its "
-        "longest answer has tokens; more examples, with more --threads, would fill the devices",
-        "score": "scoring, of which each device has a row at least",
+        "longest answer has tokens; more examples would fill the devices",
+        "score": "scoring, above all how the model itself would go on at each place of the "
+        "instruction, which the first process reads alone",
         "gradient": "gradients, of which each device has a row at least",
         "processor": "the first process's own work: rendering, DSPy, the metric",
-        "exchange": "what goes between the processes, distributions over the vocabulary above all",
+        "exchange": "what goes between the processes: token ids, and gradients",
     }
     return (
         f"{sum(stuck.values()) / now:.0%} of the time on {devices} device{'s' * (devices > 1)} is "
         f"left on any number of them; the most of it, {stuck[name]:,.1f} s, is {why[name]}. "
-        f"Between the processes go {projection.exchanged(devices) / 1e6:,.0f} MB."
+        f"Between the processes go {projection.exchanged() / 1e6:,.0f} MB."
     )
 
 
 def memory(projection: Projection, options: argparse.Namespace) -> str:
     """Say what a device has to hold, and warn where that is more than it has."""
-    parts = projection.memory(options.devices, activations())
+    parts = projection.memory(activations())
     # Answers are never written while a gradient is taken.
     total = parts["weights"] + max(parts["keys and values"], parts["gradient"])
     said = ", ".join(f"{name} {size / 1e9:,.1f}" for name, size in parts.items())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -69,14 +69,12 @@ class Model:
         parameters: All of them.
         layers: Its layers.
         hidden: Its width.
-        vocab: Rows of its embedding.
     """
 
     costs: Costs
     parameters: float
     layers: int
     hidden: int
-    vocab: int
 
     @classmethod
     def of(cls, parameters: float, weight_bytes: float) -> Model:
@@ -87,14 +85,13 @@ class Model:
         # Keys, values and activations stay in the type that weights are computed in.
         cache = 2 * shape.layers * shape.keys * float_bytes(weight_bytes)
         costs = Costs(body, head, cache, weight_bytes)
-        return cls(costs, parameters, shape.layers, shape.hidden, shape.vocab)
+        return cls(costs, parameters, shape.layers, shape.hidden)
 
     @classmethod
     def measured(cls, model: Mapping[str, Any]) -> Model:
         """Return the small one, as a kept measurement describes it; its head is its embedding."""
         costs = Costs(model["body"], model["head"], model["cache_bytes"])
-        shape = (model["layers"], model["hidden"], model["vocab"])
-        return cls(costs, costs.body + costs.head, *shape)
+        return cls(costs, costs.body + costs.head, model["layers"], model["hidden"])
 
 
 def float_bytes(weight_bytes: float) -> int:
@@ -168,6 +165,7 @@ class Projection:
         max_tokens: Most tokens of an answer, for which a batch makes room.
         link: Bytes a second between processes.
         budget: Tokens of a micro-batch.
+        devices: How many, each with a process and a model of its own; infinitely many are allowed.
     """
 
     calls: Sequence[Call]
@@ -177,26 +175,34 @@ class Projection:
     prompt: float
     max_tokens: int
     link: float
-    budget: int = field(default=ACCELERATOR_TOKENS)
+    budget: int = ACCELERATOR_TOKENS
+    devices: float = 1
 
-    def seconds(self, devices: float) -> dict[str, float]:
-        """Return the seconds of each phase on a number of devices; infinitely many are allowed.
+    def seconds(self) -> dict[str, float]:
+        """Return the seconds of each phase.
 
         A call takes as long as the device with most of its rows.
         """
         spent = dict.fromkeys(PHASES, 0.0)
         for call in self.calls:
-            rows = max(1, math.ceil(call.rows / devices)) if call.rows else 0
-            floor = self.model.costs.floors(self._counts(call, rows), self.machine)[call.kind]
+            counts = self._counts(call, self.share(call))
+            floor = self.model.costs.floors(counts, self.machine)[call.kind]
             spent[call.kind] += call.times * floor / self.rates.efficiency[call.kind]
         spent["processor"] = runs(self.calls) * self.rates.processor(self.prompt)
-        spent["exchange"] = self.exchanged(devices) / self.link
+        spent["exchange"] = self.exchanged() / self.link
         return spent
 
-    def exchanged(self, devices: float) -> float:
+    def share(self, call: Call) -> int:
+        """Return the rows of a call that the device with most of them has."""
+        if not call.rows:
+            return 0
+        return max(1, math.ceil(call.rows / (self.devices if call.divides else 1)))
+
+    def exchanged(self) -> float:
         """Return the bytes that go to other processes and back."""
-        away = 1 - 1 / devices
-        return away * sum(call.times * call.rows * call.sent for call in self.calls)
+        away = 1 - 1 / self.devices
+        rows = [call.times * call.rows * call.sent for call in self.calls if call.divides]
+        return away * sum(rows)
 
     def step(self, rows: int) -> float:
         """Return the seconds of one step of decoding in a batch of some rows."""
@@ -206,26 +212,25 @@ class Projection:
         floor = self.model.costs.floors(counts, self.machine)["generate"]
         return floor / self.rates.efficiency["generate"]
 
-    def most_rows(self, devices: int) -> int:
+    def most_rows(self) -> int:
         """Return the most rows of a run that a device has at once."""
-        return max(math.ceil(call.rows / devices) for call in self.calls if call.runs)
+        return max(self.share(call) for call in self.calls if call.runs)
 
-    def memory(self, devices: int, activations: float) -> dict[str, float]:
+    def memory(self, activations: float) -> dict[str, float]:
         """Return the bytes on one device: weights, keys and values, a micro-batch's gradient.
 
         Args:
-            devices: How many there are.
             activations: Floats that a gradient keeps of a token, for each layer and each of the
                 model's hidden places, what the allocator wastes included.
         """
         costs = self.model.costs
         longest = max(call.held + call.longest for call in self.calls)
         gradients = [call for call in self.calls if call.kind == "gradient"]
-        tokens = max(math.ceil(call.rows / devices) * call.read for call in gradients)
+        tokens = max(self.share(call) * call.read for call in gradients)
         width = self.model.layers * self.model.hidden * float_bytes(costs.weight_bytes)
         return {
             "weights": self.model.parameters * costs.weight_bytes,
-            "keys and values": self.most_rows(devices) * longest * costs.cache_bytes,
+            "keys and values": self.most_rows() * longest * costs.cache_bytes,
             "gradient": min(tokens, self.budget / GRADIENT_COST) * width * activations,
         }
 

@@ -21,6 +21,9 @@ from dspy_greater.turns import GRADIENTS
 LIGHT = VerifiedConfig()
 #: Tokens of a phrase, at most; see `proposals`.
 PHRASE = 8
+#: Bytes between processes: a token's id, a written token's text, a float, and what frames a row.
+#: Ids and frames as pickled: 5 bytes is an id of a large vocabulary.
+ID, TEXT, FLOAT, FRAME = 5, 4, 4, 400
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Sizes:
         instruction: Tokens of the instruction.
         steps: Steps of the search, the first one, of whole instructions, included.
         tidied: Rounds of taking words away at the end.
-        threads: Most runs at a time.
+        threads: Most runs at a time, on all devices together.
     """
 
     train: int
@@ -47,7 +50,7 @@ class Sizes:
     instruction: float
     steps: int = LIGHT.max_steps
     tidied: float = LIGHT.tidy_rounds
-    threads: int = MAX_THREADS
+    threads: float = MAX_THREADS
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ class Call:
         held: Tokens before the answer.
         longest: Tokens of the longest answer.
         sent: Bytes that tell another process of a row and bring its result back.
+        divides: Whether the rows are divided among the devices; the first one's otherwise.
         runs: Whether a row is a run of the program, with a metric behind it.
         times: How many such calls there are.
     """
@@ -136,6 +140,7 @@ class Call:
     held: float = 0
     longest: float = 0
     sent: float = 0
+    divides: bool = True
     runs: bool = False
     times: float = 1
 
@@ -148,13 +153,19 @@ class Compile:
         sizes: What it is about.
         habits: What was measured.
         hidden: Width of the model, for the bytes of a gradient.
-        vocab: Size of the vocabulary, for the bytes of a distribution.
     """
 
     sizes: Sizes
     habits: Habits
     hidden: int
-    vocab: int
+
+    def on(self, devices: float) -> Compile:
+        """Return the same compile with as many times the runs at a time, as several devices have.
+
+        Args:
+            devices: How many; infinitely many make all runs of a call at a time.
+        """
+        return replace(self, sizes=replace(self.sizes, threads=self.sizes.threads * devices))
 
     def stages(self) -> dict[str, list[Call]]:
         """Return the calls of each stage; those of a later step once, see :meth:`calls`."""
@@ -239,9 +250,8 @@ class Compile:
         """Runs of the program, at most as many side by side as there are threads."""
         if not rows:
             return []
-        waves = math.ceil(rows / self.sizes.threads)
         size = self.sizes
-        sent = 8 * (size.prompt + size.completion)
+        waves = max(1, math.ceil(rows / size.threads))
         return [
             Call(
                 "generate",
@@ -250,7 +260,7 @@ class Compile:
                 size.completion,
                 held=size.prompt,
                 longest=size.longest,
-                sent=sent,
+                sent=_exchanged(size.prompt, size.completion),
                 runs=True,
                 times=waves,
             )
@@ -258,29 +268,39 @@ class Compile:
 
     def _write(self, rows: float, tokens: float) -> Call:
         held = self.sizes.prompt
-        return Call("generate", rows, held, tokens, held, tokens, sent=8 * (held + tokens))
+        return Call("generate", rows, held, tokens, held, tokens, _exchanged(held, tokens))
 
     def _score(self, completions: float, instructions: float) -> Call:
-        return self._scored("score", completions, instructions, 4)
+        return self._scored("score", completions, instructions)
 
     def _gradient(self, completions: float, instructions: float) -> Call:
-        back = 4 * self.hidden * self.sizes.instruction
-        return self._scored("gradient", completions, instructions, 4, back)
+        positions = FLOAT * self.hidden * self.sizes.instruction
+        return self._scored("gradient", completions, instructions, positions)
 
     def _scored(
-        self, kind: str, completions: float, instructions: float, back: float, more: float = 0
+        self, kind: str, completions: float, instructions: float, positions: float = 0
     ) -> Call:
-        """Rows of which the answer is the target, and rows of which the instruction is."""
+        """Rows of which the answer is the target, and rows of which the instruction is.
+
+        A gradient also brings back its ``positions``, so many bytes a row.
+        """
         size, rows = self.sizes, completions + instructions
         tokens = size.prompt + size.completion
         targets = (completions * size.completion + instructions * size.instruction) / max(rows, 1)
-        sent = 8 * tokens + back * targets + more
+        sent = FRAME + ID * tokens + FLOAT * targets + positions
         return Call(kind, rows, self.habits.read[kind] * tokens, targets, sent=sent)
 
     def _distributions(self, rows: float) -> Call:
-        """How the model itself would go on at each place of the instruction."""
-        tokens, places = self.sizes.prompt, self.sizes.instruction + 1
-        return Call("score", rows, tokens, places, sent=8 * tokens + 4 * places * self.vocab)
+        """How the model itself would go on at each place of the instruction.
+
+        The first process does this alone: sending distributions takes longer.
+        """
+        return Call("score", rows, self.sizes.prompt, self.sizes.instruction + 1, divides=False)
+
+
+def _exchanged(prompt: float, written: float) -> float:
+    """Return the bytes of a generation: ids there, ids and text back."""
+    return FRAME + ID * prompt + (ID + TEXT) * written
 
 
 def tokens(calls: Sequence[Call]) -> dict[str, float]:

@@ -5,11 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import pickle
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
+from dspy_greater.model import Sampling
+from dspy_greater.model.counts import Counts
+from dspy_greater.model.requests import Generation
+from dspy_greater.model.targets import Gradient, Targeted
+from dspy_greater.model.team import Order, Reply
+from dspy_greater.search.verified.shortlist import CONTEXTS
+from dspy_greater.spans import Span
 from examples.benchmarks import plan, projection, traced
 from examples.benchmarks.common import RESULTS
 from examples.benchmarks.foretold import FACTOR, foretold
@@ -33,7 +42,7 @@ def compile_of(run: dict[str, Any]) -> Compile:
     names = ("train", "validation", "prompt", "completion", "instruction", "steps", "tidied")
     habits = Habits.of([run])
     sizes = Sizes(longest=habits.longest * run["completion"], **{n: run[n] for n in names})
-    return Compile(sizes, habits, hidden=256, vocab=2048)
+    return Compile(sizes, habits, hidden=256)
 
 
 def rows(calls: list[Call], kind: str) -> float:
@@ -67,35 +76,78 @@ def test_kept_compiles_are_foretold_within_the_factor_that_is_printed() -> None:
         assert planned == pytest.approx(measured, rel=0.25), case
 
 
-MODEL = Model(Costs(1_000_000, 100_000, 64, 2.0), 1_100_000, layers=2, hidden=10, vocab=100)
+MODEL = Model(Costs(1_000_000, 100_000, 64, 2.0), 1_100_000, layers=2, hidden=10)
 RATES = Rates({"generate": 0.5, "score": 1.0, "gradient": 0.25}, (1e-3, 1e-5), 2e-3)
 
 
-def projected(*calls: Call, bandwidth: float = 1e9, flops: float = 1e9) -> Projection:
+def projected(
+    *calls: Call, devices: float = 1, bandwidth: float = 1e9, flops: float = 1e9
+) -> Projection:
     machine = Machine(flops, bandwidth, 1)
-    return Projection(calls, MODEL, machine, RATES, prompt=100, max_tokens=40, link=1e6)
+    settings = {"prompt": 100, "max_tokens": 40, "link": 1e6, "devices": devices}
+    return Projection(calls, MODEL, machine, RATES, **settings)
 
 
 def test_products_are_shared_by_the_devices_and_the_reading_of_weights_is_not() -> None:
     answers = Call("generate", 64, 50, 20, held=100, longest=40, runs=True, times=3)
     products = 3 * 2 * 64 * (70 * 1e6 + 20 * 1e5) / 1e9 / 0.5
-    assert projected(answers).seconds(1)["generate"] == pytest.approx(products)
-    assert projected(answers).seconds(4)["generate"] == pytest.approx(products / 4)
+    assert projected(answers).seconds()["generate"] == pytest.approx(products)
+    four = projected(answers, devices=4)
+    assert four.seconds()["generate"] == pytest.approx(products / 4)
     reading = 3 * 40 * 2 * 1.1e6 / 1e6 / 0.5
-    slow = projected(answers, bandwidth=1e6)
     for devices in (8, 64, math.inf):
         share = max(1, math.ceil(64 / devices))
         keys = 3 * share * 20 * 110 * 64 / 1e6 / 0.5
-        assert slow.seconds(devices)["generate"] == pytest.approx(reading + keys)
+        slow = projected(answers, devices=devices, bandwidth=1e6)
+        assert slow.seconds()["generate"] == pytest.approx(reading + keys)
     step = slow.step(8)
     assert step == pytest.approx((2 * 1.1e6 + 8 * 110 * 64) / 1e6 / 0.5)
 
 
 def test_a_call_takes_as_long_as_the_device_with_most_rows() -> None:
     score, gradient = Call("score", 5, 10, 2), Call("gradient", 3, 10, 2)
-    spent = projected(score, gradient).seconds(2)
+    spent = projected(score, gradient, devices=2).seconds()
     assert spent["score"] == pytest.approx(3 * 2 * (10 * 1e6 + 2 * 1e5) / 1e9)
     assert spent["gradient"] == pytest.approx(2 * 4 * (10 * 1e6 + 2 * 1e5) / 1e9 / 0.25)
+
+
+@pytest.mark.parametrize("devices", [1, 2, 64, math.inf])
+def test_what_is_not_divided_takes_as_long_on_any_devices_and_sends_nothing(
+    devices: float,
+) -> None:
+    alone = Call("score", 32, 10, 2, sent=1000, divides=False)
+    divided = Call("score", 32, 10, 2)
+    row = 2 * (10 * 1e6 + 2 * 1e5) / 1e9
+    spent = projected(alone, divided, devices=devices).seconds()
+    assert spent["score"] == pytest.approx(row * (32 + max(1, 32 / devices)))
+    assert spent["exchange"] == 0
+
+
+def test_only_how_the_model_itself_would_go_on_is_not_divided() -> None:
+    planned = compile_of(KEPT["runs"][0])
+    assert all(call.divides == (call.sent > 0) for call in planned.calls())
+    (alone,) = [call for call in planned.later_step() if not call.divides]
+    assert (alone.kind, alone.rows) == ("score", CONTEXTS)
+    assert alone.targets == planned.sizes.instruction + 1
+    (all_later,) = [call for call in planned.calls() if not call.divides]
+    assert all_later.times == planned.sizes.steps - 1
+
+
+def test_messages_are_about_as_long_as_planned() -> None:
+    sizes = Sizes(50, 50, prompt=300, completion=200, longest=255, instruction=30)
+    planned = Compile(sizes, Habits.of(KEPT["runs"]), hidden=64)
+    ids = tuple(range(100_000, 100_500))
+    item, log_probs = Targeted(ids, Span(300, 500), Span(0, 30)), torch.zeros(200)
+    written = Generation(ids[:200], "word" * 200, "stop")
+    cases = [
+        (planned.start()[0], (ids[:300], Sampling(512)), written),
+        (planned._score(1, 0), (item,), log_probs),
+        (planned._gradient(1, 0), (item,), Gradient(log_probs, 1.0, torch.zeros(30, 64))),
+    ]
+    for call, row, result in cases:
+        messages = Order("method", [[each] for each in row], {}), Reply([result], None, Counts())
+        sent = sum(len(pickle.dumps(message)) for message in messages)
+        assert call.sent == pytest.approx(sent, rel=0.25)
 
 
 def test_a_batch_that_is_too_large_decodes_in_several() -> None:
@@ -103,14 +155,14 @@ def test_a_batch_that_is_too_large_decodes_in_several() -> None:
     slow = projected(answers, bandwidth=1e6, flops=1e12)
     parted = replace(slow, budget=64 * 110 // 2)
     keys = 64 * 20 * 110 * 64 / 1e6 / 0.5
-    assert parted.seconds(1)["generate"] - keys == pytest.approx(
-        2 * (slow.seconds(1)["generate"] - keys)
+    assert parted.seconds()["generate"] - keys == pytest.approx(
+        2 * (slow.seconds()["generate"] - keys)
     )
 
 
 def test_the_first_process_works_alone_and_what_goes_between_them_takes_time() -> None:
     answers = Call("generate", 8, 50, 20, held=100, longest=40, sent=1000, runs=True)
-    alone, two = projected(answers).seconds(1), projected(answers).seconds(2)
+    alone, two = (projected(answers, devices=devices).seconds() for devices in (1, 2))
     assert alone["processor"] == two["processor"] == pytest.approx(8 * (1e-3 + 1e-3 + 2e-3))
     assert alone["exchange"] == 0
     assert two["exchange"] == pytest.approx(8 * 1000 / 2 / 1e6)
@@ -128,12 +180,13 @@ def test_tokens_grow_with_the_examples_where_the_program_runs() -> None:
     assert plan._line(0, 0, 128) == "0"
 
 
-def test_no_more_runs_are_made_at_a_time_than_there_are_threads() -> None:
+def test_no_more_runs_are_made_at_a_time_than_all_devices_have_threads() -> None:
     planned = compile_of(KEPT["runs"][0])
     sizes = replace(planned.sizes, train=1000, threads=128)
-    few = replace(planned, sizes=sizes).start()[0]
-    many = replace(planned, sizes=replace(sizes, threads=1000)).start()[0]
+    one = replace(planned, sizes=sizes)
+    (few, *_), (twice, *_), (many, *_) = (one.on(n).start() for n in (1, 2, math.inf))
     assert (few.rows, few.times) == (125, 8)
+    assert (twice.rows, twice.times) == (250, 4)
     assert (many.rows, many.times) == (1000, 1)
 
 
@@ -141,6 +194,7 @@ def test_the_report_says_what_is_assumed_and_what_was_measured() -> None:
     text = plan.report(options("--devices", "6", "--efficiency", "score=0.5"), KEPT)
     assert "989 TFLOP/s; 3,350 GB/s; 80 GB a device (H100 SXM by its data sheet" in text
     assert "score 50% (given)" in text
+    assert "at most 128 runs at a time on each device" in text
     assert "layers, keys and vocabulary of Llama 3.1 8B" in text
     table = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| ")]
     devices = [[cell.strip() for cell in row] for row in table if row[0].strip().isdigit()]
@@ -150,12 +204,28 @@ def test_the_report_says_what_is_assumed_and_what_was_measured() -> None:
     assert "data sheet" not in plan.report(options("--flops", "1e14"), KEPT)
 
 
+def test_each_row_of_the_table_is_planned_with_the_runs_at_a_time_of_its_devices() -> None:
+    given = options("--threads", "16", "--devices", "8", "--examples", "100")
+    planned = Compile(plan.sizes_of(given, Habits.of(KEPT["runs"])), Habits.of(KEPT["runs"]), 10)
+    on = plan.projected(given, planned, MODEL, RATES)
+    wide = replace(planned, sizes=replace(planned.sizes, threads=128))
+    assert on(8).calls == wide.calls()
+    assert (on(1).most_rows(), on(8).most_rows()) == (16, 16)
+    total = sum(on(8).seconds().values())
+    last = plan.by_devices(on, 8).splitlines()[-1].split("|")
+    assert (last[1].strip(), last[7].strip()) == ("8", f"{total:,.1f}")
+
+
 @pytest.mark.parametrize(
     ("line", "what"),
     [
         ((), "decoding: a step reads all weights"),
         (("--flops", "1e18", "--bandwidth", "1e16"), "the first process's own work"),
         (("--link", "1e5"), "what goes between the processes"),
+        (
+            ("--flops", "1e12", "--bandwidth", "1e18", "--completion-tokens", "1"),
+            "which the first process reads alone",
+        ),
     ],
 )
 def test_what_limits_is_named(line: tuple[str, ...], what: str) -> None:
