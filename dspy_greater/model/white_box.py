@@ -356,7 +356,9 @@ class WhiteBox:
         self.counts.tokens_forward += sum(
             len(item.ids) - lengths[number] for item, number in zip(items, chosen, strict=True)
         )
-        return list(log_probs.float().cpu().split([len(item.rows) for item in items]))
+        # Copies: a part that is sent to another process would take the whole batch with it.
+        parts = log_probs.float().cpu().split([len(item.rows) for item in items])
+        return [part.clone() for part in parts]
 
     def _prompts_read(
         self, items: list[Targeted], prefix: Prefix | None, start: int
@@ -394,7 +396,7 @@ class WhiteBox:
         spans = [item.inputs or Span(start, start) for item in items]
         return [
             Gradient(
-                log_probs[row],
+                log_probs[row].clone(),
                 float(losses[row].detach()),
                 (gradient[row, span.start - start : span.end - start].float() / scale).cpu(),
             )

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_greater.model import LoadingError, load
+from dspy_greater.model import LoadingError, WhiteBox, load
 from dspy_greater.model.team import Team, divided
 from tests.conftest import make_model, make_tokenizer
+from tests.model.helpers import random_items
 from tests.processes import launch
 
 
@@ -77,3 +78,10 @@ def test_the_leader_does_not_wait_for_a_process_that_is_gone() -> None:
     assert follower.code == 9
     assert leader.code == 0, leader.printed
     assert leader.found.startswith("Another of the 2 processes has ended or cannot be reached")
+
+
+def test_a_result_takes_nothing_else_of_its_batch_along(white_box: WhiteBox) -> None:
+    items = random_items(6)
+    results = [*white_box.log_probs(items), *(g.log_probs for g in white_box.gradients(items))]
+    for tensor in results:
+        assert tensor.untyped_storage().nbytes() == tensor.nbytes
