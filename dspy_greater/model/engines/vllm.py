@@ -7,8 +7,8 @@ cache in a share of the memory that the white box leaves free. Of what `Sampling
   its own, made of its seed and its prompt. It is another text than ``generate`` draws with it.
 * Stop strings are vLLM's, which looks for them everywhere: where a model thinks before it answers,
   rows with stop strings go to plain ``generate``, which does not look into what is thought.
-* More than `MOST_ALTERNATIVES` alternatives to a token, and rows longer than its cache has room
-  for, go to plain ``generate``, too.
+* More than `MOST_ALTERNATIVES` alternatives to a token, temperatures below `LEAST_TEMPERATURE`
+  (which vLLM would raise), and rows longer than its cache has room for, go there, too.
 
 Run with vLLM 0.30 on the CPU, and held to the interface of 0.33; not yet run on a GPU.
 """
@@ -37,6 +37,8 @@ SHARE_OF_FREE_MEMORY = 0.6
 SHARE_ON_CPU = 0.25
 #: What vLLM allows without being asked for more.
 MOST_ALTERNATIVES = 20
+#: Lower ones vLLM raises to this, but for 0.
+LEAST_TEMPERATURE = 0.01
 
 
 class Vllm:
@@ -120,6 +122,7 @@ class Vllm:
         watched_while_thinking = bool(sampling.stop) and self._decoder.thinking is not None
         return (
             not watched_while_thinking
+            and not 0 < sampling.temperature < LEAST_TEMPERATURE
             and (sampling.logprobs or 0) <= MOST_ALTERNATIVES
             and len(request.prompt) + sampling.max_tokens <= self._longest
         )
