@@ -20,6 +20,7 @@ class Plain:
 
     Attributes:
         name: ``generate``.
+        mixes: Whether prompts of unequal length may share a batch.
     """
 
     name = "generate"
@@ -34,11 +35,11 @@ class Plain:
             shares: Whether the model can go on from beginnings that were read once.
         """
         self._decoder, self._forward, self._budget = decoder, forward, budget
-        self._mixes = reads_past_padding(
+        self.mixes = reads_past_padding(
             decoder, decoder.model.get_input_embeddings().weight.shape[0]
         )
         # Behind shared beginnings what is left of the prompts differs in length.
-        self._begins = shares and self._mixes
+        self._begins = shares and self.mixes
 
     def generate(self, requests: Sequence[Request], counts: Counts) -> list[Generation]:
         """Continue each prompt by its own settings, and count the work."""
@@ -66,7 +67,7 @@ class Plain:
 
     def _mixable(self, requests: Sequence[Request]) -> list[list[int]]:
         """Indices of the requests that may share a batch: all, or those of one length."""
-        if self._mixes:
+        if self.mixes:
             return [list(range(len(requests)))]
         lengths: dict[int, list[int]] = {}
         for index, request in enumerate(requests):
