@@ -22,6 +22,7 @@ from dspy_greater.model.sampler import seed_of
 from dspy_greater.spans import Span
 from tests.conftest import make_model, make_tokenizer
 from tests.model.engines import vllm_standin
+from tests.model.helpers import random_items
 
 SMALL_MODEL = Path(__file__).resolve().parents[3] / "examples" / "small_model" / "model"
 IS_REAL = importlib.util.find_spec("vllm") is not None
@@ -60,7 +61,7 @@ def test_greedy_texts_are_those_of_generate(
     white_box: WhiteBox, plain: WhiteBox, prompts: list[tuple[int, ...]]
 ) -> None:
     assert white_box.backend.name == "vllm"
-    samplings = [Sampling(count) for count in (24, 9, 40, 1)]
+    samplings = [Sampling(count) for count in (12, 9, 24, 1)]
     generations = white_box.generate(prompts, samplings)
     assert generations == plain.generate(prompts, samplings)
     assert {each.finish for each in generations} == {"stop", "length"}
@@ -70,9 +71,9 @@ def test_greedy_texts_are_those_of_generate(
 def test_stop_strings_end_a_text_where_they_end_one_of_generate(
     white_box: WhiteBox, plain: WhiteBox, prompts: list[tuple[int, ...]]
 ) -> None:
-    (whole,) = plain.generate(prompts[:1], [Sampling(16)])
+    (whole,) = plain.generate(prompts[:1], [Sampling(12)])
     stops = [whole.text[at : at + 3] for at in range(0, len(whole.text) - 3, 4)]
-    settings = [Sampling(16, stop=(stop, "never said")) for stop in stops]
+    settings = [Sampling(12, stop=(stop, "never said")) for stop in stops]
     generations = white_box.generate(prompts[:1] * len(stops), settings)
     assert generations == plain.generate(prompts[:1] * len(stops), settings)
     assert {each.finish for each in generations} == {"stop"}
@@ -82,15 +83,15 @@ def test_a_seed_gives_the_same_text_whatever_the_batch(
     white_box: WhiteBox, prompts: list[tuple[int, ...]]
 ) -> None:
     samplings = [
-        Sampling(10, temperature=0.9, seed=1),
-        Sampling(10, temperature=1.3, top_k=40, seed=1),
-        Sampling(10, temperature=1.0, top_p=0.9, seed=3),
-        Sampling(10),
+        Sampling(6, temperature=0.9, seed=1),
+        Sampling(6, temperature=1.3, top_k=40, seed=1),
+        Sampling(6, temperature=1.0, top_p=0.9, seed=3),
+        Sampling(6),
     ]
     together = white_box.generate(prompts, samplings)
     alone = [white_box.generate([p], [s])[0] for p, s in zip(prompts, samplings, strict=True)]
     assert [each.ids for each in together] == [each.ids for each in alone]
-    wild = [Sampling(10, temperature=2.0, seed=seed) for seed in range(6)]
+    wild = [Sampling(4, temperature=2.0, seed=seed) for seed in range(6)]
     assert len({each.ids for each in white_box.generate(prompts[:1] * 6, wild)}) > 3
 
 
@@ -147,6 +148,15 @@ def test_what_vllm_cannot_do_is_done_by_generate(
     assert [each.ids for each in together] == [each.ids for each in expected]
     assert together[0].log_probs is not None
     assert len(together[0].log_probs[0].top) == 21
+
+
+def test_gradients_and_scores_are_those_without_vllm(white_box: WhiteBox, plain: WhiteBox) -> None:
+    items = random_items()
+    pairs = zip(white_box.gradients(items), plain.gradients(items), strict=True)
+    for beside, alone in pairs:
+        torch.testing.assert_close(beside.positions, alone.positions)
+        torch.testing.assert_close(beside.log_probs, alone.log_probs)
+    assert white_box.fingerprint == plain.fingerprint
 
 
 def test_work_is_counted(white_box: WhiteBox, prompts: list[tuple[int, ...]]) -> None:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 
 @dataclass(kw_only=True)
@@ -104,11 +104,13 @@ class LLM:
             generator.manual_seed(params.seed)
         stops = [params.stop] if isinstance(params.stop, str) else params.stop or []
         finish, reason = "length", None
+        cache, rest = DynamicCache(), prompt["prompt_token_ids"]
         while len(ids) < (params.max_tokens or 0) and finish == "length":
             with torch.no_grad():
-                logits = self._model(torch.tensor([[*prompt["prompt_token_ids"], *ids]])).logits
+                logits = self._model(torch.tensor([rest]), past_key_values=cache).logits
             log_probs = torch.log_softmax(logits[0, -1].float(), dim=-1)
             ids.append(_drawn(log_probs, params, generator))
+            rest = ids[-1:]
             records.append(self._record(log_probs, ids[-1], params))
             text = self._tokenizer.decode(ids, skip_special_tokens=params.skip_special_tokens)
             if ids[-1] in (params.stop_token_ids or ()):
