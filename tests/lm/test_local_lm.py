@@ -197,10 +197,11 @@ def test_the_engine_that_generates_is_chosen_by_name(folder: Path) -> None:
         lm = local_lm(folder, device="cpu", generation_backend=name, max_tokens=12, cache=False)
         assert white_box(lm).backend.name == name
         answers[name] = lm(QUESTION), lm(QUESTION, temperature=1.0, seed=4)
-        data = pickle.dumps(lm)
+        data, living = pickle.dumps(lm), weakref.ref(white_box(lm))
         lm.engine.close()
         del lm
         gc.collect()
+        assert living() is None
         again = pickle.loads(data)
         assert again(QUESTION) == answers[name][0]
         assert white_box(again).backend.name == name
