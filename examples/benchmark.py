@@ -9,6 +9,7 @@
     python -m examples.benchmark scaling --plot examples/results/scaling.png
     python -m examples.benchmark memory
     python -m examples.benchmark plan --params 8e9 --devices 8
+    python -m examples.benchmark engines --backends continuous
 
 Each prints what it found, as a Markdown table where there is more than one number. Finished cases
 of gap, signal, ablation and frontier are kept in examples/results/ and not run again, so these may
@@ -19,7 +20,18 @@ from __future__ import annotations
 
 import argparse
 
-from examples.benchmarks import ablation, frontier, gap, kills, memory, plan, scaling, signal, speed
+from examples.benchmarks import (
+    ablation,
+    engines,
+    frontier,
+    gap,
+    kills,
+    memory,
+    plan,
+    scaling,
+    signal,
+    speed,
+)
 
 BENCHMARKS = {
     "gap": gap,
@@ -31,6 +43,7 @@ BENCHMARKS = {
     "scaling": scaling,
     "memory": memory,
     "plan": plan,
+    "engines": engines,
 }
 
 

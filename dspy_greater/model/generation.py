@@ -22,7 +22,7 @@ from transformers import Cache, GenerationConfig, LogitsProcessorList, StoppingC
 from dspy_greater.model.cache import RoomyCache
 from dspy_greater.model.forward import Forward
 from dspy_greater.model.prefix import beginnings, distinct
-from dspy_greater.model.requests import Generation, Request
+from dspy_greater.model.requests import Generation, Request, TokenLogProb
 from dspy_greater.model.sampler import RowSampler
 from dspy_greater.model.stops import EndTokens, RowStops
 from dspy_greater.model.thinking import Thinking
@@ -116,7 +116,13 @@ def generate(
             mask = torch.cat([mask, mask.new_ones(len(rows), ids.shape[1] - mask.shape[1])], dim=1)
             cache.batch_select_indices(torch.tensor(kept, device=ids.device))
     return [
-        _generation(decoder, request, ended[row], stops, sampler, row)
+        described(
+            decoder,
+            request,
+            ended[row][: stops.length[row]],
+            stopped=stops.stopped[row],
+            log_probs=sampler.record(row, ended[row], request.sampling.logprobs),
+        )
         for row, request in enumerate(requests)
     ]
 
@@ -201,18 +207,26 @@ def greedily(
     return output
 
 
-def _generation(
+def described(
     decoder: Decoder,
     request: Request,
-    ids: list[int],
-    stops: RowStops,
-    sampler: RowSampler,
-    row: int,
+    ids: Sequence[int],
+    *,
+    stopped: bool,
+    log_probs: Sequence[TokenLogProb] | None = None,
 ) -> Generation:
-    """Cut one row at its end and describe it."""
-    ids = ids[: stops.length[row]]
-    finish: Literal["stop", "length"] = "stop" if stops.stopped[row] else "length"
-    if ids[-1] in decoder.tokens.ends:
+    """Describe what was generated for a request.
+
+    Args:
+        decoder: The model.
+        request: What was asked for.
+        ids: The tokens up to where the text ended, an end token included.
+        stopped: Whether it ended at a stop string.
+        log_probs: Of as many tokens at least.
+    """
+    ids = list(ids)
+    finish: Literal["stop", "length"] = "stop" if stopped else "length"
+    if ids and ids[-1] in decoder.tokens.ends:
         ids, finish = ids[:-1], "stop"
     thinking, sampling = decoder.thinking, request.sampling
     block = thinking.length(request.prompt, ids) if thinking else 0
@@ -226,9 +240,7 @@ def _generation(
         ids=tuple(ids),
         text=text[: min(cuts)] if cuts else text,
         finish=finish,
-        log_probs=None
-        if sampling.logprobs is None
-        else sampler.record(row, ids, sampling.logprobs),
+        log_probs=None if log_probs is None else tuple(log_probs[: len(ids)]),
         block=block,
         thinking=thinking.text(ids[:block]) if thinking and block else "",
     )
@@ -249,14 +261,23 @@ def within_context(decoder: Decoder) -> Iterator[None]:
             kwargs["position_ids"] = kwargs["position_ids"].clamp(max=decoder.context - 1)
         return args, kwargs
 
-    warnings = logging.getLogger("transformers.generation.stopping_criteria")
     handle = decoder.model.register_forward_pre_hook(hold, with_kwargs=True)
-    warnings.addFilter(_nothing)
+    try:
+        with silent("transformers.generation.stopping_criteria"):
+            yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def silent(name: str) -> Iterator[None]:
+    """Let nothing through that a logger has to say."""
+    logger = logging.getLogger(name)
+    logger.addFilter(_nothing)
     try:
         yield
     finally:
-        warnings.removeFilter(_nothing)
-        handle.remove()
+        logger.removeFilter(_nothing)
 
 
 def _nothing(record: logging.LogRecord) -> bool:

@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from dspy_greater.model.adapters import ADAPTER_CONFIG, Adapter, find_adapter
 from dspy_greater.model.checks import check_config
+from dspy_greater.model.engines import Origin, check_backend
 from dspy_greater.model.errors import (
     LoadingError,
     MissingModelError,
@@ -46,6 +47,7 @@ def load(
     local_files_only: bool | None = None,
     token_budget: int | None = None,
     chat_template_kwargs: Mapping[str, Any] | None = None,
+    generation_backend: str = "generate",
 ) -> WhiteBox:
     """Load a causal language model as a white box.
 
@@ -68,6 +70,8 @@ def load(
         local_files_only: Never download.
         token_budget: See `WhiteBox`.
         chat_template_kwargs: See `WhiteBox`.
+        generation_backend: See `WhiteBox`. ``"vllm"`` loads the weights a second time, from the
+            same folder or hub id, so that it takes no loaded model, adapter or quantization.
 
     Raises:
         MissingModelError: No such folder or name.
@@ -102,6 +106,7 @@ def load(
             tokenizer,
             token_budget=token_budget,
             chat_template_kwargs=chat_template_kwargs,
+            generation_backend=generation_backend,
         )
     source, is_folder = _source(model)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
@@ -122,6 +127,14 @@ def load(
     elif isinstance(tokenizer, str | os.PathLike):
         tokenizer = _tokenizer(tokenizer, {"trust_remote_code": trust_remote_code})
     quantization = quantization_of(quantization_config, config)
+    origin = Origin(
+        base,
+        base_options.get("revision"),
+        trust_remote_code,
+        adapted=adapter is not None,
+        quantized=quantization is not None,
+    )
+    check_backend(generation_backend, origin)
     spread: dict[str, Any] = {}
     if device_map is not None:
         spread["device_map"] = device_map
@@ -137,6 +150,8 @@ def load(
         name=name,
         token_budget=token_budget,
         chat_template_kwargs=chat_template_kwargs,
+        generation_backend=generation_backend,
+        origin=origin,
     )
 
 

@@ -51,8 +51,12 @@ class RowSampler(LogitsProcessor):
             self._steps.append((self.rows, of_chosen, top.values, top.indices))
         return torch.full_like(scores, -torch.inf).scatter_(1, chosen[:, None], 0.0)
 
-    def record(self, row: int, ids: Sequence[int], count: int) -> tuple[TokenLogProb, ...]:
+    def record(
+        self, row: int, ids: Sequence[int], count: int | None
+    ) -> tuple[TokenLogProb, ...] | None:
         """Return what was recorded of a request's tokens, with ``count`` alternatives each."""
+        if count is None:
+            return None
         records = []
         for token, (rows, chosen, top, top_ids) in zip(ids, self._steps, strict=False):
             at = rows.index(row)
@@ -97,13 +101,17 @@ def keep_likeliest(scaled: torch.Tensor, settings: Sequence[Sampling]) -> torch.
 
 
 def generator(seed: int | None, prompt: Sequence[int], device: torch.device) -> torch.Generator:
-    """A random generator of one row's own.
+    """A random generator of one row's own."""
+    return torch.Generator(device=device).manual_seed(seed_of(seed, prompt))
 
-    The prompt goes into the seed: rows that share a seed would otherwise all draw the same
-    noise, and their samples would err in the same direction.
+
+def seed_of(seed: int | None, prompt: Sequence[int]) -> int:
+    """The seed of one row's own, in [0, 2**63).
+
+    The prompt goes into it: rows that share a seed would otherwise all draw the same noise, and
+    their samples would err in the same direction.
     """
     if seed is None:
         seed = int(torch.randint(2**62, ()))
     text = f"{seed} {list(prompt)}".encode()
-    mixed = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
-    return torch.Generator(device=device).manual_seed(mixed % 2**63)
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") % 2**63

@@ -17,12 +17,12 @@ from dspy_greater.model.adapters import unwrapped
 from dspy_greater.model.batching import Budget, Size, free_memory, in_batches, is_out_of_memory
 from dspy_greater.model.counts import Counts
 from dspy_greater.model.encoding import ChatEncoder, Encoding
+from dspy_greater.model.engines import Origin, Plain, backend_of, check_backend
 from dspy_greater.model.errors import ContextError
 from dspy_greater.model.fingerprint import fingerprint
 from dspy_greater.model.forward import Forward, at_least_float32, recomputing
-from dspy_greater.model.generation import Begun, Decoder, generate
+from dspy_greater.model.generation import Decoder
 from dspy_greater.model.memory import peak_memory
-from dspy_greater.model.padding import reads_past_padding
 from dspy_greater.model.prefix import Group, Prefix, by_prefix, distinct
 from dspy_greater.model.quantization import check_gradients
 from dspy_greater.model.requests import Generation, Request, Sampling
@@ -40,9 +40,8 @@ ACCELERATOR_TOKENS = 65_536
 # Logits of one micro-batch, in numbers: 2**27 floats are 512 MiB.
 LOGITS = 2**27
 # What a token costs, relative to a token that is only read: a gradient keeps every layer's
-# activations; a token still to be generated holds no more than its place in the cache.
+# activations.
 GRADIENT_COST = 4
-DECODED_COST = 0.25
 Result = TypeVar("Result")
 # Embedding rows looked up at once, so that a large vocabulary is never copied whole.
 LOOKUP = 16_384
@@ -64,6 +63,8 @@ class WhiteBox:
         counts: Work done so far.
         phases: Where the time went.
         team: The processes that do its calls together; None where it works alone.
+        generation_backend: What was asked for; see `__init__`.
+        backend: What generates; its ``name`` says what ``auto`` has become.
     """
 
     def __init__(
@@ -74,6 +75,8 @@ class WhiteBox:
         name: str | None = None,
         token_budget: int | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
+        generation_backend: str = "generate",
+        origin: Origin | None = None,
     ) -> None:
         """Take over a loaded model: its weights are frozen and it is put into eval mode.
 
@@ -85,11 +88,17 @@ class WhiteBox:
                 gradients. By default 16k tokens on the CPU and 64k elsewhere.
             chat_template_kwargs: Further variables of the chat template, e.g.
                 ``{"enable_thinking": False}``.
+            generation_backend: What continues prompts: ``"generate"``, ``"continuous"`` (the
+                continuous batching of transformers), ``"vllm"``, or ``"auto"``; see `engines`.
+            origin: Where the weights were loaded from, which vLLM needs to know.
 
         Raises:
-            ModelError: Not a causal language model with a head, or no gradient goes through it.
+            ModelError: Not a causal language model with a head, no gradient goes through it, or
+                continuous batching was asked for and does not run it.
             TokenizerError: No character offsets, or more tokens than the model has embeddings.
+            LoadingError: No such ``generation_backend``, or vLLM cannot load these weights.
         """
+        check_backend(generation_backend, origin)
         model = unwrapped(model)
         checks.check_model(model)
         checks.check_tokenizer(tokenizer, model)
@@ -106,18 +115,25 @@ class WhiteBox:
         self.fingerprint = fingerprint(model, tokenizer, chat_template_kwargs)
         self._end = end_tokens(model, tokenizer, self.encoder)
         self._forward = Forward(model, self._end.pad)
-        self._decoder = Decoder(
-            model, tokenizer, self._end, self.context, self.device, self.encoder.thinking
-        )
         tokens = token_budget or (CPU_TOKENS if self.device.type == "cpu" else ACCELERATOR_TOKENS)
-        self._budgets = {kind: Budget(tokens, LOGITS) for kind in ("score", "gradient", "generate")}
-        self._budgets["gradient"] = Budget(max(1, tokens // GRADIENT_COST), LOGITS // GRADIENT_COST)
+        self._budgets = {
+            "score": Budget(tokens, LOGITS),
+            "gradient": Budget(max(1, tokens // GRADIENT_COST), LOGITS // GRADIENT_COST),
+        }
         self._recomputes = False
         self._allowed: torch.Tensor | None = None
         check_gradients(model)
         checks.check_causal(self._forward, self.vocab_size)
         self._shares = self._forward.shares_prefixes()
-        self._mixes = reads_past_padding(self._decoder, self.vocab_size)
+        decoder = Decoder(
+            model, tokenizer, self._end, self.context, self.device, self.encoder.thinking
+        )
+        budget = Budget(tokens, LOGITS)
+        plain = Plain(decoder, self._forward, budget, shares=self._shares)
+        self.generation_backend = generation_backend
+        self.backend = backend_of(
+            generation_backend, plain, decoder, self._forward, replace(budget), origin
+        )
 
     def __repr__(self) -> str:
         return f"WhiteBox({self.name!r}, context={self.context}, device={str(self.device)!r})"
@@ -130,7 +146,7 @@ class WhiteBox:
     @property
     def spans_processes(self) -> bool:
         """Whether this process holds a part of the model alone (tensor parallel)."""
-        return (getattr(self._model, "tp_size", None) or 1) > 1
+        return checks.spans_processes(self._model)
 
     @property
     def width(self) -> int:
@@ -169,18 +185,8 @@ class WhiteBox:
             Request(prompt, self._fitted(prompt, sampling))
             for prompt, sampling in zip(prompts, samplings, strict=True)
         ]
-        sizes = [Size(len(r.prompt) + int(DECODED_COST * r.sampling.max_tokens)) for r in requests]
-        results: dict[int, Generation] = {}
         with self._lock, self.phases("generate"):
-            for rows in self._mixable(requests):
-                done = in_batches(
-                    [requests[row] for row in rows],
-                    [sizes[row] for row in rows],
-                    self._budgets["generate"],
-                    self._generate_batch,
-                )
-                results.update(zip(rows, done, strict=True))
-        return [results[row] for row in range(len(requests))]
+            return self.backend.generate(requests, self.counts)
 
     @shared("score")
     def log_probs(
@@ -320,25 +326,6 @@ class WhiteBox:
 
     # One micro-batch each.
 
-    def _generate_batch(self, requests: list[Request]) -> list[Generation]:
-        prompts = [request.prompt for request in requests]
-        # Behind shared beginnings what is left of the prompts differs in length.
-        shares = self._shares and self._mixes
-        begun = Begun.of(self._forward, prompts) if shares else None
-        done = generate(self._decoder, requests, begun)
-        lengths = [len(generation.ids) for generation in done]
-        self.counts.rollouts += len(done)
-        self.counts.tokens_prompt += sum(map(len, prompts))
-        if begun:
-            self.counts.tokens_prompt += begun.tokens - sum(begun.starts)
-        self.counts.tokens_decoded += sum(lengths)
-        self.counts.decoding_steps += max(lengths)
-        self.counts.keys_read += sum(
-            length * len(prompt) + length * (length + 1) // 2
-            for length, prompt in zip(lengths, prompts, strict=True)
-        )
-        return done
-
     def _log_probs_batch(
         self, items: list[Targeted], temperature: float, prefix: Prefix | None
     ) -> list[torch.Tensor]:
@@ -414,15 +401,6 @@ class WhiteBox:
         return list(log_probs.float().cpu().split(last))
 
     # Checks and sizes.
-
-    def _mixable(self, requests: Sequence[Request]) -> list[list[int]]:
-        """Indices of the requests that may share a batch: all, or those of one length."""
-        if self._mixes:
-            return [list(range(len(requests)))]
-        lengths: dict[int, list[int]] = {}
-        for index, request in enumerate(requests):
-            lengths.setdefault(len(request.prompt), []).append(index)
-        return list(lengths.values())
 
     def _fitted(self, prompt: Sequence[int], sampling: Sampling) -> Sampling:
         """The settings, with ``max_tokens`` cut to what the context leaves."""

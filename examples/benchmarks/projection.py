@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from dspy_greater.model.white_box import ACCELERATOR_TOKENS, DECODED_COST, GRADIENT_COST
+from dspy_greater.model.engines.plain import DECODED_COST
+from dspy_greater.model.white_box import ACCELERATOR_TOKENS, GRADIENT_COST
 from examples.benchmarks.speed import Costs, Machine
 from examples.benchmarks.workload import Call, runs
 
