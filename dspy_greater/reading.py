@@ -88,7 +88,10 @@ def _reading(
     model: WhiteBox, answer: Answer, before: tuple[int, ...], own: Generation, limit: int
 ) -> Reading:
     """Follow an answer, from one token that is not the white box's choice to the next."""
-    written, ahead = _written(model, before, answer).strip(), own
+    written, ahead, ended = _written(model, before, answer).strip(), own, answer.ended
+    if "\ufffd" in written and written != model.encoder.decode(own.ids).strip():
+        # Half a character, by whatever bytes; what comes behind cannot be followed.
+        written, ended = written.partition("\ufffd")[0], False
     ids: tuple[int, ...] = ()
     lost = False
     while True:
@@ -104,7 +107,7 @@ def _reading(
         (ahead,) = model.generate([(*before, *ids)], [rest])
     rows = model.next_log_probs([(*before, *ids)], last=len(ids) + 1)[0]
     end = math.inf if lost else 0.0
-    if answer.ended and not lost:
+    if ended and not lost:
         end = _end_gap(model, before, ids, rows[-1])
     return Reading(model.encoder.decode(own.ids), len(before), ids, rows[:-1], end)
 
