@@ -8,6 +8,7 @@
     python -m examples.benchmark speed
     python -m examples.benchmark scaling --plot examples/results/scaling.png
     python -m examples.benchmark memory
+    python -m examples.benchmark served
 
 Each prints what it found, as a Markdown table where there is more than one number. Finished cases
 of gap, signal, ablation and frontier are kept in examples/results/ and not run again, so these may
@@ -18,7 +19,17 @@ from __future__ import annotations
 
 import argparse
 
-from examples.benchmarks import ablation, frontier, gap, kills, memory, scaling, signal, speed
+from examples.benchmarks import (
+    ablation,
+    frontier,
+    gap,
+    kills,
+    memory,
+    scaling,
+    served,
+    signal,
+    speed,
+)
 
 BENCHMARKS = {
     "gap": gap,
@@ -29,6 +40,7 @@ BENCHMARKS = {
     "speed": speed,
     "scaling": scaling,
     "memory": memory,
+    "served": served,
 }
 
 
