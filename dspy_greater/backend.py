@@ -10,6 +10,10 @@ marks. Whatever is accepted is accepted on these alone.
 *Sampled* runs are raw material: rollouts that an objective weighs. They want many seeds, a
 temperature, and the distribution of the model whose gradients are taken. They are the white box's.
 
+What the white box would run, of either kind, a server of the same weights may run in its place, the
+rollout LM: an engine made for many requests at a time. Gradients, exact scores and what the model
+proposes stay in the white box; :mod:`dspy_greater.served` sees to it that the weights are the same.
+
 The white box reads the text of any run, whoever wrote it: a run keeps what its predictors were
 asked and answered, and that is rendered, tokenised and scored as if the white box had written it,
 what a reasoning model thought before among it, if the white box is one, too.
@@ -39,9 +43,18 @@ from dspy_greater.program import (
     run_programs,
 )
 
+#: Requests at a time that a rollout LM gets. vLLM and SGLang batch what is in flight, 256 requests
+#: and more where memory allows. Up to some dozens each further one is nearly free, since decoding
+#: waits for weights to be read and not for arithmetic; a longer queue only makes each request wait,
+#: and time out, sooner. A program's own work also takes a thread of Python for each.
+IN_FLIGHT = 64
+#: Settings of the white box that its rollout LM takes over where it has none of its own. Others, as
+#: ``top_k`` and stop strings, are not known to every server.
+INHERITED = ("temperature", "max_tokens", "top_p")
+
 
 class TargetError(ValueError):
-    """No language model to verify candidates on can be made out."""
+    """No language model to verify candidates on, or to sample from, can be made out."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +121,36 @@ def program_lms(student: dspy.Module) -> dict[str, Any]:
     }
 
 
+def rollouts_of(lm: dspy.LM, rollout_lm: BaseLM | None) -> BaseLM | None:
+    """Return what runs in the place of the white box; None where that is the white box itself.
+
+    The server answers with the white box's ``temperature``, ``max_tokens`` and ``top_p`` where it
+    has none of its own, and past DSPy's cache, which knows a model by its name alone: what another
+    server of that name once wrote is not to be taken for this one's.
+
+    Args:
+        lm: The white box as a DSPy LM.
+        rollout_lm: What the user named.
+
+    Raises:
+        TargetError: It is the white box with other settings.
+    """
+    if rollout_lm is None or _same(rollout_lm, lm):
+        return None
+    if _is_local(rollout_lm) and rollout_lm.engine is lm.engine:
+        raise TargetError(
+            f"rollout_lm is the white box {lm.model} itself with other settings: give these to "
+            "lm=, or give a server that holds the same weights."
+        )
+    given = rollout_lm.kwargs
+    taken = {name: lm.kwargs.get(name) for name in INHERITED if given.get(name) is None}
+    if given.get("max_completion_tokens") is not None:  # another name of the same
+        taken.pop("max_tokens", None)
+    return rollout_lm.copy(
+        cache=False, **{name: value for name, value in taken.items() if value is not None}
+    )
+
+
 @dataclass
 class Backend:
     """Runs the programs of one compile, each kind of run where it belongs.
@@ -116,10 +159,11 @@ class Backend:
         lm: The white box as a DSPy LM.
         target: What candidates are verified on; None for the white box.
         metric: Scores a run of the program.
-        num_threads: Threads of one evaluation; None for one per run where the model is local, and
-            for DSPy's setting where one is not: how many requests at a time a server takes
-            is for its user to know.
+        num_threads: Threads of one evaluation; None for one per run where the model is local,
+            :data:`IN_FLIGHT` on a rollout LM elsewhere, and DSPy's setting on a target elsewhere:
+            how many requests at a time an API takes is for its user to know.
         max_errors: Failing examples after which an evaluation is given up.
+        rollout_lm: What runs in the place of the white box, from :func:`rollouts_of`.
     """
 
     lm: dspy.LM
@@ -127,9 +171,10 @@ class Backend:
     metric: Metric
     num_threads: int | None = None
     max_errors: int | None = None
+    rollout_lm: BaseLM | None = None
 
     def __post_init__(self) -> None:
-        self._white_box = _ending_at_marks(self.lm)
+        self._sampler = _ending_at_marks(self.rollout_lm or self.lm)
 
     def verify(
         self,
@@ -158,9 +203,19 @@ class Backend:
         examples: Sequence[dspy.Example],
         samplings: Sequence[dict[str, Any]] | None = None,
     ) -> list[list[Run]]:
-        """Run programs on the white box, each with generation settings of its own, if given."""
-        lms = _copies(self._white_box, programs, samplings)
-        return self._run(programs, examples, lms, self._local_threads)
+        """Run programs on the white box, or what runs in its place.
+
+        Each has generation settings of its own, if any are given.
+        """
+        lms = _copies(self._sampler, programs, samplings)
+        if self.rollout_lm is None:
+            return self._run(programs, examples, lms, self._local_threads)
+        if _is_local(self.rollout_lm):
+            threads = self._local_threads
+        else:
+            threads = self.num_threads or IN_FLIGHT
+        with white_box(self.lm).phases("served"):
+            return self._run(programs, examples, lms, threads)
 
     @property
     def _local_threads(self) -> int:

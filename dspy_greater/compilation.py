@@ -11,6 +11,7 @@ from statistics import mean
 from typing import Any
 
 import dspy
+from dspy.clients.base_lm import BaseLM
 
 from dspy_greater.backend import Backend, Target
 from dspy_greater.checkpoint import Checkpoint
@@ -47,6 +48,7 @@ from dspy_greater.search import (
     instructions_of,
     log_likelihood,
 )
+from dspy_greater.served import check_served, prompts_of
 from dspy_greater.turns import GRADIENTS, Turns
 
 logger = logging.getLogger(__name__)
@@ -72,6 +74,7 @@ class Compilation:
         checkpoint: Where the state is kept after every step, and taken up from.
         parts: The predictors to optimize.
         target: What candidates are verified on; None for the white box.
+        rollout_lm: What runs in the place of the white box; None for itself.
         labels: By predictor, its labels for each training example, where they are not those in
             the examples.
 
@@ -94,18 +97,27 @@ class Compilation:
     checkpoint: Checkpoint | None = None
     parts: Sequence[Component] = ()
     target: Target | None = None
+    rollout_lm: BaseLM | None = None
     labels: Mapping[str, Sequence[dspy.Example]] = field(default_factory=dict)
     record: DetailedResults = field(default_factory=DetailedResults)
 
     def __post_init__(self) -> None:
         self.model = white_box(self.lm)
-        self.backend = Backend(self.lm, self.target, self.metric, self.num_threads, self.max_errors)
+        self.backend = Backend(
+            self.lm,
+            self.target,
+            self.metric,
+            self.num_threads,
+            self.max_errors,
+            self.rollout_lm,
+        )
         self.instructions: dict[str, str] = {}
         self.interrupted = False
         self.record.train_examples = len(self.train)
         self.record.validation_examples = len(self.validation)
         self.record.model = f"{self.model.name}@{self.model.fingerprint}"
         self.record.target = str(self.target or "")
+        self.record.rollout_lm = self.rollout_lm.model if self.rollout_lm else ""
         self._began = time.perf_counter()
         self._counts = self.model.counts.snapshot()
         self._phases = self.model.phases.seconds()
@@ -155,10 +167,13 @@ class Compilation:
             labels=None if given is None else [given[index] for index in kept],
         )
 
-    def check(self) -> None:
-        """Refuse instructions and examples that cannot be searched, before any long work."""
+    def check(self, temperature: float | None = None) -> None:
+        """Refuse what cannot be searched, or not run in the white box's place, before long work."""
         for component in self.parts:
             self.subject(component).check()
+        if self.rollout_lm is not None:
+            prompts = prompts_of(self.parts, self.train, current_adapter())
+            check_served(self.rollout_lm, self.model, prompts, temperature)
 
     def improve(self, config: PaperConfig | VerifiedConfig, *, round_robin: bool = False) -> None:
         """Search the predictors' instructions and keep the best program that can be vouched for.
@@ -185,7 +200,7 @@ class Compilation:
         """Return what the compile has cost so far, as budgets measure it."""
         return {
             "metric_calls": self.record.total_calls,
-            "tokens": (self.model.counts - self._counts).tokens,
+            "tokens": (self.model.counts - self._counts).tokens + self.record.rollout_tokens,
             "seconds": time.perf_counter() - self._began,
         }
 
@@ -252,7 +267,9 @@ class Compilation:
     ) -> list[list[Run]]:
         """Run programs on what verifies them and keep count of what it cost."""
         results = self.backend.verify(programs, examples, samplings)
-        self.record.note(results, on_target=self.target is not None)
+        elsewhere = self.target is not None
+        served = not elsewhere and self.rollout_lm is not None
+        self.record.note(results, on_target=elsewhere, on_rollout_lm=served)
         return results
 
     def _sample(
@@ -261,9 +278,9 @@ class Compilation:
         examples: Sequence[dspy.Example],
         samplings: Sequence[dict[str, Any]] | None = None,
     ) -> list[list[Run]]:
-        """Run programs on the white box and keep count of what it cost."""
+        """Run programs on the white box, or in its place, and keep count of what it cost."""
         results = self.backend.sample(programs, examples, samplings)
-        self.record.note(results)
+        self.record.note(results, on_rollout_lm=self.rollout_lm is not None)
         return results
 
     def roll_out(

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 #: ``render`` (messages to ids), ``generate``, ``gradient``, ``score`` (log-probabilities without a
-#: gradient), ``metric``, and ``target``, runs on a language model elsewhere. What is left of a run
-#: is the program itself, DSPy and bookkeeping.
-PHASES = ("render", "generate", "gradient", "score", "metric", "target")
+#: gradient), ``metric``, and two kinds of runs on a language model elsewhere: ``target``, on the
+#: one that verifies, and ``served``, on another copy of the white box. What is left of a run is the
+#: program itself, DSPy and bookkeeping.
+PHASES = ("render", "generate", "gradient", "score", "metric", "target", "served")
 #: At least one of them.
 ANY = "any"
 

@@ -19,7 +19,7 @@ from dspy_greater.version import __version__
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from dspy_greater.program import Run
+    from dspy_greater.program import Run, Usage
 
 
 @dataclass
@@ -43,8 +43,8 @@ class DetailedResults:
         seconds: Wall-clock time of the compile.
         phases: Seconds of it by what they went into: ``render``, ``generate``, ``gradient``,
             ``score`` (log-probabilities without a gradient), ``metric``, ``target`` (runs on an LM
-            elsewhere), and ``other``, in which none of these was under way. Phases may overlap: a
-            metric runs while other rows are still generated.
+            elsewhere), ``served`` (runs on ``rollout_lm``), and ``other``, in which none of these
+            was under way. Phases may overlap: a metric runs while other rows are still generated.
         peak_memory: Most bytes in use so far: of the white box's device if it is a GPU,
             otherwise of the whole process; 0 where that cannot be told.
         seed: Seed of every random choice.
@@ -55,6 +55,8 @@ class DetailedResults:
         target_usage: By name, what these LMs did in verified runs: ``calls`` that they answered
             (not DSPy's cache), ``tokens_read`` and ``tokens_written`` as they reported them,
             0 where they do not. ``counts`` has none of it, unless one is the white box.
+        rollout_lm: Name of the LM that ran in the place of the white box; empty where none did.
+        rollout_usage: What it did in runs, as in ``target_usage``; ``counts`` has none of it.
         versions: Versions of the packages that took part.
     """
 
@@ -75,6 +77,8 @@ class DetailedResults:
     model: str = ""
     target: str = ""
     target_usage: dict[str, dict[str, int]] = field(default_factory=dict)
+    rollout_lm: str = ""
+    rollout_usage: dict[str, dict[str, int]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: versions())
 
     @property
@@ -87,15 +91,21 @@ class DetailedResults:
         """Share of all runs whose output did not parse."""
         return self.parse_failures / self.total_calls if self.total_calls else 0.0
 
-    def note(self, results: Sequence[Sequence[Run]], *, on_target: bool = False) -> None:
-        """Take runs of the program into account, and what the target did for them."""
+    def note(
+        self,
+        results: Sequence[Sequence[Run]],
+        *,
+        on_target: bool = False,
+        on_rollout_lm: bool = False,
+    ) -> None:
+        """Take runs of the program into account, and what an LM elsewhere did for them."""
         for run in chain.from_iterable(results):
             self.total_calls += 1
             self.parse_failures += run.parse_failed
-            for name, usage in run.usage.items() if on_target else ():
-                spent = asdict(usage)
-                before = self.target_usage.get(name, dict.fromkeys(spent, 0))
-                self.target_usage[name] = {key: before[key] + spent[key] for key in spent}
+            if on_target:
+                _add(self.target_usage, run.usage)
+            elif on_rollout_lm:
+                _add(self.rollout_usage, run.usage)
 
     def summary(self) -> str:
         """Say in a few lines what changed, or that nothing did."""
@@ -143,16 +153,24 @@ class DetailedResults:
             lines.append(f"{self.total_calls} runs of the program in {self.seconds:.1f} s: {spent}")
         if self.target:
             lines.append(f"verified on {self.target}: {self.target_spent()}")
+        if self.rollout_lm:
+            lines.append(f"rollouts on {self.rollout_lm}: {self.rollouts_spent()}")
         return "\n".join(lines)
 
     def target_spent(self) -> str:
         """Say in a few words what the LMs did on which candidates were verified."""
-        calls, read, written = (
-            sum(usage[name] for usage in self.target_usage.values())
-            for name in ("calls", "tokens_read", "tokens_written")
+        return _spent(self.target_usage)
+
+    def rollouts_spent(self) -> str:
+        """Say in a few words what the LM did that ran in the place of the white box."""
+        return _spent(self.rollout_usage)
+
+    @property
+    def rollout_tokens(self) -> int:
+        """Tokens that it read and wrote, as it reported them."""
+        return sum(
+            use["tokens_read"] + use["tokens_written"] for use in self.rollout_usage.values()
         )
-        tokens = f"{read:,} tokens read and {written:,} written"
-        return f"{calls:,} calls, {tokens if read or written else 'no tokens reported'}"
 
     def report(self, path: str | os.PathLike[str]) -> Path:
         """Write the record as one page of HTML that needs nothing else, and return its path.
@@ -230,6 +248,23 @@ class DetailedResults:
         }
         plain = {name: value for name, value in saved.items() if name != "parse_failure_rate"}
         return cls(**{**plain, **lists})
+
+
+def _add(total: dict[str, dict[str, int]], usage: Mapping[str, Usage]) -> None:
+    """Add what language models did for a run to what they have done so far."""
+    for name, each in usage.items():
+        spent = asdict(each)
+        before = total.get(name, dict.fromkeys(spent, 0))
+        total[name] = {key: before[key] + spent[key] for key in spent}
+
+
+def _spent(total: Mapping[str, Mapping[str, int]]) -> str:
+    calls, read, written = (
+        sum(usage[name] for usage in total.values())
+        for name in ("calls", "tokens_read", "tokens_written")
+    )
+    tokens = f"{read:,} tokens read and {written:,} written"
+    return f"{calls:,} calls, {tokens if read or written else 'no tokens reported'}"
 
 
 def looks(count: int) -> str:

@@ -13,7 +13,7 @@ from dspy.clients.base_lm import BaseLM
 from dspy.teleprompt import Teleprompter
 
 from dspy_greater.arguments import check_count, check_function, check_score, check_share
-from dspy_greater.backend import Target, program_lms, target_of
+from dspy_greater.backend import Target, program_lms, rollouts_of, target_of
 from dspy_greater.checkpoint import Checkpoint, fingerprint
 from dspy_greater.compilation import Compilation, finished
 from dspy_greater.lm import NotWhiteBoxError, white_box
@@ -64,6 +64,14 @@ class GreaterTeleprompter(Teleprompter):
             differ), which is the white box itself where ``lm`` is not given. The returned
             program keeps its own LMs in any case. DSPy's retries (``num_retries``) and cache
             are at work as always.
+        rollout_lm: A ``dspy.LM`` that serves the same weights as ``lm`` does (vLLM, SGLang,
+            ``transformers serve``): all runs of the program that the white box would make go
+            there, 64 at a time; gradients, exact scores and proposals stay where they are. With
+            another target that is sampled rollouts alone. Where it has no ``temperature``,
+            ``max_tokens`` or ``top_p`` those of ``lm`` go along; stop strings do not, and DSPy's
+            cache is left out. Before the search it answers a few prompts, and is refused if its
+            weights or chat template are others or it does not sample. A server that restarts is
+            waited for as long as its retries take: ``num_retries=8`` are about three minutes.
         schedule: ``"verified"``: every accepted edit is proven. ``"paper"``: the published
             algorithm. For other settings than those of ``auto`` give a
             :class:`VerifiedConfig` or :class:`PaperConfig` (every knob under its paper name).
@@ -71,8 +79,9 @@ class GreaterTeleprompter(Teleprompter):
             said.
         max_steps: Instead of ``auto``: steps for each predictor.
         max_metric_calls: Instead of ``auto``: scored runs of the program.
-        max_tokens: Instead of ``auto``: tokens read and written by the white box. What another
-            target reads and writes is on record, and bounded by ``max_metric_calls``.
+        max_tokens: Instead of ``auto``: tokens read and written by the white box, and by
+            ``rollout_lm`` in its place as far as it reports them. What another target reads and
+            writes is on record, and bounded by ``max_metric_calls``.
         max_seconds: Instead of ``auto``: wall-clock seconds. Bounds are checked after each
             step, so that a run exceeds them by up to a step of each predictor.
         log_dir: Folder in which the state is kept after every step, with a log of events and
@@ -103,8 +112,9 @@ class GreaterTeleprompter(Teleprompter):
             predictor was searched. 0.95: where nothing is better, 95 runs in 100 change nothing.
         perfect_score: Mean score at which there is nothing left to gain and the search
             stops; None never stops early.
-        num_threads: Threads of one evaluation. None: as many as the local model batches, and
-            ``dspy.settings.num_threads`` where candidates are verified on an LM elsewhere.
+        num_threads: Threads of one evaluation. None: as many as the local model batches, 64 on
+            ``rollout_lm``, and ``dspy.settings.num_threads`` where candidates are verified on an
+            LM elsewhere.
         max_errors: Failing examples after which an evaluation is given up. None:
             ``dspy.settings.max_errors``. So is one in which an LM gives no answer at all.
         seed: Seed of every random choice.
@@ -112,7 +122,7 @@ class GreaterTeleprompter(Teleprompter):
 
     Raises:
         MetricError: If the metric takes a number of arguments that DSPy never passes.
-        TypeError: If ``target_lm`` is no DSPy LM.
+        TypeError: If ``target_lm`` or ``rollout_lm`` is no DSPy LM.
         ValueError: If a setting is out of range, or effort and bounds are both given.
     """
 
@@ -122,6 +132,7 @@ class GreaterTeleprompter(Teleprompter):
         *,
         lm: dspy.LM | None = None,
         target_lm: BaseLM | None = None,
+        rollout_lm: BaseLM | None = None,
         schedule: Literal["verified", "paper"] | VerifiedConfig | PaperConfig = "verified",
         auto: Literal["light", "medium", "heavy"] | None = None,
         max_steps: int | None = None,
@@ -155,14 +166,16 @@ class GreaterTeleprompter(Teleprompter):
             label_fn,
             "label_fn(example, predictor_name) that returns labels by output field",
         )
-        if target_lm is not None and not isinstance(target_lm, BaseLM):
-            raise TypeError(
-                f"target_lm must be a dspy.LM, not {target_lm!r}: write dspy.LM('openai/...') or "
-                "local_lm(...)."
-            )
+        for name, given in {"target_lm": target_lm, "rollout_lm": rollout_lm}.items():
+            if given is not None and not isinstance(given, BaseLM):
+                raise TypeError(
+                    f"{name} must be a dspy.LM, not {given!r}: write dspy.LM('openai/...') or "
+                    "local_lm(...)."
+                )
         self.metric = Metric(metric)
         self.lm = lm
         self.target_lm = target_lm
+        self.rollout_lm = rollout_lm
         self.budget = Budget(max_metric_calls, max_tokens, max_seconds)
         self.config = settings(schedule, auto, max_steps, bounded=self.budget != Budget())
         self.log_dir = log_dir
@@ -206,7 +219,10 @@ class GreaterTeleprompter(Teleprompter):
             DataError: If a dataset is empty, unlabelled, or too small to be split, or
                 ``label_fn`` fails or returns something that is no label.
             NotWhiteBoxError: If the LM that is to propose gives no gradients.
-            TargetError: If it is not clear on which LM a predictor is to be verified.
+            ServedError: If ``rollout_lm`` gives no answer, holds other weights than the white box
+                or does not sample.
+            TargetError: If it is not clear on which LM a predictor is to be verified, or
+                ``rollout_lm`` is the white box itself with other settings.
             InstructionError: If an instruction at the start cannot be edited.
             LossError: If no training example gives a finite loss.
             ProgramError: If the student has nothing that can be optimized.
@@ -243,13 +259,15 @@ class GreaterTeleprompter(Teleprompter):
         target = None
         if self.lm is not None or self.target_lm is not None:
             target = target_of(student, lm, self.target_lm)
+        rollout_lm = rollouts_of(lm, self.rollout_lm)
         found = components(student, trainset)
         check_media(found)
         train, validation = self._split(trainset, valset, rng)
         parts, left_out, labels = self._chosen(student, found, trainset, train)
         if valset is None:
             warn_of_overlap(train, validation)
-        with self._checkpoint(student, parts, train, validation, labels, lm, target) as checkpoint:
+        lms = (lm, target, rollout_lm)
+        with self._checkpoint(student, parts, train, validation, labels, lms) as checkpoint:
             compilation = Compilation(
                 student=student,
                 train=train,
@@ -266,9 +284,11 @@ class GreaterTeleprompter(Teleprompter):
                 checkpoint=checkpoint,
                 parts=parts,
                 target=target,
+                rollout_lm=rollout_lm,
                 labels=labels,
             )
-            compilation.check()
+            # None in the published schedule, which samples nothing.
+            compilation.check(getattr(self.config, "sampling_temperature", None))
             compilation.record.left_out = left_out
             compilation.record.seed = self.seed
             compilation.record.config = self.get_config()
@@ -354,10 +374,10 @@ class GreaterTeleprompter(Teleprompter):
         train: Sequence[dspy.Example],
         validation: Sequence[dspy.Example],
         labels: Mapping[str, Sequence[dspy.Example]],
-        lm: dspy.LM,
-        target: Target | None,
+        lms: tuple[dspy.LM, Target | None, BaseLM | None],
     ) -> Iterator[Checkpoint | None]:
         """Open the ``log_dir``, if there is one, for the time of a compile."""
+        lm, target, rollout_lm = lms
         if self.log_dir is None:
             yield None
             return
@@ -369,6 +389,8 @@ class GreaterTeleprompter(Teleprompter):
         }
         if target is not None:  # by name: a server may come back at another address
             more["target LM"] = {name: its.model for name, its in target.lms.items()}
+        if rollout_lm is not None:
+            more["rollout LM"] = rollout_lm.model
         identity = self._identity(student, train, validation)
         identity |= {name: fingerprint(value) for name, value in more.items()}
         checkpoint = Checkpoint(self.log_dir, identity)

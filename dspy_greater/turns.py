@@ -347,14 +347,18 @@ class Turns:
             for name, value in vars(self.accounts.bound(self._waiting())).items()
             if value
         ]
-        target, cost = "", ""
+        where, cost = "", ""
+        sampled = config.most_sampled(train)
         if compilation.target is not None:
-            verified = runs - config.most_sampled(train)
-            target = f", {verified:,} of them on {compilation.target}"
-            cost = f" and {compilation.record.target_spent()}"
+            where += f", {runs - sampled:,} of them on {compilation.target}"
+            cost += f" and {compilation.record.target_spent()}"
+        if compilation.rollout_lm is not None:
+            served = runs if compilation.target is None else sampled
+            where += f", {served:,} of them on {compilation.rollout_lm.model}"
+            cost += "" if cost else f" and {compilation.record.rollouts_spent()}"
         tqdm.write(
             f"{part.name}: at most {runs:,} runs of the program in {config.max_steps:,} steps"
-            f"{target}{''.join(f', {bound}' for bound in bounds)}; the first {train} took "
+            f"{where}{''.join(f', {bound}' for bound in bounds)}; the first {train} took "
             f"{seconds:.1f} s, {seconds / train:.2f} s each{cost}",
             file=sys.stderr,
         )

@@ -10,6 +10,7 @@
     python -m examples.benchmark memory
     python -m examples.benchmark plan --params 8e9 --devices 8
     python -m examples.benchmark engines --backends continuous
+    python -m examples.benchmark served
 
 Each prints what it found, as a Markdown table where there is more than one number. Finished cases
 of gap, signal, ablation and frontier are kept in examples/results/ and not run again, so these may
@@ -29,6 +30,7 @@ from examples.benchmarks import (
     memory,
     plan,
     scaling,
+    served,
     signal,
     speed,
 )
@@ -44,6 +46,7 @@ BENCHMARKS = {
     "memory": memory,
     "plan": plan,
     "engines": engines,
+    "served": served,
 }
 
 

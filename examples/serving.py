@@ -1,12 +1,14 @@
 """A model behind an OpenAI-compatible server on this machine, for as long as it is needed.
 
 The server is `transformers serve`, which needs `transformers[serving]` installed. It answers one
-request after the other on the CPU: enough to try what a real one will do.
+request after the other, or several at a time with `--continuous-batching`, which then gives all of
+them the temperature of the first: enough to try what a real one will do.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import socket
 import subprocess
@@ -15,7 +17,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,20 +38,48 @@ def missing() -> list[str]:
     return [name for name in NEEDED if importlib.util.find_spec(name) is None]
 
 
+def sampling(folder: str | os.PathLike[str], parent: Path) -> Path:
+    """Make a folder of the same model that the server samples from where it is asked to.
+
+    `transformers serve` takes a request's temperature, but samples only where the model's own
+    settings say so.
+
+    Args:
+        folder: The model's.
+        parent: Where to put the other; its files are links, and its name is the same.
+    """
+    twin = parent / Path(folder).resolve().name
+    twin.mkdir()
+    for file in Path(folder).resolve().iterdir():
+        (twin / file.name).symlink_to(file)
+    settings = twin / "generation_config.json"
+    content = {**json.loads(settings.read_text()), "do_sample": True}
+    settings.unlink()  # the link
+    settings.write_text(json.dumps(content))
+    return twin
+
+
 @contextmanager
-def served(folder: str | os.PathLike[str]) -> Iterator[str]:
+def served(
+    folder: str | os.PathLike[str], *, port: int | None = None, options: Sequence[str] = ()
+) -> Iterator[str]:
     """Serve a model's folder, on this machine only, and give the address to use as `api_base`.
 
     The server knows the model by the folder's name.
+
+    Args:
+        folder: The model's.
+        port: Where to listen; None for a port that is free.
+        options: Further ones of `transformers serve`.
     """
     if packages := missing():
         raise ModuleNotFoundError(
             f"the server needs {', '.join(packages)}: pip install 'transformers[serving]'"
         )
     folder = Path(folder).resolve()
-    port = _free_port()
+    port = free_port() if port is None else port
     command = [sys.executable, "-c", SCRIPT, "serve", folder.name, "--device", "cpu"]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
+    command += ["--host", "127.0.0.1", "--port", str(port), *options]
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
             command,
@@ -69,7 +99,8 @@ def served(folder: str | os.PathLike[str]) -> Iterator[str]:
             process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -9,9 +9,10 @@ import pytest
 from dspy.clients.cache import Cache
 
 from dspy_greater import backend
-from dspy_greater.backend import Backend, TargetError, target_of
+from dspy_greater.backend import Backend, TargetError, rollouts_of, target_of
 from dspy_greater.program import Metric
-from tests.compiling import configured, examples, lm, metric, student
+from tests.compiling import configured, examples, lm, lm_of, metric, student
+from tests.copies import Copy, elsewhere
 from tests.targets import Adder, target
 
 __all__ = ["configured", "lm", "student"]
@@ -119,6 +120,38 @@ def test_a_server_gets_as_many_requests_at_a_time_as_dspy_is_set_to(
         of(lm, target(Adder())).sample([Two()], examples())
         of(lm, lm.copy(max_tokens=9)).verify([Two()], examples())
     assert threads == [3, 5, 128, 128]
+
+
+def test_a_rollout_lm_gets_64_requests_at_a_time_unless_told_otherwise(
+    lm: dspy.LM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+    monkeypatch.setattr(
+        backend, "run_programs", lambda *given, num_threads, **more: threads.append(num_threads)
+    )
+    copy = rollouts_of(lm, elsewhere(Copy(lm)))
+    of(lm, None, rollout_lm=copy).verify([Two()], examples())
+    of(lm, None, rollout_lm=copy).sample([Two()], examples())
+    of(lm, None, rollout_lm=copy, num_threads=5).sample([Two()], examples())
+    of(lm, None, rollout_lm=lm_of("qwen2")).sample([Two()], examples())
+    with dspy.context(num_threads=3):
+        of(lm, target(Adder()), rollout_lm=copy).verify([Two()], examples())
+    assert threads == [64, 64, 5, None, 3]
+
+
+def test_a_rollout_lm_has_the_white_boxs_settings_where_it_has_none(lm: dspy.LM) -> None:
+    far, white = elsewhere(Copy(lm)), lm.copy(top_p=0.9, top_k=5, stop=["END"])
+    taken = rollouts_of(white, far)
+    assert taken.kwargs == {"temperature": 0.0, "max_tokens": 6, "top_p": 0.9}
+    assert (taken.cache, far.kwargs) == (False, {"temperature": None, "max_tokens": None})
+    own = rollouts_of(white, elsewhere(Copy(lm), temperature=0.5, max_tokens=4, top_p=1.0))
+    assert own.kwargs == {"temperature": 0.5, "max_tokens": 4, "top_p": 1.0}
+
+
+def test_the_white_box_is_no_rollout_lm_of_itself(lm: dspy.LM) -> None:
+    assert rollouts_of(lm, None) is rollouts_of(lm, lm.copy()) is None
+    with pytest.raises(TargetError, match="itself with other settings"):
+        rollouts_of(lm, lm.copy(max_tokens=9))
 
 
 def test_only_a_local_lm_is_stopped_at_the_adapters_mark(

@@ -159,6 +159,11 @@ class WhiteBox:
         return self.encoder.thinking is not None
 
     @property
+    def end_ids(self) -> tuple[int, ...]:
+        """Tokens that end a text."""
+        return self._end.ends
+
+    @property
     def vocab_size(self) -> int:
         """Rows of the embedding; may exceed the tokenizer's vocabulary."""
         return int(self._model.get_input_embeddings().weight.shape[0])

@@ -1,0 +1,174 @@
+"""A server's answer, read by the white box: of which tokens it is, and how likely it holds them.
+
+A text alone does not say of which tokens it was made, and models do not always write the tokens
+that a tokenizer would make of it. So the white box writes an answer of its own, as far as it leads
+along the server's; takes the turn that the server took, whatever it thinks of it; and writes on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from dspy_greater.model import Generation, Sampling, WhiteBox
+from dspy_greater.spans import Message
+
+#: Tokens back where another one may have begun, and how many are tried there.
+BACK, LIKELIEST = 3, 500
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server wrote.
+
+    Attributes:
+        text: The answer.
+        thinking: What a reasoning model thought before.
+        ended: Whether the server ended it by itself; False where it came to the limit.
+        log_probs: Tokens and their log-probabilities as the server gave them, perhaps none.
+        prompt_tokens: How many tokens the server read; 0 where it does not say.
+    """
+
+    text: str
+    thinking: str = ""
+    ended: bool = False
+    log_probs: tuple[tuple[str, float], ...] = ()
+    prompt_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An answer as the white box reads it.
+
+    Attributes:
+        own: What the white box itself writes there.
+        read: How many tokens it reads before.
+        ids: Token ids of the server's answer.
+        table: ``[ids, vocab]`` log-probabilities, from which each of them was chosen.
+        end: By how much the white box would rather go on where the server ended its answer;
+            infinite where it went on with what no tokens of the white box make up.
+    """
+
+    own: str
+    read: int
+    ids: tuple[int, ...]
+    table: torch.Tensor
+    end: float = 0.0
+
+    def log_probs(self, temperature: float = 1.0) -> torch.Tensor:
+        """Return those of the answer's tokens, ``[ids]``."""
+        tempered = torch.log_softmax(self.table / temperature, dim=-1)
+        return tempered.gather(1, torch.tensor(self.ids, dtype=torch.long)[:, None])[:, 0]
+
+    def gaps(self) -> list[float]:
+        """Return by how much the likeliest token is likelier than each of the answer's."""
+        return [*(self.table.amax(dim=-1) - self.log_probs()).tolist(), self.end]
+
+
+def read(
+    model: WhiteBox, prompts: Sequence[Sequence[Message]], answers: Sequence[Answer], limit: int
+) -> list[Reading]:
+    """Let the white box read the answers to some prompts.
+
+    Args:
+        model: The white box.
+        prompts: The messages that were answered.
+        answers: One for each.
+        limit: Most tokens that they were to have.
+    """
+    before = [model.encode(messages).ids for messages in prompts]
+    own = model.generate(before, [Sampling(max_tokens=limit)] * len(prompts))
+    return [_reading(model, *each, limit) for each in zip(answers, before, own, strict=True)]
+
+
+def _reading(
+    model: WhiteBox, answer: Answer, before: tuple[int, ...], own: Generation, limit: int
+) -> Reading:
+    """Follow an answer, from one token that is not the white box's choice to the next."""
+    written, ahead, ended = _written(model, before, answer).strip(), own, answer.ended
+    if "\ufffd" in written and written != model.encoder.decode(own.ids).strip():
+        # Half a character, by whatever bytes; what comes behind cannot be followed.
+        written, ended = written.partition("\ufffd")[0], False
+    ids: tuple[int, ...] = ()
+    lost = False
+    while True:
+        ids += ahead.ids[: _agreeing(model, before, ids, ahead.ids, written)]
+        if len(ids) >= limit or _text(model, before, ids).rstrip() == written:
+            break
+        turned = _turned(model, before, ids, written)
+        if turned is None:
+            lost = True
+            break
+        ids = turned
+        rest = Sampling(max_tokens=max(1, limit - len(ids)))
+        (ahead,) = model.generate([(*before, *ids)], [rest])
+    rows = model.next_log_probs([(*before, *ids)], last=len(ids) + 1)[0]
+    end = math.inf if lost else 0.0
+    if ended and not lost:
+        end = _end_gap(model, before, ids, rows[-1])
+    return Reading(model.encoder.decode(own.ids), len(before), ids, rows[:-1], end)
+
+
+def _text(model: WhiteBox, before: Sequence[int], ids: Sequence[int]) -> str:
+    """Return an answer's text without white space before it and half a character behind."""
+    return model.encoder.decode(ids, after=before).lstrip().rstrip("\ufffd") if ids else ""
+
+
+def _agreeing(
+    model: WhiteBox,
+    before: Sequence[int],
+    ids: tuple[int, ...],
+    ahead: Sequence[int],
+    written: str,
+) -> int:
+    """Return how many of the tokens ahead lead along what was written."""
+    for count in range(len(ahead), 0, -1):
+        if written.startswith(_text(model, before, (*ids, *ahead[:count])).rstrip()):
+            return count
+    return 0
+
+
+def _turned(
+    model: WhiteBox, before: Sequence[int], ids: tuple[int, ...], written: str
+) -> tuple[int, ...] | None:
+    """Return an answer's tokens, one further than the white box's choices lead.
+
+    The token that leads further may begin some tokens back: a line break by itself leads along a
+    line break that was written together with what comes behind it.
+    """
+    told = len(_text(model, before, ids))
+    back = min(BACK, len(ids))
+    rows = model.next_log_probs([(*before, *ids)], last=back + 1)[0]
+    found: list[tuple[float, tuple[int, ...]]] = []
+    for row, kept in zip(rows, range(len(ids) - back, len(ids) + 1), strict=True):
+        best = row.topk(min(LIKELIEST, len(row)))
+        for log_prob, token in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+            turned = (*ids[:kept], token)
+            text = _text(model, before, turned)
+            if len(text) > told and written.startswith(text):
+                found.append((float(row.max()) - log_prob, turned))
+                break
+    return min(found)[1] if found else None
+
+
+def _end_gap(
+    model: WhiteBox, before: Sequence[int], ids: tuple[int, ...], row: torch.Tensor
+) -> float:
+    """Return how much likelier the white box is to go on than to end, but for white space."""
+    (rest,) = model.generate([(*before, *ids)], [Sampling(max_tokens=2)])
+    blank = not rest.text.strip() and rest.finish == "stop"
+    return 0.0 if blank else float(row.max() - row[list(model.end_ids)].max())
+
+
+def _written(model: WhiteBox, before: Sequence[int], answer: Answer) -> str:
+    """Return all that was written; servers may take out what was thought, with the marks."""
+    thinking = model.encoder.thinking
+    if not answer.thinking or thinking is None:
+        return answer.text
+    block = thinking.written(answer.thinking, model.encoder.decode(before))
+    if answer.text:
+        return block + answer.text
+    return block.partition(answer.thinking)[0] + answer.thinking  # the limit came before its end

@@ -1,0 +1,128 @@
+"""Throughput of 64 requests in flight against a served copy, and of the same batched in-process."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
+from statistics import median
+from typing import Any
+
+import dspy
+import torch
+from dspy import lm15
+
+from dspy_greater import local_lm
+from dspy_greater.backend import IN_FLIGHT
+from dspy_greater.program import call_of, components, current_adapter, render
+from examples.benchmarks.common import RESULTS, markdown, program_with
+from examples.quickstart import SMALL_MODEL
+from examples.serving import served
+from examples.small_model.tasks import TASKS, examples
+
+TASK = "prices"
+#: How the server may be started; "one by one" is how it starts by itself.
+SERVERS = {"continuous batching": ("--continuous-batching",), "one by one": ()}
+MAX_TOKENS = 64
+REPEATS = 3
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("--rounds", type=int, default=4, help=f"times {IN_FLIGHT} requests")
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="the median counts")
+    parser.add_argument("--servers", nargs="+", choices=list(SERVERS), default=list(SERVERS))
+
+
+def run(options: argparse.Namespace) -> str:
+    """Measure, keep the figures and return the table."""
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
+    count = options.rounds * IN_FLIGHT
+    questions = list(islice(prompts(), count))
+    here = local_lm(str(SMALL_MODEL))
+    measured: dict[str, Any] = {
+        "requests": count,
+        "in_flight": IN_FLIGHT,
+        "max_tokens": MAX_TOKENS,
+        "threads_of_torch": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+    }
+    for name in options.servers:
+        with served(SMALL_MODEL, options=SERVERS[name]) as url:
+            there = dspy.LM("openai/model", api_base=url, api_key="none", num_retries=0)
+            # Both in turn, so that what else the machine does falls on both.
+            figures: dict[str, list[dict[str, float]]] = {"in-process": [], name: []}
+            for lm in (here, there):
+                ask_all(lm, questions[:IN_FLIGHT])  # what is loaded once
+            for _ in range(options.repeats):
+                figures["in-process"].append(ask_all(here, questions))
+                figures[name].append(ask_all(there, questions))
+        measured[name] = {who: middle(each) for who, each in figures.items()}
+    (RESULTS / "served.json").write_text(json.dumps(measured, indent=1) + "\n")
+    return table(measured)
+
+
+def prompts() -> Iterator[lm15.Request]:
+    """Yield one prompt of the task after the other, without the model's name."""
+    task = TASKS[TASK]
+    program = program_with(task, task.good_instruction)
+    train = examples(TASK, "train", 8, 0)
+    (component,) = components(program, train)
+    for number in range(10**6):
+        for example in examples(TASK, "test", IN_FLIGHT, number):
+            messages = render(current_adapter(), call_of(component, example)).messages
+            yield lm15.request_from_openai_chat(
+                {
+                    "model": "any",
+                    "messages": list(messages),
+                    "temperature": 0.0,
+                    "max_tokens": MAX_TOKENS,
+                }
+            )
+
+
+def ask_all(lm: dspy.LM, questions: Sequence[lm15.Request]) -> dict[str, float]:
+    """Ask, with so many requests in flight, and return what came back in a second."""
+
+    def ask(question: lm15.Request) -> int:
+        response = lm(replace(question, model=lm.model), cache=False)
+        return int(response.usage.output_tokens)
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(max_workers=IN_FLIGHT) as pool:
+        tokens = sum(pool.map(ask, questions))
+    seconds = time.perf_counter() - began
+    return {
+        "seconds": seconds,
+        "tokens_per_second": tokens / seconds,
+        "completions_per_second": len(questions) / seconds,
+    }
+
+
+def middle(repeats: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the median of each figure."""
+    return {name: round(median(each[name] for each in repeats), 2) for name in repeats[0]}
+
+
+def table(measured: dict[str, Any]) -> str:
+    """Return decoded tokens and completions a second, and the server's share of those here."""
+    rows = []
+    for name in SERVERS:
+        if name not in measured:
+            continue
+        here, there = measured[name]["in-process"], measured[name][name]
+        rows.append(
+            [
+                name,
+                *(f"{who['tokens_per_second']:,.0f}" for who in (here, there)),
+                *(f"{who['completions_per_second']:.1f}" for who in (here, there)),
+                f"{there['tokens_per_second'] / here['tokens_per_second']:.2f}",
+            ]
+        )
+    header = ["server", "tokens/s here", "there", "completions/s here", "there", "there / here"]
+    return markdown(header, rows)
