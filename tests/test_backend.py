@@ -136,7 +136,7 @@ def test_a_rollout_lm_gets_64_requests_at_a_time_unless_told_otherwise(
     of(lm, None, rollout_lm=lm_of("qwen2")).sample([Two()], examples())
     with dspy.context(num_threads=3):
         of(lm, target(Adder()), rollout_lm=copy).verify([Two()], examples())
-    assert threads == [64, 64, 5, None, 3]
+    assert threads == [64, 64, 5, 128, 3]
 
 
 def test_a_rollout_lm_has_the_white_boxs_settings_where_it_has_none(lm: dspy.LM) -> None:
