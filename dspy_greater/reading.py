@@ -17,7 +17,7 @@ from dspy_greater.model import Generation, Sampling, WhiteBox
 from dspy_greater.spans import Message
 
 #: Tokens back where another one may have begun, and how many are tried there.
-BACK, LIKELIEST = 3, 500
+BACK, LIKELIEST = 3, 100
 
 
 @dataclass(frozen=True)

@@ -80,8 +80,8 @@ def compiled(white_box: dspy.LM, metric: Any = TASK.metric, **knobs: Any) -> Any
     with dspy.context(lm=white_box):
         result = teleprompter.compile(
             program,
-            trainset=examples(TASK.name, "train", 4, 0),
-            valset=examples(TASK.name, "validation", 12, 0),
+            trainset=examples(TASK.name, "train", 8, 0),
+            valset=examples(TASK.name, "validation", 16, 0),
         )
     return result.detailed_results
 
@@ -102,7 +102,7 @@ def test_a_run_on_a_server_that_restarts_ends_as_well_as_one_without(server: Ser
     seen = count()
 
     def metric(example: dspy.Example, prediction: dspy.Prediction, trace: Any = None) -> bool:
-        if next(seen) == 8:  # in the middle of a race, with requests under way
+        if next(seen) == 20:  # in the middle of a race, with requests under way
             restarting.append(threading.Thread(target=server.restart))
             restarting[0].start()
         return TASK.metric(example, prediction)
