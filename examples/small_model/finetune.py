@@ -3,9 +3,9 @@
 Run from the root of the repository: `python -m examples.small_model.finetune --out FOLDER`.
 
 The training goes on for some batches of other rows, at a rate that moves every weight. What comes
-out is a relative of the shipped model and no independent one; to train one of those,
-`python -m examples.small_model.train --seed 1 --tasks letters sorting --tokens 4000000 --out FOLDER`,
-takes about an hour.
+out is a relative of the shipped model and no independent one: to train one of those takes about an
+hour, `python -m examples.small_model.train --seed 1 --tasks letters sorting --tokens 4000000 --out
+FOLDER`.
 """
 
 from __future__ import annotations
