@@ -207,7 +207,7 @@ def test_any_text_survives_the_tokenizer(tokenizer: Any) -> None:
 
 def test_packed_rows_see_only_themselves(tokenizer: Any) -> None:
     batch = next(batches(rows(1), tokenizer))
-    seen = batch.mask()[:, 0] == 0
+    seen = batch.mask(torch.float32)[:, 0] == 0
     assert torch.equal(seen, torch.tril(batch.row[:, :, None] == batch.row[:, None, :]))
     first = batch.tokens[0][batch.row[0] == 0]
     assert tokenizer.decode(first).count("<|end|>") in (1, 3)
