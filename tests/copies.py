@@ -86,7 +86,7 @@ def copy_server(lm: dspy.LM, statuses: Callable[[int], int] = lambda number: 200
             self.wfile.write(content)
 
         def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
-            known = {"messages", "temperature", "max_tokens", "seed"}
+            known = {"messages", "temperature", "max_tokens", "max_completion_tokens", "seed"}
             request = lm15.request_from_openai_chat(
                 {"model": lm.model, **{key: value for key, value in asked.items() if key in known}}
             )
@@ -114,7 +114,10 @@ def copy_server(lm: dspy.LM, statuses: Callable[[int], int] = lambda number: 200
         def log_message(self, *given: Any) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128  # as many may knock at once
+
+    with Server(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

@@ -289,7 +289,7 @@ def test_a_run_that_was_killed_goes_on_with_the_same_server_alone(
 
 
 def at(url: str, **settings: Any) -> dspy.LM:
-    settings = {"api_base": url, "api_key": "k", "num_retries": 0, "engine": "litellm", **settings}
+    settings = {"api_base": url, "api_key": "k", "num_retries": 0, **settings}
     return dspy.LM("openai/copy", **settings)
 
 
