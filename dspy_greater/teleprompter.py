@@ -233,6 +233,9 @@ class GreaterTeleprompter(Teleprompter):
 
         del teacher
         with Team() as team:
+            check_dataset("trainset", trainset, student)
+            if valset is not None:
+                check_dataset("valset", valset, student)
             lm = self._local_lm(student)
             team.agree(white_box(lm), lambda: self._identity(student, trainset, valset))
             if team.follows:
@@ -251,9 +254,7 @@ class GreaterTeleprompter(Teleprompter):
     ) -> dict[str, Any]:
         """Check everything, then search; return what came of it, see :func:`finished`."""
         rng = random.Random(self.seed)
-        check_dataset("trainset", trainset, student)
         if valset is not None:
-            check_dataset("valset", valset, student)
             warn_of_overlap(trainset, valset)
         # A program whose own LM is the white box has no other.
         target = None
