@@ -93,5 +93,7 @@ class Interrupting:
 
 
 if __name__ == "__main__":
+    # A shell that starts a job in the background lets it ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
     main()
