@@ -34,9 +34,11 @@ counts at most 1. Weights in 4 bits are other weights by these figures; load the
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
 from statistics import mean
@@ -147,8 +149,23 @@ def check_served(
 
 
 def _asked(lm: BaseLM, questions: Sequence[tuple[Prompt, Sampling]]) -> list[Answer]:
-    with ThreadPoolExecutor(max_workers=len(questions)) as pool:
+    with _cut_short(), ThreadPoolExecutor(max_workers=len(questions)) as pool:
         return list(pool.map(lambda question: _ask(lm, *question), questions))
+
+
+@contextmanager
+def _cut_short() -> Iterator[None]:
+    """Keep DSPy from warning of answers that end at their limit, as they are meant to here."""
+    logger = logging.getLogger("dspy.clients.lm")
+
+    def others(entry: logging.LogRecord) -> bool:
+        return "truncated" not in entry.getMessage()
+
+    logger.addFilter(others)
+    try:
+        yield
+    finally:
+        logger.removeFilter(others)
 
 
 def _ask(lm: BaseLM, prompt: Prompt, sampling: Sampling) -> Answer:

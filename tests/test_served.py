@@ -206,6 +206,14 @@ def test_a_server_that_takes_no_log_probabilities_is_asked_without(
     assert compiled(student, rollout_lm=elsewhere(engine)).rollout_usage[NAME]["calls"] > 0
 
 
+def test_no_warning_is_given_of_answers_that_are_meant_to_be_short(
+    student: dspy.Module, engine: Copy, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine.changes = lambda config: replace(config, temperature=0.0)
+    refused(student, engine, schedule=VERIFIED)
+    assert not [entry for entry in caplog.records if "truncated" in entry.getMessage()]
+
+
 def test_a_server_with_another_chat_template_is_told_so(student: dspy.Module) -> None:
     tokenizer = make_tokenizer()
     tokenizer.chat_template = tokenizer.chat_template.replace("\n", "\nyou: ")

@@ -54,7 +54,9 @@ def run(options: argparse.Namespace) -> str:
     }
     for name in options.servers:
         with served(SMALL_MODEL, options=SERVERS[name]) as url:
-            there = dspy.LM("openai/model", api_base=url, api_key="none", num_retries=0)
+            # A queue of 64 before a server that answers one by one is long.
+            settings = {"num_retries": 0, "timeout": 600}
+            there = dspy.LM("openai/model", api_base=url, api_key="none", **settings)
             # Both in turn, so that what else the machine does falls on both.
             figures: dict[str, list[dict[str, float]]] = {"in-process": [], name: []}
             for lm in (here, there):

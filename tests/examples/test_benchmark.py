@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from examples.benchmarks import ablation, frontier, gap, signal
+from examples.benchmarks import ablation, frontier, gap, served, signal
 from examples.benchmarks.common import Cases, bootstrap, starting_points
 from examples.quickstart import SMALL_MODEL, load
 from examples.small_model.tasks import TASKS
@@ -120,3 +121,22 @@ def test_the_price_of_fluency_is_told_on_runs_that_all_weights_have(tmp_path: Pa
     assert lines[3] == "| 0.1 | 1 | 70.0 | -10.0 (-10.0 to -10.0) | 4.0 | 2.00 | 12 |"
     frontier.plot(cases, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_server_s_share_is_of_the_tokens_measured_beside_it() -> None:
+    def figures(tokens: float) -> dict[str, float]:
+        return {"seconds": 1.0, "tokens_per_second": tokens, "completions_per_second": tokens / 50}
+
+    three = served.middle([figures(tokens) for tokens in (900.0, 1000.0, 5000.0)])
+    measured = {"one by one": {"in-process": three, "one by one": figures(100.0)}}
+    assert served.table(measured).splitlines()[2:] == [
+        "| one by one | 1,000 | 100 | 20.0 | 2.0 | 0.10 |"
+    ]
+
+
+def test_a_served_copy_and_the_model_here_are_asked_the_same() -> None:
+    lm = load(SMALL_MODEL)
+    questions = list(islice(served.prompts(), 3))
+    assert len({question.messages for question in questions}) == 3
+    figures = served.ask_all(lm, questions)
+    assert figures["tokens_per_second"] > figures["completions_per_second"] > 0
