@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean
 
 import torch
 
@@ -82,6 +83,31 @@ def read(
     before = [model.encode(messages).ids for messages in prompts]
     own = model.generate(before, [Sampling(max_tokens=limit)] * len(prompts))
     return [_reading(model, *each, limit) for each in zip(answers, before, own, strict=True)]
+
+
+def loss(readings: Sequence[Reading]) -> float:
+    """Return how much less likely than the likeliest an answer's tokens are in the mean.
+
+    A token counts at most 1: few that are far off may be near ties that went another way.
+    """
+    return mean(min(1.0, gap) for reading in readings for gap in reading.gaps())
+
+
+def distances(
+    model: WhiteBox, answers: Sequence[Answer], readings: Sequence[Reading]
+) -> list[float]:
+    """Return how far the log-probabilities that a server gave are from the white box's.
+
+    One for each token that both wrote, as far as they wrote the same; at most 1.
+    """
+    found: list[float] = []
+    for answer, reading in zip(answers, readings, strict=True):
+        pieces, own = model.encoder.pieces(reading.ids), reading.log_probs().tolist()
+        for (token, log_prob), piece, its in zip(answer.log_probs, pieces, own, strict=False):
+            if token.strip() != piece.strip():
+                break  # another way to write the tokens, or another token
+            found.append(min(1.0, abs(log_prob - its)))
+    return found
 
 
 def _reading(

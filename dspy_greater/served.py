@@ -52,7 +52,7 @@ from dspy_greater.model import Sampling, WhiteBox
 from dspy_greater.program import Component, call_of, render
 from dspy_greater.program.errors import shown
 from dspy_greater.program.outages import remedy
-from dspy_greater.reading import Answer, Reading, read
+from dspy_greater.reading import Answer, Reading, distances, loss, read
 from dspy_greater.spans import Message
 
 #: Examples that are tried, and tokens of each answer.
@@ -223,7 +223,7 @@ def _check_choices(
             f"of them {prompts[0].place}. {_mend(model)}"
         )
     gaps = [reading.gaps() for reading in readings]
-    lost = mean(min(1.0, gap) for each in gaps for gap in each)
+    lost = loss(readings)
     own = [index for index, prompt in enumerate(prompts) if prompt.is_own]
     worst = max(own, key=lambda index: max(gaps[index]))
     if max(gaps[worst]) <= GAP:
@@ -266,18 +266,12 @@ def _check_log_probs(
     lm: BaseLM, model: WhiteBox, answers: Sequence[Answer], readings: Sequence[Reading]
 ) -> None:
     """Refuse a server whose log-probabilities are not the white box's, if it gives any."""
-    distances: list[float] = []
-    for answer, reading in zip(answers, readings, strict=True):
-        pieces, own = model.encoder.pieces(reading.ids), reading.log_probs().tolist()
-        for (token, log_prob), piece, its in zip(answer.log_probs, pieces, own, strict=False):
-            if token.strip() != piece.strip():
-                break  # another way to write the tokens, or another token
-            distances.append(min(1.0, abs(log_prob - its)))
-    if distances and mean(distances) > DISTANCE:
+    apart = distances(model, answers, readings)
+    if apart and mean(apart) > DISTANCE:
         raise ServedError(
             f"rollout_lm {lm.model} writes what the white box {model.name} would, but with other "
-            f"probabilities: over {len(distances)} tokens of {len(answers)} answers, the two "
-            f"models' log-probabilities are {mean(distances):.3f} apart in the mean, and "
+            f"probabilities: over {len(apart)} tokens of {len(answers)} answers, the two "
+            f"models' log-probabilities are {mean(apart):.3f} apart in the mean, and "
             f"{DISTANCE:g} are allowed. It holds other weights. {_mend(model)}"
         )
 

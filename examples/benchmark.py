@@ -11,6 +11,7 @@
     python -m examples.benchmark plan --params 8e9 --devices 8
     python -m examples.benchmark engines --backends continuous
     python -m examples.benchmark served
+    python -m examples.benchmark copies
 
 Each prints what it found, as a Markdown table where there is more than one number. Finished cases
 of gap, signal, ablation and frontier are kept in examples/results/ and not run again, so these may
@@ -23,6 +24,7 @@ import argparse
 
 from examples.benchmarks import (
     ablation,
+    copies,
     engines,
     frontier,
     gap,
@@ -47,6 +49,7 @@ BENCHMARKS = {
     "plan": plan,
     "engines": engines,
     "served": served,
+    "copies": copies,
 }
 
 

@@ -14,8 +14,8 @@ import dspy
 from dspy import lm15
 
 
-class Adder:
-    """A DSPy engine that adds well when it likes the instruction, and says 0 when it does not.
+class Recorder:
+    """A DSPy engine that keeps what it is asked, and fails when it is told to.
 
     Attributes:
         configs: The settings that came with each request.
@@ -25,10 +25,8 @@ class Adder:
     supports_function_calling = False
     supports_reasoning = False
     supports_response_schema = False
-    supported_params = frozenset({"temperature", "max_tokens", "stop"})
 
-    def __init__(self, likes: Callable[[str], bool] = bool, *, reports_usage: bool = True) -> None:
-        self.likes, self.reports_usage = likes, reports_usage
+    def __init__(self) -> None:
         self.configs: list[lm15.Config] = []
         self.fails: Exception | None = None
         self._lock = threading.Lock()
@@ -39,11 +37,28 @@ class Adder:
         return len(self.configs)
 
     def complete(self, request: lm15.Request) -> lm15.Response:
-        question = "".join(part.text for part in request.messages[-1].parts)
         with self._lock:
             self.configs.append(request.config)
         if self.fails is not None:
             raise self.fails
+        return self.respond(request)
+
+    def respond(self, request: lm15.Request) -> lm15.Response:
+        """Answer a request."""
+        raise NotImplementedError
+
+
+class Adder(Recorder):
+    """It adds well when it likes the instruction, and says 0 when it does not."""
+
+    supported_params = frozenset({"temperature", "max_tokens", "stop"})
+
+    def __init__(self, likes: Callable[[str], bool] = bool, *, reports_usage: bool = True) -> None:
+        super().__init__()
+        self.likes, self.reports_usage = likes, reports_usage
+
+    def respond(self, request: lm15.Request) -> lm15.Response:
+        question = "".join(part.text for part in request.messages[-1].parts)
         text = self.answer(str(request.system), question)
         usage = lm15.Usage(input_tokens=10, output_tokens=3) if self.reports_usage else lm15.Usage()
         return lm15.Response(
@@ -80,34 +95,38 @@ def target(engine: Adder, name: str = "far/away", **settings: Any) -> dspy.LM:
 
 
 @contextmanager
-def stub_server(engine: Adder, status: int = 200) -> Iterator[str]:
-    """Answer chat requests on this machine as ``engine`` would, or refuse all; give the address."""
+def chat_server(answer: Callable[[dict[str, Any]], dict[str, Any] | int]) -> Iterator[str]:
+    """Answer chat requests on this machine; give the address.
+
+    Args:
+        answer: Given a request, what stands in a completion of this one alone, ``choices`` above
+            all; or the HTTP status of a refusal.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            system, *_, question = (message["content"] for message in asked["messages"])
-            choice = {"role": "assistant", "content": engine.answer(system, question)}
-            body: dict[str, Any] = {"error": {"message": "the machine is tired"}}
-            if status == 200:
-                body = {
-                    "id": "1",
-                    "object": "chat.completion",
-                    "created": 1,
-                    "model": asked["model"],
-                    "choices": [{"index": 0, "message": choice, "finish_reason": "stop"}],
-                }
+            given, status = answer(asked), 200
+            if isinstance(given, int):
+                body, status = {"error": {"message": "the machine is tired"}}, given
+            else:
+                common = {"id": "1", "object": "chat.completion", "created": 1}
+                body = {**common, "model": asked["model"], **given}
             content = json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
+            self.send_header("Retry-After", "0")
             self.end_headers()
             self.wfile.write(content)
 
         def log_message(self, *given: Any) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128  # as many may knock at once
+
+    with Server(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -115,3 +134,21 @@ def stub_server(engine: Adder, status: int = 200) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def choices(text: str, finish_reason: str = "stop") -> list[dict[str, Any]]:
+    """The one answer of a completion."""
+    message = {"role": "assistant", "content": text}
+    return [{"index": 0, "message": message, "finish_reason": finish_reason}]
+
+
+@contextmanager
+def stub_server(engine: Adder, status: int = 200) -> Iterator[str]:
+    """Answer chat requests on this machine as ``engine`` would, or refuse all; give the address."""
+
+    def answer(asked: dict[str, Any]) -> dict[str, Any] | int:
+        system, *_, question = (message["content"] for message in asked["messages"])
+        return {"choices": choices(engine.answer(system, question))} if status == 200 else status
+
+    with chat_server(answer) as url:
+        yield url

@@ -107,13 +107,19 @@ def test_a_run_may_go_past_dspys_cache(
     assert [run.usage for run in cached] == [{}] * 3
 
 
-def test_a_server_gets_as_many_requests_at_a_time_as_dspy_is_set_to(
-    lm: dspy.LM, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    threads = []
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many each evaluation is given; none is run."""
+    given: list[int] = []
     monkeypatch.setattr(
-        backend, "run_programs", lambda *given, num_threads, **more: threads.append(num_threads)
+        backend, "run_programs", lambda *_, num_threads, **more: given.append(num_threads)
     )
+    return given
+
+
+def test_a_server_gets_as_many_requests_at_a_time_as_dspy_is_set_to(
+    lm: dspy.LM, threads: list[int]
+) -> None:
     with dspy.context(num_threads=3):
         of(lm, target(Adder())).verify([Two()], examples())
         of(lm, target(Adder()), num_threads=5).verify([Two()], examples())
@@ -123,12 +129,8 @@ def test_a_server_gets_as_many_requests_at_a_time_as_dspy_is_set_to(
 
 
 def test_a_rollout_lm_gets_64_requests_at_a_time_unless_told_otherwise(
-    lm: dspy.LM, monkeypatch: pytest.MonkeyPatch
+    lm: dspy.LM, threads: list[int]
 ) -> None:
-    threads = []
-    monkeypatch.setattr(
-        backend, "run_programs", lambda *given, num_threads, **more: threads.append(num_threads)
-    )
     copy = rollouts_of(lm, elsewhere(Copy(lm)))
     of(lm, None, rollout_lm=copy).verify([Two()], examples())
     of(lm, None, rollout_lm=copy).sample([Two()], examples())

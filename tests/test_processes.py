@@ -12,8 +12,10 @@ from examples.quickstart import SMALL_MODEL
 from tests.processes import Ended, launch
 from tests.small_compile import result_of
 
-CASES = ["other data", "no white box", "metric", "callback", "gradient", "log_dir", "resumed"]
-CASES += ["Ctrl-C"]
+CASES = [
+    *("other data", "no white box", "metric", "callback", "gradient"),
+    *("log_dir", "resumed", "Ctrl-C"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -77,6 +77,49 @@ def load(
         MissingModelError: No such folder or name.
         LoadingError: Anything else that keeps the model from being used.
     """
+    _check_places(device, device_map, tp_plan)
+    if dtype is not None and dtype != "auto":
+        dtype = _dtype(dtype)
+    if device is not None:
+        device = _device(device)
+    name = origin = None
+    if isinstance(model, str | os.PathLike):
+        weights, tokenizer, name, origin = _from_source(
+            model,
+            tokenizer,
+            device=device,
+            dtype=dtype,
+            device_map=device_map,
+            tp_plan=tp_plan,
+            quantization_config=quantization_config,
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+            local_files_only=local_files_only,
+            generation_backend=generation_backend,
+        )
+    else:
+        for_loading = {
+            "device_map": device_map,
+            "tp_plan": tp_plan,
+            "quantization_config": quantization_config,
+        }
+        for option, value in for_loading.items():
+            if value is not None:
+                raise LoadingError(f"{option} is for loading: a loaded model stays as it is.")
+        weights, tokenizer = _from_memory(model, tokenizer, device, dtype)
+    return WhiteBox(
+        weights,
+        tokenizer,
+        name=name,
+        token_budget=token_budget,
+        chat_template_kwargs=chat_template_kwargs,
+        generation_backend=generation_backend,
+        origin=origin,
+    )
+
+
+def _check_places(device: Any, device_map: Any, tp_plan: Any) -> None:
+    """Refuse several answers to where the weights are to be, and parts for a single process."""
     places = {"device": device, "device_map": device_map, "tp_plan": tp_plan}
     given = [name for name, place in places.items() if place is not None]
     if len(given) > 1:
@@ -87,27 +130,23 @@ def load(
             "alone: start the script with accelerate launch --num_processes N (or torchrun), or "
             'give device_map="auto" to spread the model over devices from one process.'
         )
-    if dtype is not None and dtype != "auto":
-        dtype = _dtype(dtype)
-    if device is not None:
-        device = _device(device)
-    if not isinstance(model, str | os.PathLike):
-        for_loading = {
-            "device_map": device_map,
-            "tp_plan": tp_plan,
-            "quantization_config": quantization_config,
-        }
-        for name, value in for_loading.items():
-            if value is not None:
-                raise LoadingError(f"{name} is for loading: a loaded model stays as it is.")
-        weights, tokenizer = _from_memory(model, tokenizer, device, dtype)
-        return WhiteBox(
-            weights,
-            tokenizer,
-            token_budget=token_budget,
-            chat_template_kwargs=chat_template_kwargs,
-            generation_backend=generation_backend,
-        )
+
+
+def _from_source(
+    model: str | os.PathLike[str],
+    tokenizer: Any,
+    *,
+    device: Any,
+    dtype: Any,
+    device_map: Any,
+    tp_plan: Any,
+    quantization_config: Any,
+    revision: str | None,
+    trust_remote_code: bool,
+    local_files_only: bool | None,
+    generation_backend: str,
+) -> tuple[Any, Any, str, Origin]:
+    """Return the weights of a folder or hub id, their tokenizer, name and origin."""
     source, is_folder = _source(model)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if revision is not None:
@@ -135,24 +174,13 @@ def load(
         quantized=quantization is not None,
     )
     check_backend(generation_backend, origin)
-    spread: dict[str, Any] = {}
-    if device_map is not None:
-        spread["device_map"] = device_map
+    spread: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
     if tp_plan is not None:
-        spread.update(_tensor_parallel(tp_plan))
+        spread = _tensor_parallel(tp_plan)
     weights = _weights(base, config, device, dtype, spread, quantization, base_options)
     if adapter is not None:
         adapter.put_onto(weights, options)
-    name = Path(source).name if is_folder else source
-    return WhiteBox(
-        weights,
-        tokenizer,
-        name=name,
-        token_budget=token_budget,
-        chat_template_kwargs=chat_template_kwargs,
-        generation_backend=generation_backend,
-        origin=origin,
-    )
+    return weights, tokenizer, Path(source).name if is_folder else source, origin
 
 
 def _from_memory(pair: Any, tokenizer: Any, device: Any, dtype: Any) -> tuple[Any, Any]:

@@ -226,31 +226,32 @@ class Team:
         settings: Mapping[str, Any],
     ) -> Any:
         """Call a method of the white box in all processes, each with its share of the rows."""
-        return self._thread.submit(self._do, model, method, args, settings).result()
-
-    def _do(
-        self,
-        model: WhiteBox,
-        method: Callable[..., Any],
-        args: Sequence[Any],
-        settings: Mapping[str, Any],
-    ) -> Any:
-        if self.is_one_model:
-            shares = [args] * self.size
-        else:
-            parts = divided([tokens_of(row) for row in args[0]], self.size)
-            shares = [[arg[part.start : part.stop] for arg in args] for part in parts]
-        order, *_ = orders = [Order(method.__name__, share, settings) for share in shares]
-        self._scatter(orders)
-        replies = self._gather(_obey(model, order, method))
+        orders = [Order(method.__name__, share, settings) for share in self._shares(args)]
+        replies = self._thread.submit(self._exchange, model, method, orders).result()
         for reply in replies:
             if reply.error is not None:
                 raise reply.error
         if self.is_one_model:
             return replies[0].results
-        for reply in replies[1:]:
-            model.counts += reply.work
         return [result for reply in replies for result in reply.results]
+
+    def _shares(self, args: Sequence[Any]) -> list[Sequence[Any]]:
+        """Cut the arguments of a call, one piece for every process."""
+        if self.is_one_model:
+            return [args] * self.size
+        parts = divided([tokens_of(row) for row in args[0]], self.size)
+        return [[arg[part.start : part.stop] for arg in args] for part in parts]
+
+    def _exchange(
+        self, model: WhiteBox, method: Callable[..., Any], orders: list[Order]
+    ) -> list[Reply]:
+        """Give the orders, do the first of them, and wait for what came of the others."""
+        self._scatter(orders)
+        replies = self._gather(_obey(model, orders[0], method))
+        if not self.is_one_model:
+            for reply in replies[1:]:
+                model.counts += reply.work
+        return replies
 
     def _dismiss(self, error: BaseException | None, result: Any = None) -> None:
         ends = [Dismissal(result, error)] * self.size

@@ -32,7 +32,7 @@ from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_availa
 from dspy_greater.model.batching import Budget, free_memory, is_out_of_memory
 from dspy_greater.model.checks import spans_processes
 from dspy_greater.model.counts import Counts
-from dspy_greater.model.engines.plain import Plain, count, divided
+from dspy_greater.model.engines.plain import Plain, count, handed_out
 from dspy_greater.model.errors import ModelError, first_line
 from dspy_greater.model.forward import Forward, at_least_float32
 from dspy_greater.model.generation import Decoder, described, silent
@@ -99,7 +99,7 @@ class Continuous:
             count(counts, greedy, done)
             return done
 
-        return divided(
+        return handed_out(
             requests, is_greedy, engine, lambda others: self._plain.generate(others, counts)
         )
 

@@ -89,7 +89,7 @@ def count(counts: Counts, requests: Sequence[Request], done: Sequence[Generation
     )
 
 
-def divided(
+def handed_out(
     requests: Sequence[Request],
     suits: Callable[[Request], bool],
     engine: Callable[[list[Request]], list[Generation]],

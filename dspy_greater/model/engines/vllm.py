@@ -25,7 +25,7 @@ import torch
 
 from dspy_greater.model.counts import Counts
 from dspy_greater.model.engines.origin import Origin
-from dspy_greater.model.engines.plain import Plain, count, divided
+from dspy_greater.model.engines.plain import Plain, count, handed_out
 from dspy_greater.model.errors import LoadingError, first_line
 from dspy_greater.model.generation import Decoder, described
 from dspy_greater.model.requests import Generation, Request, TokenLogProb
@@ -109,7 +109,7 @@ class Vllm:
             count(counts, chosen, done)
             return done
 
-        return divided(
+        return handed_out(
             requests, self._suits, engine, lambda others: self._plain.generate(others, counts)
         )
 
