@@ -9,13 +9,18 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from dspy_greater.model import ContextError, Sampling, Targeted, WhiteBox
+from dspy_greater.model import ContextError, Sampling, WhiteBox
 from dspy_greater.model.requests import Request
 from dspy_greater.model.sampler import RowSampler, keep_likeliest
-from dspy_greater.spans import Span
 from tests.conftest import make_model, make_tokenizer
 from tests.families import MEASURED
-from tests.model.helpers import full_log_probs, model_of, random_ids, white_box_of
+from tests.model.helpers import (
+    check_recorded_log_probs,
+    full_log_probs,
+    model_of,
+    random_ids,
+    white_box_of,
+)
 
 PROMPTS = [random_ids(length, length) for length in (9, 3, 25, 1)]
 
@@ -158,31 +163,7 @@ def test_rows_that_have_ended_leave_the_batch(architecture: str) -> None:
 
 
 def test_recorded_log_probs_are_the_scored_ones() -> None:
-    white_box = white_box_of("gemma2")
-    settings = [
-        Sampling(6, logprobs=0),
-        Sampling(9, temperature=1.5, top_k=30, seed=1, logprobs=3),
-        Sampling(4),
-        Sampling(7, logprobs=5),
-    ]
-    generations = white_box.generate(PROMPTS, settings)
-    assert generations[2].log_probs is None
-    for prompt, setting, generation in zip(PROMPTS, settings, generations, strict=True):
-        if setting.logprobs is None:
-            continue
-        records = generation.log_probs
-        assert records is not None
-        assert tuple(record.id for record in records) == generation.ids
-        ids = [*prompt, *generation.ids]
-        (scored,) = white_box.log_probs([Targeted(ids, Span(len(prompt), len(ids)))])
-        recorded = torch.tensor([record.log_prob for record in records])
-        torch.testing.assert_close(recorded, scored, atol=1e-4, rtol=1e-4)
-        for step, record in enumerate(records):
-            assert len(record.top) == setting.logprobs
-            likeliest = full_log_probs(model_of(white_box), ids[: len(prompt) + step])[-1]
-            expected = likeliest.topk(setting.logprobs).values
-            values = torch.tensor([value for _, value in record.top])
-            torch.testing.assert_close(values, expected, atol=1e-4, rtol=1e-4)
+    check_recorded_log_probs(white_box_of("gemma2"), PROMPTS, tolerance=1e-4)
 
 
 def test_every_stop_string_is_found_wherever_tokens_part() -> None:

@@ -14,15 +14,14 @@ from typing import Any
 import pytest
 import torch
 
-from dspy_greater.model import LoadingError, Sampling, Targeted, WhiteBox, load
+from dspy_greater.model import LoadingError, Sampling, WhiteBox, load
 from dspy_greater.model.engines import vllm as adapter
 from dspy_greater.model.engines.vllm import Vllm, generation_of, settings_of, share_of_memory
 from dspy_greater.model.requests import Request
 from dspy_greater.model.sampler import seed_of
-from dspy_greater.spans import Span
 from tests.conftest import make_model, make_tokenizer
 from tests.model.engines import vllm_standin
-from tests.model.helpers import random_items
+from tests.model.helpers import check_recorded_log_probs, random_items
 
 SMALL_MODEL = Path(__file__).resolve().parents[3] / "examples" / "small_model" / "model"
 IS_REAL = importlib.util.find_spec("vllm") is not None
@@ -98,30 +97,7 @@ def test_a_seed_gives_the_same_text_whatever_the_batch(
 def test_recorded_log_probs_are_the_scored_ones(
     white_box: WhiteBox, prompts: list[tuple[int, ...]]
 ) -> None:
-    settings = [
-        Sampling(6, logprobs=0),
-        Sampling(9, temperature=1.5, top_k=30, seed=1, logprobs=3),
-        Sampling(4),
-        Sampling(7, logprobs=5),
-    ]
-    generations = white_box.generate(prompts, settings)
-    assert generations[2].log_probs is None
-    for prompt, setting, generation in zip(prompts, settings, generations, strict=True):
-        if setting.logprobs is None:
-            continue
-        records = generation.log_probs
-        assert records is not None
-        assert tuple(record.id for record in records) == generation.ids
-        ids = [*prompt, *generation.ids]
-        (scored,) = white_box.log_probs([Targeted(ids, Span(len(prompt), len(ids)))])
-        recorded = torch.tensor([record.log_prob for record in records])
-        torch.testing.assert_close(recorded, scored, atol=1e-3, rtol=1e-3)
-        following = white_box.next_log_probs([ids[:-1]], last=len(records))[0]
-        for record, log_probs in zip(records, following, strict=True):
-            assert len(record.top) == setting.logprobs
-            values = torch.tensor([value for _, value in record.top])
-            expected = log_probs.topk(setting.logprobs).values
-            torch.testing.assert_close(values, expected, atol=1e-3, rtol=1e-3)
+    check_recorded_log_probs(white_box, prompts, tolerance=1e-3)
 
 
 def test_what_vllm_cannot_do_is_done_by_generate(
