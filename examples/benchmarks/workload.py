@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 from dspy_greater.program.runs import MAX_THREADS
 from dspy_greater.search.verified import VerifiedConfig
-from dspy_greater.search.verified.race import BLOCKS
+from dspy_greater.search.verified.race import BLOCKS, next_stop
 from dspy_greater.search.verified.shortlist import CONTEXTS, FEW_CONTEXTS, INSERTION, LOOKS
 from dspy_greater.turns import GRADIENTS
 
@@ -60,6 +59,7 @@ class Habits:
     Attributes:
         starts: Of whole instructions that race, the shares that reach 8, 16 and 32 examples.
         edits: The same of edits.
+        shorter: Runs that a round of taking words away makes, as a share of the training examples.
         sampled: Sampled rollouts of each example in a step, above its greedy one.
         validated: Instructions that a step takes to the validation examples.
         read: Tokens read to prepare an answer, score or gradient, as a share of the tokens there
@@ -69,6 +69,7 @@ class Habits:
 
     starts: tuple[float, ...]
     edits: tuple[float, ...]
+    shorter: float
     sampled: float
     validated: float
     read: Mapping[str, float]
@@ -86,6 +87,10 @@ class Habits:
             first, *later = (sum(each) for each in zip(*races, strict=True))
             return tuple(count / first if first else 1.0 for count in later)
 
+        def tidying(run: Mapping[str, Any]) -> Sequence[Mapping[str, float]]:
+            stages: Sequence[Mapping[str, float]] = run["by_stage"][run["steps"] :]
+            return stages
+
         rows = {
             kind: [run["calls"][kind]["rows"] for run in runs]
             for kind in ("generate", "score", "gradient")
@@ -99,6 +104,10 @@ class Habits:
         return cls(
             starts=reached("starts"),
             edits=reached("edits"),
+            shorter=share(
+                [sum(stage.get("generate", 0) for stage in tidying(run)) for run in runs],
+                [len(tidying(run)) * run["train"] for run in runs],
+            ),
             sampled=share([run["sampled"] for run in runs], [run["steps"] - 1 for run in runs]),
             validated=share([run["validated"] for run in runs], [run["steps"] for run in runs]),
             read={
@@ -222,11 +231,13 @@ class Compile:
         return calls + self._race(LIGHT.race_size, self.habits.edits)
 
     def tidying(self) -> list[Call]:
-        """Instructions without one of their words: scored, twice a step's racers raced."""
-        words = self.sizes.instruction
+        """Instructions without one of their words: scored, rated, and run till one holds."""
+        words, train = self.sizes.instruction, self.sizes.train
+        blocks = len(BLOCKS)  # of one that is run alone: the first two are one
         return [
-            self._score(LIGHT.terms * words, min(CONTEXTS, self.sizes.train) * words),
-            *self._race(2 * LIGHT.race_size, self.habits.edits),
+            self._score(LIGHT.terms * words, min(CONTEXTS, train) * words),
+            self._score(0, min(CONTEXTS, train) * (2 * LIGHT.race_size + 1)),
+            *self._run(self.habits.shorter * train / blocks) * blocks,
         ]
 
     def record(self) -> list[Call]:
@@ -237,13 +248,14 @@ class Compile:
         ]
 
     def _race(self, racing: int, reach: Sequence[float]) -> list[Call]:
-        total = self.sizes.train
-        stops = [0, *(size for size in BLOCKS if size < total), total]
-        calls: list[Call] = []
-        for (begin, end), share in zip(pairwise(stops), [1.0, *reach], strict=False):
-            calls += self._run(racing * share * (end - begin))
-        last = ([1.0, *reach])[len(stops) - 2]
-        calls.append(self._score(0, racing * last * min(CONTEXTS, total)))
+        shares = dict(zip((0, *BLOCKS), (1.0, *reach), strict=True))
+        total, done, left, calls = self.sizes.train, 0, 0.0, list[Call]()
+        while done < total:
+            left = racing * shares[done]
+            stop = next_stop(done, max(1, round(left)), total)
+            calls += self._run(left * (stop - done))
+            done = stop
+        calls.append(self._score(0, left * min(CONTEXTS, total)))
         return calls + self._run(self.habits.validated * self.sizes.validation)
 
     def _run(self, rows: float) -> list[Call]:

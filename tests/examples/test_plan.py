@@ -210,7 +210,7 @@ def test_each_row_of_the_table_is_planned_with_the_runs_at_a_time_of_its_devices
     on = plan.projected(given, planned, MODEL, RATES)
     wide = replace(planned, sizes=replace(planned.sizes, threads=128))
     assert on(8).calls == wide.calls()
-    assert (on(1).most_rows(), on(8).most_rows()) == (16, 16)
+    assert on(1).most_rows() == 16 >= on(8).most_rows()
     total = sum(on(8).seconds().values())
     last = plan.by_devices(on, 8).splitlines()[-1].split("|")
     assert (last[1].strip(), last[7].strip()) == ("8", f"{total:,.1f}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from statistics import mean
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Examples after which the field is thinned; the last block is all of them.
 BLOCKS = (8, 16, 32)
+#: Runs in a block, at least: a batch of fewer takes about as long.
+FEWEST_RUNS = 16
 
 
 @dataclass
@@ -77,15 +78,19 @@ def race(book: ScoreBook, candidates: Sequence[str], incumbent: str) -> list[str
     same examples, under greedy decoding. Among equal scores the order of ``candidates`` decides,
     so the caller gives them by a softer score.
     """
-    total = len(book.order)
-    stops = [0, *(size for size in BLOCKS if size < total), total]
+    total, done = len(book.order), 0
     field_ = list(dict.fromkeys(candidates))
-    for _, stop in pairwise(stops):
-        if not field_:
-            break
-        book.fill([incumbent, *field_], stop)
-        field_ = _survivors(book, field_, incumbent, stop)
+    while field_ and done < total:
+        done = next_stop(done, len(field_), total)
+        book.fill([incumbent, *field_], done)
+        field_ = _survivors(book, field_, incumbent, done)
     return field_
+
+
+def next_stop(done: int, racing: int, total: int) -> int:
+    """Return after how many of ``total`` examples a field that has run ``done`` is thinned next."""
+    stops = (size for size in BLOCKS if done < size < total)
+    return next((stop for stop in stops if (stop - done) * racing >= FEWEST_RUNS), total)
 
 
 def _survivors(book: ScoreBook, candidates: Sequence[str], incumbent: str, count: int) -> list[str]:

@@ -300,17 +300,31 @@ class VerifiedSchedule:
         fluency = fluency_terms(self.subject, held, self.order[:CONTEXTS], weight)
         terms = [*self.evidence.terms(held), *fluency]
         shorter = shortened(self.subject, held, terms, 2 * self.config.race_size)
-        reached = race(self.book, [each.text for each in shorter], held)
-        kept = [t for t in reached if self.book.mean(t) >= self.book.mean(held)]
-        marks = readability(self.subject, [held, *kept], self.order[:CONTEXTS])
-        better = [(mark, t) for mark, t in zip(marks[1:], kept, strict=True) if mark > marks[0]]
-        best = max(better, default=None)
-        if best is None or self.judge.score(best[1]) < self.judge.score(held):
+        tried: list[Candidate] = []
+        for candidate in self._better_readers(shorter):
+            tried.append(candidate)
+            if self._is_level(candidate.text):
+                break
+        else:
+            return None
+        if self.judge.score(candidate.text) < self.judge.score(held):
             return None
         state.step += 1
         state.tidied += 1
-        state.held = best[1]
-        return self._report(shorter, accepted=True)
+        state.held = candidate.text
+        return self._report(tried, accepted=True)
+
+    def _is_level(self, text: str) -> bool:
+        """Race an instruction; whether it ends no worse than the incumbent."""
+        held, book = self.state.held, self.book
+        return bool(race(book, [text], held)) and book.mean(text) >= book.mean(held)
+
+    def _better_readers(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return those that read better than the incumbent, the best reader first."""
+        texts = [self.state.held, *(each.text for each in candidates)]
+        own, *marks = readability(self.subject, texts, self.order[:CONTEXTS])
+        rated = [pair for pair in zip(marks, candidates, strict=True) if pair[0] > own]
+        return [each for _, each in sorted(rated, key=lambda pair: -pair[0])]
 
     def _report(self, field_: Sequence[Candidate], accepted: bool) -> VerifiedStep:
         held = self.state.held

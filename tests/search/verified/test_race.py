@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dspy_greater.search.verified.race import ScoreBook, race
+from dspy_greater.search.verified.race import ScoreBook, next_stop, race
 from tests.search.fakes import FakeSubject
 
 
@@ -43,3 +43,15 @@ def test_the_incumbents_runs_are_there_after_its_race() -> None:
     assert rollouts.rewards == tuple(scores.scores["count items"])
     assert rollouts.rewards == tuple(run.score for run in rollouts.runs)
     assert scores.subject.roll_outs == calls  # type: ignore[attr-defined]
+
+
+def test_a_block_has_enough_runs_to_be_worth_a_batch() -> None:
+    def stops(racing: int, total: int) -> list[int]:
+        passed = [0]
+        while passed[-1] < total:
+            passed.append(next_stop(passed[-1], racing, total))
+        return passed[1:]
+
+    assert stops(4, 50) == [8, 16, 32, 50]
+    assert stops(1, 50) == [16, 32, 50]
+    assert stops(1, 12) == [12]

@@ -228,6 +228,22 @@ def test_words_that_do_no_work_are_taken_away() -> None:
     assert search.state.held == "count items carefully"
 
 
+def test_of_the_shorter_versions_no_more_are_run_than_it_takes_to_find_one_that_holds() -> None:
+    subject = FakeSubject(FakeModel(likely=("count", "items")), examples=12)
+    search = schedule(subject, fluency_weight=0.1, tidy_rounds=9)
+    search.judge.score(START)
+    search.state.held = "count the items slowly carefully"
+    search.book.fill([search.state.held], 12)
+    before = set(search.state.scores)
+    step = search._tidy()
+    assert step is not None
+    tried = [attempt.instruction for attempt in step.attempts]
+    assert set(search.state.scores) - before == set(tried)
+    assert tried[-1] == step.held
+    # Each that was run before read better, and lost.
+    assert all(search.book.mean(text) < search.book.mean(step.held) for text in tried[:-1])
+
+
 def test_parts_of_a_text() -> None:
     assert without_a_part("Go on. Stop!", WORD) == ["On. Stop!", "Go Stop!", "Go on."]
     assert without_a_part("Go on. Stop! Now", SENTENCE) == [
