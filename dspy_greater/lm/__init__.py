@@ -77,7 +77,9 @@ def local_lm(
         max_tokens: Most tokens of an answer.
         cache: Whether DSPy's cache may answer.
         **lm_kwargs: Further arguments of ``dspy.LM``, e.g. ``top_p``, ``top_k``,
-            ``stop``, ``seed``, ``logprobs``, ``callbacks``.
+            ``stop``, ``seed``, ``logprobs``, ``callbacks``;
+            ``response_format={"type": "json_object"}``, which JSONAdapter asks for by itself,
+            ends an answer where its object is closed (that it writes one is not enforced).
 
     Returns:
         A ``dspy.LM``; ``white_box(lm)`` gives the model behind it.

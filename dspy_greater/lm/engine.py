@@ -37,10 +37,9 @@ class LocalEngine:
     supports_function_calling = False
     supports_reasoning = False
     supports_response_schema = False
-    # No "response_format": JSONAdapter then asks for JSON in the prompt alone.
     supported_params = frozenset(
         {"temperature", "max_tokens", "max_completion_tokens", "top_p", "top_k", "stop", "seed"}
-        | {"logprobs", "top_logprobs", "stream"}
+        | {"logprobs", "top_logprobs", "stream", "response_format"}
     )
 
     def __init__(

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 # lm15.Config fields that a plain causal LM cannot follow, and what to do instead.
 _REFUSED = {
-    "response_format": "ask for the format in the prompt, as dspy.JSONAdapter does by itself",
     "tool_choice": "use a module that describes its tools in the prompt, such as dspy.ReAct",
     "reasoning": "use dspy.ChainOfThought, whose reasoning is a field of the answer",
     "cache": "leave prompt_cache out: nothing is billed per token",
@@ -29,6 +28,10 @@ _REFUSED = {
     "probabilities": "use logprobs=True instead",
 }
 
+#: The one response format there is. It ends an answer where its object is closed; JSONAdapter asks
+#: for it wherever it may, and for the fields in the prompt.
+JSON_OBJECT = {"type": "json_object"}
+
 _PIECES = re.compile(r"\s*\S{1,8}|\s+")
 
 
@@ -36,6 +39,8 @@ def check_supported(request: lm15.Request) -> None:
     """Raises lm15.UnsupportedFeatureError for anything the local model would have to ignore."""
     if request.tools:
         raise _unsupported("tools", _REFUSED["tool_choice"])
+    if request.config.response_format not in (None, JSON_OBJECT):
+        raise _unsupported("response_format", "ask for {'type': 'json_object'} or leave it out")
     for name, instead in _REFUSED.items():
         # A penalty of 0.0 and store=False ask for nothing.
         if getattr(request.config, name):
@@ -67,6 +72,7 @@ def sampling_of(config: lm15.Config) -> Sampling:
         "top_p": config.top_p,
         "top_k": config.top_k,
         "stop": config.stop,
+        "json_object": config.response_format == JSON_OBJECT or None,
         "seed": config.seed,
         "logprobs": config.logprobs,
     }

@@ -21,6 +21,7 @@ from transformers import Cache, GenerationConfig, LogitsProcessorList, StoppingC
 
 from dspy_greater.model.cache import RoomyCache
 from dspy_greater.model.forward import Forward
+from dspy_greater.model.objects import up_to_object
 from dspy_greater.model.prefix import beginnings, distinct
 from dspy_greater.model.requests import Generation, Request, TokenLogProb
 from dspy_greater.model.sampler import RowSampler
@@ -230,6 +231,8 @@ def described(
         ids, finish = ids[:-1], "stop"
     thinking, sampling = decoder.thinking, request.sampling
     block = thinking.length(request.prompt, ids) if thinking else 0
+    if sampling.json_object:  # not every engine watches for its end
+        ids = ids[: block + up_to_object(decoder.tokenizer, ids[block:])]
     text = str(
         decoder.tokenizer.decode(
             ids[block:], skip_special_tokens=True, clean_up_tokenization_spaces=False

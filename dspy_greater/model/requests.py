@@ -17,6 +17,8 @@ class Sampling:
         top_p: Sample among the likeliest tokens that together have this probability.
         top_k: Sample among this many likeliest tokens; 0 is all.
         stop: Strings that end the text; they are cut off.
+        json_object: End the text where its first JSON object is closed. That there is one is not
+            enforced.
         seed: Same seed and prompt, same text, whatever the batch; other prompts draw on their
             own. None takes a seed from torch's global state.
         logprobs: Record log-probabilities, with this many alternatives a token. None is neither.
@@ -27,6 +29,7 @@ class Sampling:
     top_p: float = 1.0
     top_k: int = 0
     stop: tuple[str, ...] = ()
+    json_object: bool = False
     seed: int | None = None
     logprobs: int | None = None
 
@@ -44,6 +47,11 @@ class Sampling:
         stop: object = self.stop  # a bare string is an easy mistake: it would stop at each letter
         if not isinstance(stop, tuple) or not all(isinstance(s, str) and s for s in stop):
             raise ValueError(f"stop must be a tuple of non-empty strings, not {self.stop!r}.")
+
+    @property
+    def watched(self) -> bool:
+        """Whether the text itself may say that it is to end, and not only a token."""
+        return bool(self.stop) or self.json_object
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from transformers import StoppingCriteria
 
 from dspy_greater.model.encoding import ChatEncoder
+from dspy_greater.model.objects import ObjectEnd
 from dspy_greater.model.requests import Request
 from dspy_greater.model.thinking import Block, Thinking
 
@@ -39,12 +40,12 @@ def end_tokens(model: Any, tokenizer: Any, encoder: ChatEncoder) -> EndTokens:
 
 
 class RowStops(StoppingCriteria):
-    """Ends each row at its own length, at an end token or at a stop string.
+    """Ends each row at its own length, at an end token, a stop string or an object's last brace.
 
     Attributes:
         rows: Which request each row of the batch continues.
         length: By request, tokens generated when it ended, end token included; None before.
-        stopped: By request, whether a stop string ended it.
+        stopped: By request, whether a stop string or a last brace ended it.
     """
 
     def __init__(
@@ -82,6 +83,8 @@ class RowStops(StoppingCriteria):
             for sampling in self._samplings
         ]
         self._pieces: dict[int, str] = {}
+        self._texts: dict[int, str] = {}
+        self._objects = [ObjectEnd() if each.json_object else None for each in self._samplings]
         self._produced = 0
         self._blocks = [Block(thinking, request.prompt) for request in requests]
 
@@ -100,7 +103,7 @@ class RowStops(StoppingCriteria):
         stopping = self._stopping(input_ids, watched)
         for at in running:
             row = self.rows[at]
-            self.stopped[row] = at in stopping
+            self.stopped[row] = at in stopping or self._closes(row, last[at])
             full = self._produced >= self._samplings[row].max_tokens
             if self.stopped[row] or full or last[at] in self._ends:
                 self.length[row] = self._produced
@@ -108,6 +111,15 @@ class RowStops(StoppingCriteria):
         if self._leaving and sum(done) >= max(FEWEST_LEAVING, len(done) / 4):
             done = [True] * len(done)
         return torch.tensor(done, dtype=torch.bool, device=input_ids.device)
+
+    def _closes(self, row: int, token: int) -> bool:
+        """Whether a token closes the object that a row is to end with: none of its block."""
+        closing = self._objects[row]
+        if closing is None or self._blocks[row].is_open:
+            return False
+        if token not in self._texts:
+            self._texts[token] = str(self._tokenizer.decode([token]))
+        return closing.read(self._texts[token])
 
     def _tail(self, row: int) -> int:
         """Return how many of a row's last tokens a stop string may be in: none of its block."""

@@ -66,9 +66,8 @@ def end_marks(adapter: dspy.Adapter) -> tuple[str, ...]:
 
     ChatAdapter asks models to close with a header of its own; a well-formed answer has no field
     behind it. A subclass may ask otherwise. The other adapters have no such mark: what ends the
-    text is cut off, and XMLAdapter cannot read an answer without its last tag; and the brace that
-    ends a JSON answer also stands in its values, at the beginning of a line where a model writes
-    code into a string.
+    text is cut off, and XMLAdapter cannot read an answer without its last tag. JSONAdapter itself
+    asks a local LM for an answer that ends with its object.
     """
     return ("\n[[ ## completed ## ]]",) if type(adapter) is dspy.ChatAdapter else ()
 

@@ -218,7 +218,9 @@ def test_programs_run_in_parallel(fake: FakeWhiteBox, make_lm: MakeLM) -> None:
     assert [len(batch) for batch in fake.batches] == [4, 4]
 
 
-def test_json_adapter_asks_in_the_prompt_alone(fake: FakeWhiteBox, make_lm: MakeLM) -> None:
+def test_json_adapter_asks_in_the_prompt_and_for_no_more_than_an_object(
+    fake: FakeWhiteBox, make_lm: MakeLM
+) -> None:
     lm = make_lm(fake)
     with (
         dspy.context(lm=lm, adapter=dspy.JSONAdapter()),
@@ -227,12 +229,21 @@ def test_json_adapter_asks_in_the_prompt_alone(fake: FakeWhiteBox, make_lm: Make
         dspy.Predict("question -> number: int")(question="Hi")
     assert len(fake.batches) == 1
     assert "JSON object" in fake.messages[0][-1]["content"]
+    assert [each.json_object for each in fake.samplings] == [True]
 
 
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "a", "schema": {}},
+                }
+            },
+            "response_format",
+        ),
         ({"tools": [{"type": "function", "function": {"name": "add"}}]}, "tools"),
         ({"frequency_penalty": 1.0}, "frequency_penalty"),
         ({"logit_bias": {"5": 1}}, "logit_bias"),

@@ -66,7 +66,7 @@ def test_anything_but_text_is_refused(message: lm15.Message, kind: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "name"),
     [
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "json_schema", "schema": {}}}, "response_format"),
         ({"tool_choice": lm15.ToolChoice(mode="auto")}, "tool_choice"),
         ({"reasoning": lm15.Reasoning(effort="low")}, "reasoning"),
         ({"frequency_penalty": 0.5}, "frequency_penalty"),
@@ -92,12 +92,13 @@ def test_settings_that_ask_for_nothing_are_accepted() -> None:
 
 
 def test_settings_reach_the_generation() -> None:
-    config = lm15.Config(
-        max_tokens=7, temperature=0.5, top_p=0.9, top_k=3, stop=("END",), seed=0, logprobs=2
-    )
-    assert sampling_of(config) == Sampling(
-        max_tokens=7, temperature=0.5, top_p=0.9, top_k=3, stop=("END",), seed=0, logprobs=2
-    )
+    alike: dict[str, Any] = {
+        **{"max_tokens": 7, "temperature": 0.5, "top_p": 0.9, "top_k": 3},
+        **{"stop": ("END",), "seed": 0, "logprobs": 2},
+    }
+    config = lm15.Config(**alike, response_format={"type": "json_object"})
+    check_supported(request(config=config))
+    assert sampling_of(config) == Sampling(**alike, json_object=True)
 
 
 def test_impossible_settings_are_the_users_mistake() -> None:

@@ -143,9 +143,9 @@ def written(
         rows = {}
         for row in order:
             prompt, sampling = list(requests[row].prompt), requests[row].sampling
-            # Token by token where a stop string is watched for.
+            # Token by token where the text is watched.
             name = manager.add_request(
-                prompt, max_new_tokens=sampling.max_tokens, streaming=bool(sampling.stop)
+                prompt, max_new_tokens=sampling.max_tokens, streaming=sampling.watched
             )
             rows[name] = row
         stops = {
@@ -158,7 +158,7 @@ def written(
                 thinking=decoder.thinking,
             )
             for row in order
-            if requests[row].sampling.stop
+            if requests[row].sampling.watched
         }
         manager.start()
         while rows:
