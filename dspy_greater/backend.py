@@ -182,9 +182,13 @@ class Backend:
         examples: Sequence[dspy.Example],
         samplings: Sequence[dict[str, Any]] | None = None,
     ) -> list[list[Run]]:
-        """Run programs on the target as it is, or each with some settings of its own."""
+        """Run programs on the target as it is, or each with some settings of its own.
+
+        A lower limit on answers is none of them: the target answers as it will when deployed.
+        """
         if self.target is None:
             return self.sample(programs, examples, samplings)
+        samplings = samplings and [_without_limit(settings) for settings in samplings]
         lms: list[BaseLM] | None = None
         if self.target.given is None:
             pairs = zip(programs, samplings or [{}] * len(programs), strict=True)
@@ -205,7 +209,8 @@ class Backend:
     ) -> list[list[Run]]:
         """Run programs on the white box, or what runs in its place.
 
-        Each has generation settings of its own, if any are given.
+        Each has generation settings of its own, if any are given; ``max_tokens`` among them is a
+        limit besides the LM's own.
         """
         lms = _copies(self._sampler, programs, samplings)
         if self.rollout_lm is None:
@@ -258,7 +263,20 @@ def _copies(
     lm: BaseLM, programs: Sequence[dspy.Module], samplings: Sequence[dict[str, Any]] | None
 ) -> list[BaseLM]:
     """Return an LM for each program, with the settings that are given."""
-    return [lm.copy(**each) if each else lm for each in samplings or [{}] * len(programs)]
+    settings = [_within_limit(lm, each) for each in samplings or [{}] * len(programs)]
+    return [lm.copy(**each) if each else lm for each in settings]
+
+
+def _within_limit(lm: BaseLM, settings: dict[str, Any]) -> dict[str, Any]:
+    """Let a limit on answers only ever lower an LM's own."""
+    own, limit = lm.kwargs.get("max_tokens"), settings.get("max_tokens")
+    if own is None or limit is None:
+        return _without_limit(settings)
+    return {**settings, "max_tokens": min(own, limit)}
+
+
+def _without_limit(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name != "max_tokens"}
 
 
 def _with_own_lms(program: dspy.Module, settings: dict[str, Any]) -> dspy.Module:

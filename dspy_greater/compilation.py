@@ -284,11 +284,21 @@ class Compilation:
         return results
 
     def roll_out(
-        self, programs: Sequence[Mapping[str, str]], examples: Sequence[int]
+        self,
+        programs: Sequence[Mapping[str, str]],
+        examples: Sequence[int],
+        limit: int | None = None,
     ) -> list[list[Run]]:
-        """Run the program under several sets of instructions on training examples."""
+        """Run the program under several sets of instructions on training examples.
+
+        Args:
+            programs: Instructions by predictor.
+            examples: Indices.
+            limit: Most tokens of an answer; see :meth:`Backend.verify`.
+        """
         twins = [self._with(each) for each in programs]
-        return self._run(twins, [self.train[index] for index in examples])
+        samplings = None if limit is None else [{"max_tokens": limit}] * len(twins)
+        return self._run(twins, [self.train[index] for index in examples], samplings)
 
     def validate(self, instructions: Mapping[str, str]) -> list[float]:
         """Score the program under some instructions on the validation examples."""

@@ -10,6 +10,7 @@ from dspy.clients.cache import Cache
 
 from dspy_greater import backend
 from dspy_greater.backend import Backend, TargetError, rollouts_of, target_of
+from dspy_greater.lm import white_box
 from dspy_greater.program import Metric
 from tests.compiling import configured, examples, lm, lm_of, metric, student
 from tests.copies import Copy, elsewhere
@@ -168,3 +169,19 @@ def test_only_a_local_lm_is_stopped_at_the_adapters_mark(
     of(lm, None).verify([Two()], examples())
     of(lm, lm.copy(max_tokens=9, stop="END")).verify([Two()], examples())
     assert stops == [["\n[[ ## completed ## ]]"], ["END", "\n[[ ## completed ## ]]"]]
+
+
+def test_a_limit_on_answers_lowers_the_white_boxs_own_and_no_targets(lm: dspy.LM) -> None:
+    wide, asked = lm.copy(max_tokens=6), []
+    for limit in (4, 9):
+        before = white_box(lm).counts.snapshot()
+        of(wide, None).verify(
+            [dspy.Predict("question -> answer")], examples(1), [{"max_tokens": limit}]
+        )
+        asked.append((white_box(lm).counts - before).tokens_decoded)
+    assert asked == [2 * 4, 2 * 6]  # ChatAdapter asks twice
+    engine = Adder()
+    of(lm, target(engine)).verify([Two()], examples(1), [{"max_tokens": 1}])
+    assert [config.max_tokens for config in engine.configs] == [
+        target(engine).kwargs.get("max_tokens")
+    ] * 2

@@ -58,6 +58,13 @@ class Run:
     parse_failed: bool = False
     usage: dict[str, Usage] = field(default_factory=dict)
 
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest answer that could be read, with what was thought before it."""
+        calls = [call for calls in self.calls.values() for call in calls]
+        texts = ("".join([call.thinking, *map(str, call.outputs.values())]) for call in calls)
+        return max((len(text.encode(errors="replace")) for text in texts), default=0)
+
 
 def run_programs(
     programs: Sequence[dspy.Module],

@@ -61,17 +61,35 @@ class Subject(Protocol):
         """Return the instruction that has exactly these ids, ``None`` if there is none."""
 
     def roll_out(
-        self, instructions: Sequence[str], examples: Sequence[int] | None = None
+        self,
+        instructions: Sequence[str],
+        examples: Sequence[int] | None = None,
+        limit: int | None = None,
     ) -> list[list[Run]]:
-        """Run the program under each instruction on training examples (all), side by side."""
+        """Run the program under each instruction on training examples (all), side by side.
+
+        Args:
+            instructions: Texts.
+            examples: Indices.
+            limit: Most tokens of an answer where the white box writes it, if that is less than
+                the language model's own limit.
+        """
 
     def repeat(self, instruction: str, examples: Sequence[int]) -> list[Run]:
         """Run the program once more, past any cache of earlier answers."""
 
     def sample(
-        self, instruction: str, examples: Sequence[int], seeds: Sequence[int], temperature: float
+        self,
+        instruction: str,
+        examples: Sequence[int],
+        seeds: Sequence[int],
+        temperature: float,
+        limit: int | None = None,
     ) -> list[list[Run]]:
-        """Run the program with sampled outputs of the white box, once per seed, on examples."""
+        """Run the program with sampled outputs of the white box, once per seed, on examples.
+
+        ``limit`` as in :meth:`roll_out`.
+        """
 
     def answers(
         self, instruction: str, runs: Sequence[Run], examples: Sequence[int] | None = None

@@ -163,11 +163,15 @@ class PredictorSubject:
         return text if self.tokens(text) == tuple(tokens) else None
 
     def roll_out(
-        self, instructions: Sequence[str], examples: Sequence[int] | None = None
+        self,
+        instructions: Sequence[str],
+        examples: Sequence[int] | None = None,
+        limit: int | None = None,
     ) -> list[list[Run]]:
         """Run the program under each instruction on training examples, side by side."""
         programs = [self._program(text) for text in instructions]
-        return self.run(programs, self._chosen(examples), None)
+        samplings = None if limit is None else [{"max_tokens": limit}] * len(programs)
+        return self.run(programs, self._chosen(examples), samplings)
 
     def repeat(self, instruction: str, examples: Sequence[int]) -> list[Run]:
         """Run the program once more, past any cache of earlier answers."""
@@ -176,11 +180,17 @@ class PredictorSubject:
         return runs
 
     def sample(
-        self, instruction: str, examples: Sequence[int], seeds: Sequence[int], temperature: float
+        self,
+        instruction: str,
+        examples: Sequence[int],
+        seeds: Sequence[int],
+        temperature: float,
+        limit: int | None = None,
     ) -> list[list[Run]]:
         """Run the program with sampled outputs of the white box, once per seed, on examples."""
         programs = [self._program(instruction)] * len(seeds)
-        samplings = [{"seed": seed, "temperature": temperature} for seed in seeds]
+        limited = {} if limit is None else {"max_tokens": limit}
+        samplings = [{"seed": seed, "temperature": temperature, **limited} for seed in seeds]
         return (self.sampler or self.run)(programs, self._chosen(examples), samplings)
 
     def answers(

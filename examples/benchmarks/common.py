@@ -105,7 +105,11 @@ def subject_in(
     (component,) = components(program, train)
 
     def runner(programs: Any, chosen: Any, samplings: Any) -> Any:
-        lms = [lm.copy(**settings) for settings in samplings or [{}] * len(programs)]
+        own = lm.kwargs["max_tokens"]
+        lms = [
+            lm.copy(**{**settings, "max_tokens": min(own, settings.get("max_tokens", own))})
+            for settings in samplings or [{}] * len(programs)
+        ]
         return run_programs(programs, chosen, Metric(metric), lms=lms)
 
     return PredictorSubject(program, component, train, runner, white_box(lm), current_adapter())

@@ -11,7 +11,14 @@ import pytest
 from dspy import lm15
 from dspy.utils import DummyLM
 
-from dspy_greater.program import Exchange, MetricError, TooManyErrorsError, Usage, run_programs
+from dspy_greater.program import (
+    Exchange,
+    MetricError,
+    Run,
+    TooManyErrorsError,
+    Usage,
+    run_programs,
+)
 from tests.targets import Adder, target
 
 
@@ -365,3 +372,12 @@ def test_a_prompt_that_is_too_long_is_the_programs_fault():
     examples = [dspy.Example(question="2 + 3", answer="5").with_inputs("question")] * 2
     runs = run_program(chain(), examples, exact, lm=target(engine))
     assert [run.score for run in runs] == [0.0, 0.0]
+
+
+def test_the_longest_answer_is_measured_in_bytes():
+    calls = {
+        "a": [Exchange({"q": "long question"}, {"answer": "äö", "number": 17})],
+        "b": [Exchange({}, {"answer": "no"}, "hm"), Exchange({}, {})],
+    }
+    assert Run(1.0, None, calls).longest == 6
+    assert Run(0.0, None).longest == 0

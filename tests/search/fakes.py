@@ -121,6 +121,7 @@ class FakeSubject:
     examples: int = 6
     unstable: frozenset[str] = frozenset()
     roll_outs: list[str] = field(default_factory=list)
+    limits: list[int | None] = field(default_factory=list)
 
     def tokens(self, instruction: str) -> tuple[int, ...]:
         return tuple(WORDS.index(word) for word in instruction.split())
@@ -130,9 +131,13 @@ class FakeSubject:
         return None if self.unstable & set(words) or not words else " ".join(words)
 
     def roll_out(
-        self, instructions: Sequence[str], examples: Sequence[int] | None = None
+        self,
+        instructions: Sequence[str],
+        examples: Sequence[int] | None = None,
+        limit: int | None = None,
     ) -> list[list[Run]]:
         self.roll_outs += instructions
+        self.limits.append(limit)
         return [
             [self._run(list(self.tokens(text)), example) for example in self._indices(examples)]
             for text in instructions
@@ -142,7 +147,12 @@ class FakeSubject:
         return self.roll_out([instruction], examples)[0]
 
     def sample(
-        self, instruction: str, examples: Sequence[int], seeds: Sequence[int], temperature: float
+        self,
+        instruction: str,
+        examples: Sequence[int],
+        seeds: Sequence[int],
+        temperature: float,
+        limit: int | None = None,
     ) -> list[list[Run]]:
         ids = self.tokens(instruction)
 

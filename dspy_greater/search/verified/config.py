@@ -50,6 +50,10 @@ class VerifiedConfig:
         patience: Steps without an accepted edit after which the search ends; a first step of
             whole instructions does not count.
         tidy_rounds: Rounds of taking words away at the end.
+        limit_answers: Whether the white box's answers end, in races and sampled rollouts, at
+            roughly four times the tokens of the incumbent's longest one, and at 256 at least: a
+            few that go round in circles hold up a whole batch. In validation the language model's
+            own limit holds.
         max_instruction_tokens: No edit makes the instruction longer than this.
     """
 
@@ -73,6 +77,7 @@ class VerifiedConfig:
     multiple: float = 2.0
     patience: int = 3
     tidy_rounds: int = 2
+    limit_answers: bool = True
     max_instruction_tokens: int = 64
 
     def most_runs(self, train: int, validation: int) -> int:

@@ -86,7 +86,9 @@ class Evidence:
     def _with_runs(self, rollouts: Rollouts, seeds: Sequence[int]) -> Rollouts:
         """Return rollouts and one more of each example for each seed."""
         temperature = self.config.sampling_temperature
-        more = self.book.subject.sample(rollouts.instruction, self.examples, seeds, temperature)
+        more = self.book.subject.sample(
+            rollouts.instruction, self.examples, seeds, temperature, self.book.limit
+        )
         runs = tuple(chain.from_iterable(more))
         return Rollouts(
             instruction=rollouts.instruction,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 BLOCKS = (8, 16, 32)
 #: Runs in a block, at least: a batch of fewer takes about as long.
 FEWEST_RUNS = 16
+#: Tokens that an answer may always have: room to reason where the incumbent does not.
+LEAST_LIMIT = 256
 
 
 @dataclass
@@ -28,11 +30,13 @@ class ScoreBook:
         subject: Runs the program.
         order: Indices of the training examples, in the order in which races use them.
         scores: By instruction, the scores on the first examples of ``order``.
+        limit: Most tokens of an answer; None for the language model's own limit.
     """
 
     subject: Subject
     order: Sequence[int]
     scores: dict[str, list[float]] = field(default_factory=dict)
+    limit: int | None = None
     _runs: dict[str, list[Run]] = field(default_factory=dict, init=False, repr=False)
 
     def fill(self, instructions: Sequence[str], count: int) -> None:
@@ -43,7 +47,7 @@ class ScoreBook:
             if done < count:
                 lacking.setdefault(done, []).append(text)
         for done, texts in lacking.items():
-            runs = self.subject.roll_out(texts, self.order[done:count])
+            runs = self.subject.roll_out(texts, self.order[done:count], self.limit)
             for text, new in zip(texts, runs, strict=True):
                 self.scores[text] += [run.score for run in new]
                 self._runs.setdefault(text, []).extend(new)
@@ -56,7 +60,7 @@ class ScoreBook:
         self.fill([instruction], len(self.order))
         runs = self._runs.get(instruction, [])
         if len(runs) < len(self.order):
-            (runs,) = self.subject.roll_out([instruction], self.order)
+            (runs,) = self.subject.roll_out([instruction], self.order, self.limit)
         self._runs = {instruction: runs}  # nobody asks for those of an earlier incumbent
         return Rollouts(
             instruction=instruction,
@@ -64,6 +68,10 @@ class ScoreBook:
             runs=tuple(runs),
             rewards=tuple(self.scores[instruction]),
         )
+
+    def longest(self, instruction: str) -> int:
+        """Return the bytes of an instruction's longest answer, as far as its runs are at hand."""
+        return max((run.longest for run in self._runs.get(instruction, [])), default=0)
 
     def mean(self, instruction: str) -> float:
         """Return an instruction's mean score on the examples it was run on."""
@@ -85,6 +93,19 @@ def race(book: ScoreBook, candidates: Sequence[str], incumbent: str) -> list[str
         book.fill([incumbent, *field_], done)
         field_ = _survivors(book, field_, incumbent, done)
     return field_
+
+
+def limit_of(longest: int) -> int | None:
+    """Return how many tokens an answer may have in a race; None where nothing is known.
+
+    As many as the incumbent's longest answer has bytes, which is about four times its tokens. A
+    batch takes as long as its longest row, and under a bad instruction a greedy answer may go
+    round in circles to the language model's own limit.
+
+    Args:
+        longest: Bytes of the incumbent's longest answer; 0 where none could be read.
+    """
+    return max(LEAST_LIMIT, longest) if longest else None
 
 
 def next_stop(done: int, racing: int, total: int) -> int:

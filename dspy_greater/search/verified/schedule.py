@@ -21,7 +21,7 @@ from dspy_greater.search.verified.edits import Edit, merges
 from dspy_greater.search.verified.evidence import Evidence, solved
 from dspy_greater.search.verified.noise import noise_floor
 from dspy_greater.search.verified.objectives import Answer, Term, fluency_terms
-from dspy_greater.search.verified.race import ScoreBook, race
+from dspy_greater.search.verified.race import ScoreBook, limit_of, race
 from dspy_greater.search.verified.shortlist import CONTEXTS, Candidate, Funnel
 from dspy_greater.search.verified.tidy import shortened
 
@@ -45,6 +45,7 @@ class SearchState:
         noise: Mean absolute change of a score when the same prompt is run once more, in
             batches of another make-up; None before it was measured.
         promising: Edits of the incumbent that gained something, but less than acceptance asks.
+        longest: Bytes of the longest answer that an incumbent gave on the training examples.
         merged: Ids worth considering in the next step: the incumbent with such edits.
         scores: Scores by instruction, on the training examples in the order of the races.
     """
@@ -57,6 +58,7 @@ class SearchState:
     stood_in: int = 0
     stopped: str = ""
     noise: float | None = None
+    longest: int = 0
     promising: list[Edit] = field(default_factory=list)
     merged: list[tuple[int, ...]] = field(default_factory=list)
     scores: dict[str, list[float]] = field(default_factory=dict)
@@ -104,6 +106,7 @@ class VerifiedSchedule:
         """Run the incumbent, the instruction at the start, on the training examples."""
         held = self.state.held
         self.book.fill([held], self.size)
+        self._limit_answers()
         return Attempt(held, "start", None, tuple(self.state.scores[held]))
 
     def steps(self) -> Iterator[VerifiedStep]:
@@ -143,6 +146,7 @@ class VerifiedSchedule:
     def forget(self) -> None:
         """Drop all scores; edits that gained something stay, to be estimated and run anew."""
         self.state.scores.clear()
+        self.state.longest, self.book.limit = 0, None
 
     @property
     def noise(self) -> float | None:
@@ -163,6 +167,13 @@ class VerifiedSchedule:
     def stopped(self) -> str:
         """Why the steps ended."""
         return self.state.stopped
+
+    def _limit_answers(self) -> None:
+        """Let answers be only so much longer than those that incumbents gave."""
+        state = self.state
+        state.longest = max(state.longest, self.book.longest(state.held))
+        if self.config.limit_answers:
+            self.book.limit = limit_of(state.longest)
 
     def _finished(self) -> bool:
         """Whether the search is over, but for the tidying; ``stopped`` says why."""
@@ -285,6 +296,7 @@ class VerifiedSchedule:
             state.merged = merges(state.promising, tokens)
             return
         state.failures, state.held, state.promising = 0, accepted, []
+        self._limit_answers()
         done = edits.get(accepted)
         moved = [edit.after(done) for edit in others] if done else []
         now = self.subject.tokens(accepted)
@@ -312,6 +324,7 @@ class VerifiedSchedule:
         state.step += 1
         state.tidied += 1
         state.held = candidate.text
+        self._limit_answers()
         return self._report(tried, accepted=True)
 
     def _is_level(self, text: str) -> bool:

@@ -18,7 +18,7 @@ from dspy_greater.search.readability import readability
 from dspy_greater.search.verified.evidence import solved
 from dspy_greater.search.verified.noise import noise_floor
 from dspy_greater.search.verified.objectives import Rollouts
-from dspy_greater.search.verified.race import ScoreBook, race
+from dspy_greater.search.verified.race import ScoreBook, limit_of, race
 from dspy_greater.search.verified.shortlist import CONTEXTS, Funnel
 from dspy_greater.search.whole import instructions_of, key
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dspy_greater.search.verified.config import VerifiedConfig
 
 #: Runs programs, given by their instructions, on training examples.
-Programs = Callable[[Sequence[Mapping[str, str]], Sequence[int]], "list[list[Run]]"]
+Programs = Callable[[Sequence[Mapping[str, str]], Sequence[int], int | None], "list[list[Run]]"]
 
 
 @dataclass
@@ -65,16 +65,21 @@ class WholeRace:
         self.book = ScoreBook(cast("Subject", self), order)
 
     def roll_out(
-        self, programs: Sequence[str], examples: Sequence[int] | None = None
+        self,
+        programs: Sequence[str],
+        examples: Sequence[int] | None = None,
+        limit: int | None = None,
     ) -> list[list[Run]]:
         """Run programs, given by key, on training examples."""
         indices = range(self.size) if examples is None else examples
-        return self.run([instructions_of(program) for program in programs], indices)
+        return self.run([instructions_of(program) for program in programs], indices, limit)
 
     def begin(self) -> None:
         """Run the program at the start on the training examples."""
         (self._runs,) = self.roll_out([key(self.start)], self.book.order)
         self.book.scores[key(self.start)] = [run.score for run in self._runs]
+        if self.config.limit_answers:
+            self.book.limit = limit_of(max(run.longest for run in self._runs))
 
     def hopeful(self) -> bool:
         """Whether a program that is right on every example would be accepted."""

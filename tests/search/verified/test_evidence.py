@@ -25,13 +25,21 @@ class Luck(FakeSubject):
     samples: list[int] = field(default_factory=list)
 
     def roll_out(
-        self, instructions: Sequence[str], examples: Sequence[int] | None = None
+        self,
+        instructions: Sequence[str],
+        examples: Sequence[int] | None = None,
+        limit: int | None = None,
     ) -> list[list[Run]]:
         self.roll_outs += instructions
         return [self._runs(self._indices(examples), self.greedily_right) for _ in instructions]
 
     def sample(
-        self, instruction: str, examples: Sequence[int], seeds: Sequence[int], temperature: float
+        self,
+        instruction: str,
+        examples: Sequence[int],
+        seeds: Sequence[int],
+        temperature: float,
+        limit: int | None = None,
     ) -> list[list[Run]]:
         self.samples.append(len(seeds))
         return [self._runs(examples, self.right) for _ in seeds]

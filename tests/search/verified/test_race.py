@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dspy_greater.search.verified.race import ScoreBook, next_stop, race
+from dspy_greater.search.verified.race import LEAST_LIMIT, ScoreBook, limit_of, next_stop, race
 from tests.search.fakes import FakeSubject
 
 
@@ -55,3 +55,14 @@ def test_a_block_has_enough_runs_to_be_worth_a_batch() -> None:
     assert stops(4, 50) == [8, 16, 32, 50]
     assert stops(1, 50) == [16, 32, 50]
     assert stops(1, 12) == [12]
+
+
+def test_answers_may_be_so_much_longer_than_the_incumbents() -> None:
+    assert limit_of(1000) == 1000
+    assert limit_of(7) == LEAST_LIMIT
+    assert limit_of(0) is None  # nothing could be read
+    scores = book(examples=10)
+    scores.fill(["read the"], 10)
+    scores.limit = 300
+    race(scores, ["count items"], "read the")
+    assert scores.subject.limits == [None, 300]  # type: ignore[attr-defined]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
-from dspy_greater.program import Run
+from dspy_greater.program import Exchange, Run
 from dspy_greater.search import Judge, Policy, VerifiedConfig, VerifiedSchedule, choose
 from dspy_greater.search.verified import shortlist
 from dspy_greater.search.verified.estimates import exact
@@ -264,7 +264,9 @@ class CoinSubject(FakeSubject):
     def flip(self, text: str, example: int) -> float:
         return float(random.Random(f"{self.luck} {text} {example}").random() < 0.5)
 
-    def roll_out(self, instructions: Any, examples: Any = None) -> list[list[Run]]:
+    def roll_out(
+        self, instructions: Any, examples: Any = None, limit: Any = None
+    ) -> list[list[Run]]:
         return [
             [run_of(example, self.flip(text, example)) for example in self._indices(examples)]
             for text in instructions
@@ -279,3 +281,42 @@ def test_pure_noise_keeps_the_start_in_95_of_100_runs() -> None:
         list(schedule(subject, judge, seed=str(luck), max_steps=4, exact_size=8).steps())
         changed += choose(judge.validated, START, 0.95).instruction != START
     assert changed <= 10
+
+
+@dataclass
+class Wordy(FakeSubject):
+    """Writes a text as long as its instruction is, a hundred times over."""
+
+    def roll_out(self, instructions: Any, examples: Any = None, limit: Any = None) -> Any:
+        ran = super().roll_out(instructions, examples, limit)
+        return [
+            [
+                replace(run, calls={**run.calls, "p": [Exchange({}, {"t": 100 * text})]})
+                for run in runs
+            ]
+            for text, runs in zip(instructions, ran, strict=True)
+        ]
+
+
+def test_answers_in_races_are_limited_by_the_longest_of_an_incumbent() -> None:
+    subject, unheard = Wordy(examples=24), FakeSubject(examples=24)
+    judge = Judge(lambda text: [run.score for run in unheard.roll_out([text])[0]])
+    search = schedule(subject, judge)
+    held = [START, *(step.held for step in search.steps())]
+    start, once_more, *raced = subject.limits
+    assert (start, once_more) == (None, None)
+    assert raced[0] == 100 * len(START)
+    assert raced == sorted(raced)
+    assert set(raced) <= {100 * len(text) for text in held}
+    assert search.book.limit == 100 * max(map(len, held)) > raced[0]
+
+    again = schedule(Wordy(examples=24), judge)
+    again.load(search.dump())
+    again.begin()
+    assert again.book.limit == search.book.limit
+    again.forget()
+    assert again.book.limit is None
+
+    subject.limits.clear()
+    list(schedule(subject, judge, limit_answers=False).steps())
+    assert set(subject.limits) == {None}
