@@ -36,12 +36,17 @@ class RowSampler(LogitsProcessor):
         self._steps: list[tuple[list[int], torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores ``[batch, vocab]`` in which only the chosen token is possible."""
-        log_probs = torch.log_softmax(at_least_float32(scores), dim=-1)
-        chosen = log_probs.argmax(dim=-1)
+        """Scores ``[batch, vocab]`` in which only the chosen token is possible.
+
+        As they are where every row takes its likeliest and no record is asked for.
+        """
         sampled = [
             at for at, row in enumerate(self.rows) if self._requests[row].sampling.temperature > 0
         ]
+        if not sampled and self._alternatives is None:
+            return scores
+        log_probs = torch.log_softmax(at_least_float32(scores), dim=-1)
+        chosen = log_probs.argmax(dim=-1)
         if sampled:
             places = torch.tensor(sampled, device=scores.device)
             chosen[places] = self._draw(log_probs[places], [self.rows[at] for at in sampled])

@@ -264,3 +264,13 @@ def test_max_tokens_is_cut_to_what_the_context_leaves() -> None:
 def test_senseless_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Sampling(**wrong)
+
+
+def test_a_greedy_row_is_the_same_beside_others_that_are_drawn() -> None:
+    logits = torch.randn(3, 50, generator=torch.Generator().manual_seed(1))
+    greedy, drawn = Request((1,), Sampling(1)), Request((1,), Sampling(1, temperature=1.0, seed=3))
+    alone = RowSampler([greedy] * 3)(torch.zeros(3, 1), logits)
+    beside = RowSampler([greedy, greedy, drawn])(torch.zeros(3, 1), logits)
+    assert alone.argmax(dim=-1)[:2].tolist() == beside.argmax(dim=-1)[:2].tolist()
+    assert (alone == logits).all()  # nothing was computed for them
+    assert beside.isfinite().sum(dim=-1).tolist() == [1, 1, 1]
