@@ -12,6 +12,7 @@
     python -m examples.benchmark engines --backends continuous
     python -m examples.benchmark served
     python -m examples.benchmark copies
+    python -m examples.benchmark batches
 
 Each prints what it found, as a Markdown table where there is more than one number. Finished cases
 of gap, signal, ablation and frontier are kept in examples/results/ and not run again, so these may
@@ -24,6 +25,7 @@ import argparse
 
 from examples.benchmarks import (
     ablation,
+    batches,
     copies,
     engines,
     frontier,
@@ -50,6 +52,7 @@ BENCHMARKS = {
     "engines": engines,
     "served": served,
     "copies": copies,
+    "batches": batches,
 }
 
 

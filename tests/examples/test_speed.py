@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from dspy_greater.model import Sampling, WhiteBox
-from examples.benchmarks import engines, memory, scaling, speed
+from examples.benchmarks import batches, engines, memory, scaling, speed
 from examples.benchmarks.models import AnyText, load_model
 from examples.benchmarks.published import AsPublished
 from tests.conftest import make_model, make_tokenizer
@@ -146,3 +147,29 @@ def test_engines_are_compared_on_the_same_prompts(monkeypatch: pytest.MonkeyPatc
     ]
     assert [row[3] for row in rows if row[0] == "generate"] == ["1.00", "1.00"]
     assert {row[4] for row in rows} == {"4 of 4"}
+
+
+def test_a_process_apart_has_the_environment_asked_for_and_this_one_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "measured", os.getenv)
+    assert memory.elsewhere("SOME_SETTING", SOME_SETTING="its value") == "its value"
+    assert memory.elsewhere("SOME_SETTING") is None
+    assert "SOME_SETTING" not in os.environ
+
+
+def test_texts_and_scores_that_hang_on_the_batch_are_counted(
+    monkeypatch: pytest.MonkeyPatch, boxes: tuple[WhiteBox, WhiteBox]
+) -> None:
+    ours, _ = boxes
+    asked = batches.questions(ours, 2)
+    assert len({each.prompt for each in asked}) == len(asked)
+    right = [
+        f"[[ ## reasoning ## ]]\nyes\n\n[[ ## answer ## ]]\n{each.example.answer}" for each in asked
+    ]
+    assert [each.score(text) for each, text in zip(asked, right, strict=True)] == [1] * len(asked)
+    assert asked[0].score("no field") == 0
+    texts = dict(zip(asked, ["no field", *right[1:]], strict=True))
+    monkeypatch.setattr(batches, "written", lambda box, batch: [texts[each] for each in batch])
+    found = batches.differing(ours, asked, right, rows=5)
+    assert found == {"rows": 5, "texts": 12, "other texts": 1, "better": 0, "worse": 1}
