@@ -26,8 +26,8 @@ from examples.serving import served
 from examples.small_model.tasks import TASKS, examples
 
 TASK = "prices"
-#: How the server may be started; "one by one" is how it starts by itself.
-SERVERS = {"continuous batching": ("--continuous-batching",), "one by one": ()}
+#: The servers, with their options; "one by one" is how `transformers serve` starts by itself.
+SERVERS = {"continuous batching": ("--continuous-batching",), "one by one": (), "vllm": ()}
 MAX_TOKENS = 64
 REPEATS = 3
 
@@ -36,24 +36,26 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("--rounds", type=int, default=4, help=f"times {IN_FLIGHT} requests")
     parser.add_argument("--repeats", type=int, default=REPEATS, help="the median counts")
-    parser.add_argument("--servers", nargs="+", choices=list(SERVERS), default=list(SERVERS))
+    parser.add_argument(
+        "--servers",
+        nargs="+",
+        choices=list(SERVERS),
+        help="by default those of transformers, and vllm where --vllm says where it is",
+    )
+    parser.add_argument("--vllm", help="vLLM's executable, in an environment of its own")
 
 
 def run(options: argparse.Namespace) -> str:
     """Measure, keep the figures and return the table."""
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
-    count = options.rounds * IN_FLIGHT
-    questions = list(islice(prompts(), count))
+    servers = options.servers or [name for name in SERVERS if name != "vllm" or options.vllm]
+    questions = list(islice(prompts(), options.rounds * IN_FLIGHT))
     here = local_lm(str(SMALL_MODEL))
-    measured: dict[str, Any] = {
-        "requests": count,
-        "in_flight": IN_FLIGHT,
-        "max_tokens": MAX_TOKENS,
-        "threads_of_torch": torch.get_num_threads(),
-        "cores": os.cpu_count(),
-    }
-    for name in options.servers:
-        with served(SMALL_MODEL, options=SERVERS[name]) as url:
+    path = RESULTS / "served.json"
+    measured: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    for name in servers:
+        executable = (options.vllm or "vllm") if name == "vllm" else None
+        with served(SMALL_MODEL, options=SERVERS[name], vllm=executable) as url:
             # A queue of 64 before a server that answers one by one is long.
             settings = {"num_retries": 0, "timeout": 600}
             there = dspy.LM("openai/model", api_base=url, api_key="none", **settings)
@@ -64,9 +66,16 @@ def run(options: argparse.Namespace) -> str:
             for _ in range(options.repeats):
                 figures["in-process"].append(ask_all(here, questions))
                 figures[name].append(ask_all(there, questions))
-        measured[name] = {who: middle(each) for who, each in figures.items()}
-    (RESULTS / "served.json").write_text(json.dumps(measured, indent=1) + "\n")
-    return table(measured)
+        measured[name] = {
+            "requests": len(questions),
+            "in_flight": IN_FLIGHT,
+            "max_tokens": MAX_TOKENS,
+            "threads_of_torch": torch.get_num_threads(),
+            "cores": os.cpu_count(),
+            **{who: middle(each) for who, each in figures.items()},
+        }
+        path.write_text(json.dumps(measured, indent=1) + "\n")
+    return table({name: measured[name] for name in servers})
 
 
 def prompts() -> Iterator[lm15.Request]:

@@ -81,22 +81,3 @@ def test_a_folder_is_served_and_a_name_is_not(
         assert (lm.model, lm.kwargs["api_base"]) == ("openai/second", "served second")
     with deploy.target_lm("openai/gpt", "http://gateway") as lm:
         assert (lm.model, lm.kwargs["api_base"]) == ("openai/gpt", "http://gateway")
-
-
-@needs_server
-def test_a_server_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "SCRIPT", "raise SystemExit('no such model')")
-    with (
-        pytest.raises(RuntimeError, match=r"(?s)did not start.*no such model"),
-        serving.served(SMALL_MODEL),
-    ):
-        pass
-
-
-def test_what_the_server_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "NEEDED", ("fastapi_of_another_world",))
-    with (
-        pytest.raises(ModuleNotFoundError, match=r"fastapi_of_another_world.*serving"),
-        serving.served(SMALL_MODEL),
-    ):
-        pass

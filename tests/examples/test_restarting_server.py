@@ -1,7 +1,11 @@
-"""Rollouts on a real OpenAI-compatible server of the small model on this machine."""
+"""Rollouts on a real OpenAI-compatible server of the small model on this machine.
+
+With vLLM as well where DSPY_GREATER_VLLM names its executable, in an environment of its own.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,9 +24,6 @@ from examples import serving
 from examples.quickstart import SMALL_MODEL
 from examples.small_model.tasks import TASKS, WEAK_INSTRUCTION, examples
 
-pytestmark = pytest.mark.skipif(
-    bool(serving.missing()), reason=f"the server needs {', '.join(serving.missing())}"
-)
 TASK = TASKS["letters"]
 CONFIG = VerifiedConfig(
     max_steps=2,
@@ -40,12 +41,12 @@ CONFIG = VerifiedConfig(
 class Server:
     """The small model behind an address that stays the same, whatever becomes of the server."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, serving.free_port()
+    def __init__(self, folder: Path, vllm: str | None = None) -> None:
+        self.folder, self.port, self.vllm = folder, serving.free_port(), vllm
         self._running = ExitStack()
 
     def start(self) -> None:
-        self._running.enter_context(serving.served(self.folder, port=self.port))
+        self._running.enter_context(serving.served(self.folder, port=self.port, vllm=self.vllm))
 
     def kill(self) -> None:
         self._running.close()
@@ -62,9 +63,23 @@ class Server:
         )
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(serving.sampling(SMALL_MODEL, tmp_path_factory.mktemp("served")))
+def of_transformers(tmp_path_factory: pytest.TempPathFactory) -> Server:
+    if serving.missing():
+        pytest.skip(f"the server needs {', '.join(serving.missing())}")
+    return Server(serving.sampling(SMALL_MODEL, tmp_path_factory.mktemp("served")))
+
+
+def of_vllm(tmp_path_factory: pytest.TempPathFactory) -> Server:
+    if "DSPY_GREATER_VLLM" not in os.environ:
+        pytest.skip("DSPY_GREATER_VLLM names no executable of vLLM's")
+    return Server(SMALL_MODEL, os.environ["DSPY_GREATER_VLLM"])
+
+
+@pytest.fixture(scope="module", params=[of_transformers, of_vllm], ids=["transformers", "vllm"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    server: Server = request.param(tmp_path_factory)
     server.start()
     yield server
     server.kill()
