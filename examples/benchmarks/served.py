@@ -121,7 +121,10 @@ def middle(repeats: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def table(measured: dict[str, Any]) -> str:
-    """Return decoded tokens and completions a second, and the server's share of those here."""
+    """Return decoded tokens and completions a second, and the server's share of those here.
+
+    The share is of completions: of an answer's tokens servers count the one that ends it, too.
+    """
     rows = []
     for name in SERVERS:
         if name not in measured:
@@ -132,7 +135,7 @@ def table(measured: dict[str, Any]) -> str:
                 name,
                 *(f"{who['tokens_per_second']:,.0f}" for who in (here, there)),
                 *(f"{who['completions_per_second']:.1f}" for who in (here, there)),
-                f"{there['tokens_per_second'] / here['tokens_per_second']:.2f}",
+                f"{there['completions_per_second'] / here['completions_per_second']:.2f}",
             ]
         )
     header = ["server", "tokens/s here", "there", "completions/s here", "there", "there / here"]
