@@ -29,14 +29,9 @@ from pathlib import Path
 PATIENCE = 300
 #: What `transformers serve` needs besides what this project needs.
 NEEDED = ("fastapi", "uvicorn", "accelerate")
-#: vLLM would round weights in fp32 to 16 bits, and compile the model first.
-FOR_VLLM = (
-    "--disable-log-stats",
-    "--disable-uvicorn-access-log",
-    "--dtype",
-    "float32",
-    "--enforce-eager",
-)
+QUIET = ("--disable-log-stats", "--disable-uvicorn-access-log")
+#: vLLM would round weights in fp32 to 16 bits, compile the model first and log every request.
+FOR_VLLM = ("--dtype", "float32", "--enforce-eager", *QUIET)
 #: Of vLLM on a CPU: GiB for keys and values, and no word of its use to anybody.
 ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
 # The server ends with the process that started it, whatever becomes of that: its input then ends.

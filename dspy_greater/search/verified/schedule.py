@@ -44,8 +44,8 @@ class SearchState:
         stopped: Why the steps ended, before the tidying.
         noise: Mean absolute change of a score when the same prompt is run once more, in
             batches of another make-up; None before it was measured.
-        promising: Edits of the incumbent that gained something, but less than acceptance asks.
         longest: Bytes of the longest answer that an incumbent gave on the training examples.
+        promising: Edits of the incumbent that gained something, but less than acceptance asks.
         merged: Ids worth considering in the next step: the incumbent with such edits.
         scores: Scores by instruction, on the training examples in the order of the races.
     """
