@@ -7,7 +7,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 from dspy_greater import GreaterTeleprompter, local_lm
 from dspy_greater.model import Sampling, Targeted, WhiteBox
 from dspy_greater.program import call_of, components, current_adapter, render
-from dspy_greater.search import Judge, PaperConfig, VerifiedConfig, schedule_for
+from dspy_greater.search import Judge, PaperConfig, VerifiedConfig, schedule_for, settings
 from dspy_greater.search.paper import AnswerObjective
 from dspy_greater.spans import Span
 from examples.benchmarks.common import (
@@ -31,6 +31,8 @@ from examples.benchmarks.models import adapter_for, load_model, quiet
 from examples.benchmarks.published import AsPublished, published_step
 from examples.small_model.tasks import TASKS, examples
 
+#: Sizes of the verified schedule: ``heavy`` lets four times as many instructions race in a step.
+EFFORTS = ("light", "heavy")
 TASK = "arithmetic"
 SEED = 0
 
@@ -41,6 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--examples", type=int, default=48, help="training examples")
     parser.add_argument("--steps", type=int, default=4, help="steps of our schedules")
     parser.add_argument("--published-steps", type=int, default=2, help="of them, as published")
+    parser.add_argument("--efforts", nargs="+", choices=EFFORTS, default=list(EFFORTS))
     parser.add_argument("--max-tokens", type=int, default=200, help="of an answer")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
 
@@ -148,23 +151,30 @@ def against_published(model: Any, tokenizer: Any, options: argparse.Namespace) -
         apart += [abs(a.loss - b.loss) for a, b in zip(trials, step.tried, strict=True)]
         tried, held = tried + len(trials), step.held
     published_seconds = (time.perf_counter() - began) / tried
-    raced, verified_seconds = stepped(
-        subject(WhiteBox(model, tokenizer), options),
-        VerifiedConfig(max_steps=options.steps, tidy_rounds=0, patience=options.steps),
-        options,
-    )
-    verified = sum(len(step.attempts) for step in raced)
+    verified: dict[str, Any] = {}
+    for effort in options.efforts:
+        raced, spent = stepped(
+            subject(WhiteBox(model, tokenizer), options), sizes(effort, options), options
+        )
+        verified[f"{effort}_edits"] = count = sum(len(step.attempts) for step in raced)
+        verified[f"{effort}_seconds"] = spent / count
     return {
         "examples": options.examples,
         "published_seconds": published_seconds,
         "paper_seconds": paper_seconds / edits,
-        "verified_seconds": verified_seconds / verified,
         "paper_edits": edits,
         "published_edits": tried,
         "published_edits_a_step": tried / min(options.published_steps, len(steps)),
-        "verified_edits": verified,
+        **verified,
         "largest_difference": max(apart),
     }
+
+
+def sizes(effort: Any, options: argparse.Namespace) -> VerifiedConfig:
+    """Return the sizes of an effort, without the rounds that take words away."""
+    preset = settings("verified", effort, None, bounded=False)
+    assert isinstance(preset, VerifiedConfig)
+    return replace(preset, max_steps=options.steps, patience=options.steps, tidy_rounds=0)
 
 
 def subject(box: WhiteBox, options: argparse.Namespace) -> Any:
@@ -258,8 +268,9 @@ def report(figures: dict[str, Any]) -> str:
         for name, key in (
             ("as published", "published"),
             ("published schedule, ours", "paper"),
-            ("verified schedule", "verified"),
+            *((f"verified schedule, {effort}", effort) for effort in EFFORTS),
         )
+        if f"{key}_seconds" in steps
     ]
     tables = [
         f"{machine['flops'] / 1e9:.0f} GFLOP/s, {machine['bandwidth'] / 1e9:.1f} GB/s, "

@@ -58,7 +58,9 @@ def test_the_published_way_leaves_our_weights_frozen(
 
 def test_both_ways_score_the_same_candidates_alike() -> None:
     model, tokenizer = load_model("small")
-    options = argparse.Namespace(examples=4, steps=1, published_steps=1, max_tokens=24)
+    options = argparse.Namespace(
+        examples=4, steps=1, published_steps=1, max_tokens=24, efforts=["light"]
+    )
     with dspy.context(adapter=dspy.ChatAdapter()):
         steps = speed.against_published(model, tokenizer, options)
     assert steps["published_edits"] == steps["paper_edits"] == 3
@@ -68,6 +70,8 @@ def test_both_ways_score_the_same_candidates_alike() -> None:
     text = speed.report({"steps": steps, "kernels": kernels, "machine": machine})
     assert "100 GFLOP/s, 10.0 GB/s, 2 threads" in text
     assert "(10.0 times)" in text
+    assert "| verified schedule, light |" in text
+    assert "heavy" not in text
 
 
 def test_a_floor_is_what_the_weights_and_the_cache_ask_for() -> None:
