@@ -25,7 +25,7 @@ SEED = 0
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("--examples", type=int, default=64, help="of each task")
+    parser.add_argument("--examples", type=int, default=32, help="of each task")
     parser.add_argument("--rows", type=int, nargs="+", default=[8, 64], help="of a batch")
     parser.add_argument("--dtypes", nargs="+", choices=list(DTYPES), default=list(DTYPES))
 
