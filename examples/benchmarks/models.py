@@ -29,6 +29,18 @@ UNTRAINED = {
 }
 
 
+#: 1.1 billion parameters, in TinyLlama's shape: for an accelerator.
+BILLION = {
+    **UNTRAINED,
+    "hidden_size": 2048,
+    "intermediate_size": 5632,
+    "num_hidden_layers": 22,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 4,
+    "tie_word_embeddings": False,
+}
+
+
 class AnyText(dspy.ChatAdapter):
     """Takes whatever an untrained model writes for its reasoning, with an empty answer.
 
@@ -48,8 +60,9 @@ def load_model(name: str) -> tuple[Any, Any]:
     """Return a model and the small model's tokenizer.
 
     Args:
-        name: ``"small"``; ``"untrained"``, of a usual size; or ``"small-untrained"``, of the
-            small one's, which ends no text before its limit.
+        name: ``"small"``; ``"untrained"``, of a usual size for a CPU; ``"billion"``, untrained,
+            too, of a usual size for an accelerator, in bfloat16; or ``"small-untrained"``, of the
+            small one's size, which ends no text before its limit.
     """
     tokenizer = AutoTokenizer.from_pretrained(SMALL_MODEL)
     if name == "small":
@@ -59,8 +72,10 @@ def load_model(name: str) -> tuple[Any, Any]:
         config = AutoConfig.from_pretrained(SMALL_MODEL)
     else:
         ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-        config = LlamaConfig(**UNTRAINED, **ends)
+        config = LlamaConfig(**(BILLION if name == "billion" else UNTRAINED), **ends)
     model = LlamaForCausalLM(config)
+    if name == "billion":
+        model = model.to(torch.bfloat16)
     # Rows beyond the tokenizer's vocabulary cost what they cost, but are never chosen.
     model.get_input_embeddings().weight.data[len(tokenizer) :] = 0
     return model, tokenizer

@@ -49,8 +49,8 @@ class AsPublished(WhiteBox):
 
     def _generate_nine(self, prompts: Sequence[Sequence[int]], limit: int) -> list[Generation]:
         pad, width = self.ends[0], max(map(len, prompts))
-        ids = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts])
-        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+        ids = self._there([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts])
+        mask = self._there([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
         config = GenerationConfig(
             do_sample=False,
             max_new_tokens=limit,
@@ -72,12 +72,12 @@ class AsPublished(WhiteBox):
     ) -> list[torch.Tensor]:
         """Run one whole sequence after another."""
         with torch.no_grad():
-            return [self._target_log_probs(item, temperature) for item in items]
+            return [self._target_log_probs(item, temperature).cpu() for item in items]
 
     def _target_log_probs(
         self, item: Targeted, temperature: float, embeddings: torch.Tensor | None = None
     ) -> torch.Tensor:
-        ids = torch.tensor([item.ids])
+        ids = self._there([item.ids])
         inputs = {"input_ids": ids} if embeddings is None else {"inputs_embeds": embeddings}
         logits = self.unfrozen(**inputs).logits[0].float() / temperature
         chosen = torch.log_softmax(logits[:-1], dim=-1).gather(1, ids[0, 1:, None])[:, 0]
@@ -90,9 +90,9 @@ class AsPublished(WhiteBox):
     def _gradient(self, item: Targeted, temperature: float) -> Gradient:
         assert item.inputs is not None
         weight = self.unfrozen.get_input_embeddings().weight
-        own = torch.nn.functional.one_hot(torch.tensor(item.ids[slice(*item.inputs)]), len(weight))
+        own = torch.nn.functional.one_hot(self._there(item.ids[slice(*item.inputs)]), len(weight))
         own = own.to(weight.dtype).requires_grad_(True)
-        around = self.unfrozen.get_input_embeddings()(torch.tensor(item.ids)).detach()
+        around = self.unfrozen.get_input_embeddings()(self._there(item.ids)).detach()
         there = own @ weight
         there.retain_grad()
         parts = [around[: item.inputs.start], there, around[item.inputs.end :]]
@@ -101,13 +101,17 @@ class AsPublished(WhiteBox):
         loss.backward()
         self.unfrozen.zero_grad()
         assert there.grad is not None
-        return Gradient(log_probs.detach(), float(loss.detach()), there.grad)
+        return Gradient(log_probs.detach().cpu(), float(loss.detach()), there.grad.float().cpu())
 
     def next_log_probs(self, sequences: Sequence[Sequence[int]], last: int = 1) -> torch.Tensor:
         """Run one sequence after another and keep the logits of its last tokens."""
         with torch.no_grad():
-            rows = [self.unfrozen(input_ids=torch.tensor([ids])).logits[0] for ids in sequences]
-        return torch.stack([torch.log_softmax(row[-last:].float(), dim=-1) for row in rows])
+            rows = [self.unfrozen(input_ids=self._there([ids])).logits[0] for ids in sequences]
+        return torch.stack([torch.log_softmax(row[-last:].float(), dim=-1) for row in rows]).cpu()
+
+    def _there(self, numbers: Sequence[Any]) -> torch.Tensor:
+        """Return numbers where the model is."""
+        return torch.tensor(numbers, device=self.unfrozen.device)
 
 
 def published_step(

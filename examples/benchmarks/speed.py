@@ -33,13 +33,15 @@ from examples.small_model.tasks import TASKS, examples
 
 #: Sizes of the verified schedule: ``heavy`` lets four times as many instructions race in a step.
 EFFORTS = ("light", "heavy")
+CPU = torch.device("cpu")
 TASK = "arithmetic"
 SEED = 0
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("--model", choices=["small", "untrained"], default="small")
+    parser.add_argument("--model", choices=["small", "untrained", "billion"], default="small")
+    parser.add_argument("--device", default="cpu", help="cuda, for one")
     parser.add_argument("--examples", type=int, default=48, help="training examples")
     parser.add_argument("--steps", type=int, default=4, help="steps of our schedules")
     parser.add_argument("--published-steps", type=int, default=2, help="of them, as published")
@@ -53,7 +55,8 @@ def run(options: argparse.Namespace) -> str:
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
     quiet()
     model, tokenizer = load_model(options.model)
-    machine = Machine.measure()
+    model = model.to(options.device)
+    machine = Machine.measure(torch.device(options.device), model.dtype)
     with dspy.context(adapter=adapter_for(options.model)):
         figures = {
             "machine": vars(machine),
@@ -72,7 +75,7 @@ class Machine:
     """What this machine does at best, measured in the run that it is compared with.
 
     Attributes:
-        flops: Floating-point operations a second of a large float32 matrix product.
+        flops: Floating-point operations a second of a large matrix product in the model's format.
         bandwidth: Bytes a second read or written by a large copy.
         threads: Threads that torch uses.
     """
@@ -82,13 +85,16 @@ class Machine:
     threads: int
 
     @classmethod
-    def measure(cls) -> Machine:
-        """Time matrix products and copies, and keep the best of several."""
-        left, right = torch.randn(2048, 2048), torch.randn(2048, 2048)
-        product = min(seconds(lambda: left @ right) for _ in range(8))
-        source, target = torch.ones(2**26), torch.empty(2**26)
-        copied = min(seconds(lambda: target.copy_(source)) for _ in range(8))
-        return cls(2 * 2048**3 / product, 2 * 4 * 2**26 / copied, torch.get_num_threads())
+    def measure(
+        cls, device: torch.device = CPU, dtype: torch.dtype = torch.float32, size: int = 2048
+    ) -> Machine:
+        """Time products of ``size × size`` numbers, and copies, and keep the best of several."""
+        left, right = torch.randn(2, size, size, device=device).to(dtype)
+        product = min(seconds(lambda: left @ right, device) for _ in range(8))
+        source = torch.ones(2**26, device=device)
+        target = torch.empty_like(source)
+        copied = min(seconds(lambda: target.copy_(source), device) for _ in range(8))
+        return cls(2 * size**3 / product, 2 * 4 * 2**26 / copied, torch.get_num_threads())
 
 
 @dataclass(frozen=True)
@@ -118,8 +124,8 @@ class Costs:
         head = model.get_output_embeddings().weight.numel()
         everything = sum(p.numel() for p in model.parameters())
         body = everything - head * (1 if config.tie_word_embeddings else 2)
-        heads = config.num_key_value_heads * config.head_dim
-        return cls(body, head, 4 * 2 * config.num_hidden_layers * heads)
+        heads, size = config.num_key_value_heads * config.head_dim, model.dtype.itemsize
+        return cls(body, head, size * 2 * config.num_hidden_layers * heads, size)
 
     def floors(self, counts: Mapping[str, float], machine: Machine) -> dict[str, float]:
         """Return the least seconds of each phase that runs the model."""
@@ -252,10 +258,13 @@ def prompt_of(box: WhiteBox, example: dspy.Example) -> tuple[int, ...]:
     return box.encode(render(current_adapter(), call_of(component, example)).messages).ids
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    """Return how long something takes."""
+def seconds(work: Callable[[], Any], device: torch.device = CPU) -> float:
+    """Return how long something takes, on a device that may go on by itself."""
+    wait = torch.cuda.synchronize if device.type == "cuda" else int
+    wait()
     began = time.perf_counter()
     work()
+    wait()
     return time.perf_counter() - began
 
 

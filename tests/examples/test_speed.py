@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from dspy_greater.model import Sampling, WhiteBox
-from examples.benchmarks import batches, engines, memory, scaling, speed
+from examples.benchmarks import batches, engines, memory, models, scaling, speed
 from examples.benchmarks.models import AnyText, load_model
 from examples.benchmarks.published import AsPublished
 from tests.conftest import make_model, make_tokenizer
@@ -177,3 +178,31 @@ def test_texts_and_scores_that_hang_on_the_batch_are_counted(
     monkeypatch.setattr(batches, "written", lambda box, batch: [texts[each] for each in batch])
     found = batches.differing(ours, asked, right, rows=5)
     assert found == {"rows": 5, "texts": 12, "other texts": 1, "better": 0, "worse": 1}
+
+
+def test_a_model_for_an_accelerator_is_measured_in_its_own_format(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tiny = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 2048}
+    monkeypatch.setattr(models, "BILLION", {**models.BILLION, **tiny, **heads})
+    model, tokenizer = load_model("billion")
+    costs = speed.Costs.of(model)
+    assert (costs.weight_bytes, costs.cache_bytes) == (2, 2 * 2 * 2 * 2 * 8)
+    assert costs.body + 2 * costs.head == sum(p.numel() for p in model.parameters())
+    machine = speed.Machine.measure(speed.CPU, model.dtype, size=64)
+    assert machine.flops > 0
+    with dspy.context(adapter=AnyText()):
+        found = speed.kernels(model, WhiteBox(model, tokenizer), machine, length=4)
+    assert found.keys() == {"score", "gradient", "decode_1", "decode_64"}
+    assert all(value > 0 for value in found.values())
+
+
+def test_the_published_way_works_in_half_precision(boxes: tuple[WhiteBox, WhiteBox]) -> None:
+    _, published = boxes
+    half = AsPublished(copy.deepcopy(published.unfrozen).to(torch.bfloat16), published.tokenizer)
+    items = random_items(2)
+    for gradient in half.gradients(items):
+        assert gradient.positions.dtype == torch.float32
+        assert gradient.positions.isfinite().all()
+    assert half.next_log_probs([random_ids(4, 0)]).isfinite().all()
