@@ -263,12 +263,12 @@ def _copies(
     lm: BaseLM, programs: Sequence[dspy.Module], samplings: Sequence[dict[str, Any]] | None
 ) -> list[BaseLM]:
     """Return an LM for each program, with the settings that are given."""
-    settings = [_within_limit(lm, each) for each in samplings or [{}] * len(programs)]
+    settings = [within_limit(lm, each) for each in samplings or [{}] * len(programs)]
     return [lm.copy(**each) if each else lm for each in settings]
 
 
-def _within_limit(lm: BaseLM, settings: dict[str, Any]) -> dict[str, Any]:
-    """Let a limit on answers only ever lower an LM's own."""
+def within_limit(lm: BaseLM, settings: dict[str, Any]) -> dict[str, Any]:
+    """Let a limit on answers, ``max_tokens``, only ever lower an LM's own."""
     own, limit = lm.kwargs.get("max_tokens"), settings.get("max_tokens")
     if own is None or limit is None:
         return _without_limit(settings)

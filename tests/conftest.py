@@ -15,6 +15,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from dspy_greater.model import WhiteBox
 from tests.families import CORE, SPECIAL
 
+# On models this tiny a second thread waits more than it works, beside other jobs many times over.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
 # Not from the network, when a test first speaks through litellm.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 

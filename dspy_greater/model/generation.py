@@ -222,7 +222,7 @@ def described(
         decoder: The model.
         request: What was asked for.
         ids: The tokens up to where the text ended, an end token included.
-        stopped: Whether it ended at a stop string.
+        stopped: Whether it ended at a stop string, or with its object.
         log_probs: Of as many tokens at least.
     """
     ids = list(ids)
@@ -232,7 +232,9 @@ def described(
     thinking, sampling = decoder.thinking, request.sampling
     block = thinking.length(request.prompt, ids) if thinking else 0
     if sampling.json_object:  # not every engine watches for its end
-        ids = ids[: block + up_to_object(decoder.tokenizer, ids[block:])]
+        end = up_to_object(decoder.tokenizer, ids[block:])
+        if end is not None:
+            ids, finish = ids[: block + end], "stop"
     text = str(
         decoder.tokenizer.decode(
             ids[block:], skip_special_tokens=True, clean_up_tokenization_spaces=False

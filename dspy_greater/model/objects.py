@@ -39,8 +39,8 @@ class ObjectEnd:
         return False
 
 
-def up_to_object(tokenizer: Any, ids: Sequence[int]) -> int:
-    """Return how many tokens a text has up to the end of its first object; all where it has none.
+def up_to_object(tokenizer: Any, ids: Sequence[int]) -> int | None:
+    """Return how many tokens a text has up to the end of its first object; None without any.
 
     Args:
         tokenizer: What tells a token's text.
@@ -48,4 +48,4 @@ def up_to_object(tokenizer: Any, ids: Sequence[int]) -> int:
     """
     end = ObjectEnd()
     pieces = (tokenizer.decode([token]) for token in ids)
-    return next((at + 1 for at, piece in enumerate(pieces) if end.read(piece)), len(ids))
+    return next((at + 1 for at, piece in enumerate(pieces) if end.read(piece)), None)

@@ -14,6 +14,7 @@ import dspy
 import numpy as np
 
 from dspy_greater import GreaterTeleprompter
+from dspy_greater.backend import within_limit
 from dspy_greater.lm import white_box
 from dspy_greater.program import (
     Metric,
@@ -105,11 +106,8 @@ def subject_in(
     (component,) = components(program, train)
 
     def runner(programs: Any, chosen: Any, samplings: Any) -> Any:
-        own = lm.kwargs["max_tokens"]
-        lms = [
-            lm.copy(**{**settings, "max_tokens": min(own, settings.get("max_tokens", own))})
-            for settings in samplings or [{}] * len(programs)
-        ]
+        settings = [within_limit(lm, each) for each in samplings or [{}] * len(programs)]
+        lms = [lm.copy(**each) for each in settings]
         return run_programs(programs, chosen, Metric(metric), lms=lms)
 
     return PredictorSubject(program, component, train, runner, white_box(lm), current_adapter())

@@ -42,18 +42,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> str:
     """Measure each number of rows in both processes and return the table."""
+    process = elsewhere(options.model)
+    tensors = elsewhere(options.model, **GIVES_BACK)
     found = [
-        {**apart, "process": alike["growth"], "tensors": apart.pop("growth")}
-        for alike, apart in zip(
-            elsewhere(options.model), elsewhere(options.model, **GIVES_BACK), strict=True
-        )
+        {**kept, "tensors": growth, "process": more}
+        for (kept, more), (_, growth) in zip(process, tensors, strict=True)
     ]
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     return table(found)
 
 
-def elsewhere(model: str, **environment: str) -> list[dict[str, int]]:
+def elsewhere(model: str, **environment: str) -> list[tuple[dict[str, int], int]]:
     """Measure in a process of its own, which begins with some environment variables."""
     os.environ.update(environment)
     try:
@@ -64,8 +64,8 @@ def elsewhere(model: str, **environment: str) -> list[dict[str, int]]:
             del os.environ[name]
 
 
-def measured(name: str) -> list[dict[str, int]]:
-    """Return, by number of rows, the bytes of weights and activations, and the growth."""
+def measured(name: str) -> list[tuple[dict[str, int], int]]:
+    """Return, by number of rows, the bytes of weights and activations, and those of the growth."""
     model, tokenizer = load_model(name)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     box = WhiteBox(model, tokenizer)
@@ -73,10 +73,8 @@ def measured(name: str) -> list[dict[str, int]]:
     found = []
     for rows in ROWS:
         work = partial(box.gradients, batch(rows))
-        kept = activations(model, work)
-        found.append(
-            {"rows": rows, "weights": weights, "activations": kept, "growth": growth(work)}
-        )
+        kept = {"rows": rows, "weights": weights, "activations": activations(model, work)}
+        found.append((kept, growth(work)))
     return found
 
 

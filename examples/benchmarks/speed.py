@@ -260,12 +260,16 @@ def prompt_of(box: WhiteBox, example: dspy.Example) -> tuple[int, ...]:
 
 def seconds(work: Callable[[], Any], device: torch.device = CPU) -> float:
     """Return how long something takes, on a device that may go on by itself."""
-    wait = torch.cuda.synchronize if device.type == "cuda" else int
-    wait()
+    _wait_for(device)
     began = time.perf_counter()
     work()
-    wait()
+    _wait_for(device)
     return time.perf_counter() - began
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def report(figures: dict[str, Any]) -> str:

@@ -46,7 +46,7 @@ def test_a_text_without_a_closed_object_is_whole() -> None:
     tokenizer = make_tokenizer()
     for text in ("no object at all }", '{"answer": "open', ""):
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        assert up_to_object(tokenizer, ids) == len(ids)
+        assert up_to_object(tokenizer, ids) is None
 
 
 def recited(text: str, **settings: Any) -> tuple[WhiteBox, list[int]]:

@@ -214,3 +214,20 @@ def test_models_of_which_vllm_would_load_other_weights_are_refused(
         adapter.check_possible(origin)
     with pytest.raises(LoadingError, match=r"from two models\. Leave quantization_config out"):
         adapter.check_possible(adapter.Origin("some/model", quantized=True))
+
+
+@pytest.mark.parametrize("finish", ["stop", "length"])
+def test_a_text_that_vllm_wrote_beyond_its_object_ends_with_it(
+    plain: WhiteBox, finish: str
+) -> None:
+    decoder = plain.backend._decoder
+    ids, beyond = (
+        decoder.tokenizer(text, add_special_tokens=False)["input_ids"]
+        for text in ('{"answer": {"a": "}"}}', " and more")
+    )
+    output = SimpleNamespace(finish_reason=finish, token_ids=[*ids, *beyond])
+    request = Request((1,), Sampling(len(ids) + len(beyond), json_object=True))
+    generation = generation_of(decoder, request, output)
+    assert (generation.ids, generation.finish) == (tuple(ids), "stop")
+    whole = generation_of(decoder, Request((1,), Sampling(99)), output)
+    assert (len(whole.ids), whole.finish) == (len(output.token_ids), finish)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -25,21 +26,13 @@ class Luck(FakeSubject):
     samples: list[int] = field(default_factory=list)
 
     def roll_out(
-        self,
-        instructions: Sequence[str],
-        examples: Sequence[int] | None = None,
-        limit: int | None = None,
+        self, instructions: Sequence[str], examples: Sequence[int] | None = None, *settings: Any
     ) -> list[list[Run]]:
         self.roll_outs += instructions
         return [self._runs(self._indices(examples), self.greedily_right) for _ in instructions]
 
     def sample(
-        self,
-        instruction: str,
-        examples: Sequence[int],
-        seeds: Sequence[int],
-        temperature: float,
-        limit: int | None = None,
+        self, instruction: str, examples: Sequence[int], seeds: Sequence[int], *settings: Any
     ) -> list[list[Run]]:
         self.samples.append(len(seeds))
         return [self._runs(examples, self.right) for _ in seeds]
