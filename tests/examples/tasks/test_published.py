@@ -1,0 +1,67 @@
+"""The published data, where they lie beside the checkout or are named."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import dspy
+import pytest
+
+from examples.tasks import NAMES, PUBLISHED, load, sources
+from examples.tasks.__main__ import table
+from tests.examples.tasks.helpers import assert_disjoint
+
+
+@pytest.fixture(scope="module")
+def published(request: pytest.FixtureRequest) -> Path:
+    """The folder of the published data: DSPY_GREATER_DATA, or data/ among the shared assets."""
+    named = os.environ.get(sources.FOLDER_VARIABLE)
+    folder = Path(named) if named else request.getfixturevalue("shared") / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no published data at {folder} (set {sources.FOLDER_VARIABLE})")
+    return folder
+
+
+def all_examples(name: str, data: Path) -> list[dspy.Example]:
+    if name == "gsm8k":
+        return sources.gsm8k("train", data) + sources.gsm8k("test", data)
+    if name == "folio":
+        return sources.folio("train", data) + sources.folio("validation", data)
+    return sources.bbh(name, data)
+
+
+COUNTS = {"penguins_in_a_table": 146, "causal_judgement": 187, "snarks": 178}
+COUNTS |= {"gsm8k": 7473 + 1319, "folio": 1004 + 204}
+SIZES = {"penguins_in_a_table": [50, 48, 48], "snarks": [50, 64, 64]}
+# Two questions asked twice; in the second task with two answers each.
+SIZES |= {"sports_understanding": [50, 99, 99], "causal_judgement": [50, 66, 67]}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_published_answer_is_right_for_its_own_question_alone(
+    name: str, published: Path
+) -> None:
+    task, examples = load(name, published), all_examples(name, published)
+    assert len(examples) == COUNTS.get(name, 250)
+    answers = sorted({example.answer for example in examples})
+    for index, example in enumerate(examples):
+        assert task.metric(example, dspy.Prediction(answer=example.answer))
+        another = next(a for a in answers[index % len(answers) :] + answers if a != example.answer)
+        assert not task.metric(example, dspy.Prediction(answer=another))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_tasks_split_as_the_paper_does(name: str, published: Path) -> None:
+    task = load(name, published)
+    splits = task.splits(1)
+    assert [len(split) for split in splits] == SIZES.get(name, [50, 100, 100])
+    assert_disjoint(splits)
+    assert splits == task.splits(1) != task.splits(2)
+
+
+def test_the_table_lists_every_task(published: Path) -> None:
+    lines = table(published).splitlines()
+    assert len(lines) == 2 + len(NAMES)
+    assert "| snarks | option | 50 | 64 | 64 |" in lines
+    assert "| sorting | exact text | 50 | 100 | 100 |" in lines
