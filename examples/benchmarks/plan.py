@@ -340,7 +340,7 @@ def activations() -> float:
 
     measured = json.loads((RESULTS / "memory.json").read_text())
     width = UNTRAINED["hidden_size"] * UNTRAINED["num_hidden_layers"] * 4
-    return max(each["growth"] / (each["rows"] * LENGTH * width) for each in measured)
+    return max(each["tensors"] / (each["rows"] * LENGTH * width) for each in measured)
 
 
 def checked(kept: dict[str, Any]) -> str:
