@@ -130,7 +130,7 @@ class Team:
         self.size = 1 if state is None else state.num_processes
         self.rank = 0 if state is None else state.process_index
         self.is_one_model = False
-        self._group = None if self.size == 1 else _group()
+        self._group = None if self.size == 1 else _new_group()
         # How the others are told of an error here, as long as they wait for word from here.
         self._tell: Callable[[Any], object] | None = None
         if self.size > 1:
@@ -155,6 +155,7 @@ class Team:
             pass  # the error under way says more
         finally:
             self._thread.shutdown(wait=False)
+            self._leave()
 
     @property
     def width(self) -> int:
@@ -235,6 +236,16 @@ class Team:
             return replies[0].results
         return [result for reply in replies for result in reply.results]
 
+    def _leave(self) -> None:
+        """End the group, and with it its threads.
+
+        One that let go of its last message while Python ends would abort the process
+        (https://github.com/pytorch/pytorch/pull/179291).
+        """
+        if self._group is not None:
+            dist.destroy_process_group(self._group)
+            self._group = None
+
     def _shares(self, args: Sequence[Any]) -> list[Sequence[Any]]:
         """Cut the arguments of a call, one piece for every process."""
         if self.is_one_model:
@@ -312,8 +323,7 @@ def _obey(model: WhiteBox, order: Order, method: Callable[..., Any] | None = Non
     return Reply(results, error, model.counts - before)
 
 
-@functools.cache
-def _group() -> Any:
+def _new_group() -> Any:
     return dist.new_group(backend="gloo", timeout=PATIENCE)
 
 

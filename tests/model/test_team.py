@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from dspy_greater.model import LoadingError, WhiteBox, load
 from dspy_greater.model.team import Team, divided
 from tests.conftest import make_model, make_tokenizer
 from tests.model.helpers import random_items
-from tests.processes import launch
+from tests.processes import Ended, launch
 
 
 @given(st.lists(st.integers(1, 500), max_size=40), st.integers(1, 9))
@@ -24,13 +25,24 @@ def test_rows_are_divided_into_stretches_of_about_equal_size(sizes: list[int], p
     assert all(sum(sizes[row] for row in stretch) <= most for stretch in stretches)
 
 
-def test_two_processes_give_what_one_gives() -> None:
-    leader, follower = launch("tests.scripts.calls")
+@pytest.fixture(scope="module")
+def two_processes() -> list[Ended]:
+    return launch("tests.scripts.calls")
+
+
+def test_two_processes_give_what_one_gives(two_processes: list[Ended]) -> None:
+    leader, follower = two_processes
     assert leader.code == follower.code == 0, leader.printed + follower.printed
     assert leader.found == follower.found
     # Calls of no, one, two and seven rows; with one, a process has nothing to do.
     assert leader.found["differences"].keys() == {"0", "1", "2", "7"}
     assert max(leader.found["differences"].values()) < 1e-6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the names of threads")
+def test_no_thread_of_a_team_outlives_it(two_processes: list[Ended]) -> None:
+    """One that let go of its last message while Python ends would abort the process."""
+    assert all(each.found["threads ended"] >= 2 for each in two_processes)
 
 
 def test_a_model_whose_parts_lie_in_two_processes_gives_what_a_whole_one_gives(
