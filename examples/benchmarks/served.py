@@ -8,9 +8,12 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import dspy
@@ -21,6 +24,7 @@ from dspy_greater import local_lm
 from dspy_greater.backend import IN_FLIGHT
 from dspy_greater.program import call_of, components, current_adapter, render
 from examples.benchmarks.common import RESULTS, markdown, program_with
+from examples.benchmarks.models import load_model
 from examples.quickstart import SMALL_MODEL
 from examples.serving import served
 from examples.small_model.tasks import TASKS, examples
@@ -34,6 +38,12 @@ REPEATS = 3
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
+    parser.add_argument(
+        "--model",
+        choices=["small", "untrained"],
+        default="small",
+        help="untrained: 110 million parameters, a usual size",
+    )
     parser.add_argument("--rounds", type=int, default=4, help=f"times {IN_FLIGHT} requests")
     parser.add_argument("--repeats", type=int, default=REPEATS, help="the median counts")
     parser.add_argument(
@@ -50,32 +60,51 @@ def run(options: argparse.Namespace) -> str:
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
     servers = options.servers or [name for name in SERVERS if name != "vllm" or options.vllm]
     questions = list(islice(prompts(), options.rounds * IN_FLIGHT))
-    here = local_lm(str(SMALL_MODEL))
-    path = RESULTS / "served.json"
+    path = RESULTS / ("served.json" if options.model == "small" else "served_untrained.json")
     measured: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    for name in servers:
-        executable = (options.vllm or "vllm") if name == "vllm" else None
-        with served(SMALL_MODEL, options=SERVERS[name], vllm=executable) as url:
-            # A queue of 64 before a server that answers one by one is long.
-            settings = {"num_retries": 0, "timeout": 600}
-            there = dspy.LM("openai/model", api_base=url, api_key="none", **settings)
-            # Both in turn, so that what else the machine does falls on both.
-            figures: dict[str, list[dict[str, float]]] = {"in-process": [], name: []}
-            for lm in (here, there):
-                ask_all(lm, questions[:IN_FLIGHT])  # what is loaded once
-            for _ in range(options.repeats):
-                figures["in-process"].append(ask_all(here, questions))
-                figures[name].append(ask_all(there, questions))
-        measured[name] = {
-            "requests": len(questions),
-            "in_flight": IN_FLIGHT,
-            "max_tokens": MAX_TOKENS,
-            "threads_of_torch": torch.get_num_threads(),
-            "cores": os.cpu_count(),
-            **{who: middle(each) for who, each in figures.items()},
-        }
-        path.write_text(json.dumps(measured, indent=1) + "\n")
+    with folder_of(options.model) as folder:
+        for name in servers:
+            measured[name] = by_turns(name, folder, questions, options)
+            path.write_text(json.dumps(measured, indent=1) + "\n")
     return table({name: measured[name] for name in servers})
+
+
+@contextmanager
+def folder_of(model: str) -> Iterator[Path]:
+    """Yield a folder with the model, for the time of a block."""
+    if model == "small":
+        yield SMALL_MODEL
+        return
+    with TemporaryDirectory() as folder:
+        for part in load_model(model):
+            part.save_pretrained(folder)
+        yield Path(folder)
+
+
+def by_turns(
+    name: str, folder: Path, questions: Sequence[lm15.Request], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Ask the model here and a server in turn, so that what else the machine does falls on both."""
+    here = local_lm(str(folder))
+    executable = (options.vllm or "vllm") if name == "vllm" else None
+    figures: dict[str, list[dict[str, float]]] = {"in-process": [], name: []}
+    with served(folder, options=SERVERS[name], vllm=executable) as url:
+        # A queue of 64 before a server that answers one by one is long.
+        settings = {"num_retries": 0, "timeout": 600}
+        there = dspy.LM("openai/model", api_base=url, api_key="none", **settings)
+        for lm in (here, there):
+            ask_all(lm, questions[:IN_FLIGHT])  # what is loaded once
+        for _ in range(options.repeats):
+            figures["in-process"].append(ask_all(here, questions))
+            figures[name].append(ask_all(there, questions))
+    return {
+        "requests": len(questions),
+        "in_flight": IN_FLIGHT,
+        "max_tokens": MAX_TOKENS,
+        "threads_of_torch": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        **{who: middle(each) for who, each in figures.items()},
+    }
 
 
 def prompts() -> Iterator[lm15.Request]:

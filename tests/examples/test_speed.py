@@ -66,11 +66,18 @@ def test_both_ways_score_the_same_candidates_alike() -> None:
         steps = speed.against_published(model, tokenizer, options)
     assert steps["published_edits"] == steps["paper_edits"] == 3
     assert steps["largest_difference"] < 1e-4
-    kernels = {"score": 0.5, "gradient": 0.4, "decode_1": 10.0, "decode_64": 100.0}
+    kernels = {
+        "score": 0.5,
+        "gradient": 0.4,
+        "decode_1": 10.0,
+        "decode_64": 100.0,
+        "decode_1_at_best": 50.0,
+        "decode_64_at_best": 600.0,
+    }
     machine = {"flops": 1e11, "bandwidth": 1e10, "threads": 2}
     text = speed.report({"steps": steps, "kernels": kernels, "machine": machine})
     assert "100 GFLOP/s, 10.0 GB/s, 2 threads" in text
-    assert "(10.0 times)" in text
+    assert "(10.0 times; 12.0 times, were both at the machine's rates)" in text
     assert "| verified schedule, light |" in text
     assert "heavy" not in text
 
@@ -194,7 +201,8 @@ def test_a_model_for_an_accelerator_is_measured_in_its_own_format(
     assert machine.flops > 0
     with dspy.context(adapter=AnyText()):
         found = speed.kernels(model, WhiteBox(model, tokenizer), machine, length=4)
-    assert found.keys() == {"score", "gradient", "decode_1", "decode_64"}
+    decoding = {f"decode_{rows}{best}" for rows in (1, 64) for best in ("", "_at_best")}
+    assert found.keys() == {"score", "gradient", *decoding}
     assert all(value > 0 for value in found.values())
 
 
