@@ -91,7 +91,7 @@ def by_turns(
     with served(folder, options=SERVERS[name], vllm=executable) as url:
         # A queue of 64 before a server that answers one by one is long.
         settings = {"num_retries": 0, "timeout": 600}
-        there = dspy.LM("openai/model", api_base=url, api_key="none", **settings)
+        there = dspy.LM(f"openai/{folder.name}", api_base=url, api_key="none", **settings)
         for lm in (here, there):
             ask_all(lm, questions[:IN_FLIGHT])  # what is loaded once
         for _ in range(options.repeats):
