@@ -62,10 +62,12 @@ def test_both_ways_score_the_same_candidates_alike() -> None:
     options = argparse.Namespace(
         examples=4, steps=1, published_steps=1, max_tokens=24, efforts=["light"]
     )
+    rates = speed.Machine(flops=1e11, bandwidth=1e10, threads=2)
     with dspy.context(adapter=dspy.ChatAdapter()):
-        steps = speed.against_published(model, tokenizer, options)
+        steps = speed.against_published(model, tokenizer, rates, options)
     assert steps["published_edits"] == steps["paper_edits"] == 3
     assert steps["largest_difference"] < 1e-4
+    assert 0 < steps["paper_floor"] < steps["paper_seconds"]
     kernels = {
         "score": 0.5,
         "gradient": 0.4,
@@ -74,8 +76,7 @@ def test_both_ways_score_the_same_candidates_alike() -> None:
         "decode_1_at_best": 50.0,
         "decode_64_at_best": 600.0,
     }
-    machine = {"flops": 1e11, "bandwidth": 1e10, "threads": 2}
-    text = speed.report({"steps": steps, "kernels": kernels, "machine": machine})
+    text = speed.report({"steps": steps, "kernels": kernels, "machine": vars(rates)})
     assert "100 GFLOP/s, 10.0 GB/s, 2 threads" in text
     assert "(10.0 times; 12.0 times, were both at the machine's rates)" in text
     assert "| verified schedule, light |" in text
