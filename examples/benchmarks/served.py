@@ -24,7 +24,7 @@ from dspy_greater import local_lm
 from dspy_greater.backend import IN_FLIGHT
 from dspy_greater.program import call_of, components, current_adapter, render
 from examples.benchmarks.common import RESULTS, markdown, program_with
-from examples.benchmarks.models import load_model
+from examples.benchmarks.models import load_model, quiet
 from examples.quickstart import SMALL_MODEL
 from examples.serving import served
 from examples.small_model.tasks import TASKS, examples
@@ -58,6 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> str:
     """Measure, keep the figures and return the table."""
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
+    quiet()
     servers = options.servers or [name for name in SERVERS if name != "vllm" or options.vllm]
     questions = list(islice(prompts(), options.rounds * IN_FLIGHT))
     path = RESULTS / ("served.json" if options.model == "small" else "served_untrained.json")

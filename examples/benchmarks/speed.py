@@ -176,11 +176,11 @@ def against_published(
 
 
 def per_edit(name: str, edits: int, spent: Spent) -> dict[str, float]:
-    """Return what an edit takes, and how many there were."""
+    """Return what an edit takes, the whole where there was none, and how many there were."""
     return {
         f"{name}_edits": edits,
-        f"{name}_seconds": spent.seconds / edits,
-        f"{name}_floor": spent.floor / edits,
+        f"{name}_seconds": spent.seconds / max(edits, 1),
+        f"{name}_floor": spent.floor / max(edits, 1),
     }
 
 
