@@ -130,10 +130,11 @@ class Team:
         self.size = 1 if state is None else state.num_processes
         self.rank = 0 if state is None else state.process_index
         self.is_one_model = False
-        self._group = None if self.size == 1 else _new_group()
+        self._group: Any = None
         # How the others are told of an error here, as long as they wait for word from here.
         self._tell: Callable[[Any], object] | None = None
         if self.size > 1:
+            self._group = dist.new_group(backend="gloo", timeout=PATIENCE)
             self._tell = self._exchange_identities
         # Communication has a thread of its own: Ctrl-C, which interrupts the main thread, then
         # cannot stop an exchange half-way and leave the others with a different idea of it.
@@ -321,10 +322,6 @@ def _obey(model: WhiteBox, order: Order, method: Callable[..., Any] | None = Non
     except Exception as raised:
         error = raised if method is not None else _portable(raised)
     return Reply(results, error, model.counts - before)
-
-
-def _new_group() -> Any:
-    return dist.new_group(backend="gloo", timeout=PATIENCE)
 
 
 @contextmanager

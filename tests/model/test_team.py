@@ -42,7 +42,7 @@ def test_two_processes_give_what_one_gives(two_processes: list[Ended]) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the names of threads")
 def test_no_thread_of_a_team_outlives_it(two_processes: list[Ended]) -> None:
     """One that let go of its last message while Python ends would abort the process."""
-    assert all(each.found["threads ended"] >= 2 for each in two_processes)
+    assert all(each.found["threads ended"] for each in two_processes)
 
 
 def test_a_model_whose_parts_lie_in_two_processes_gives_what_a_whole_one_gives(
