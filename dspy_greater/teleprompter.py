@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import dspy
 from dspy.clients.base_lm import BaseLM
 from dspy.teleprompt import Teleprompter
 
-from dspy_greater.arguments import check_count, check_function, check_score, check_share
-from dspy_greater.backend import Target, program_lms, rollouts_of, target_of
-from dspy_greater.checkpoint import Checkpoint, fingerprint
-from dspy_greater.compilation import Compilation, finished
+from dspy_greater.basics.arguments import check_count, check_function, check_score, check_share
+from dspy_greater.conclusion import conclude, finished
+from dspy_greater.cost import Bounds
 from dspy_greater.lm import NotWhiteBoxError, white_box
-from dspy_greater.outcomes import StepEvent
+from dspy_greater.loop import Loop, Setup
 from dspy_greater.program import (
     Component,
     DataError,
@@ -35,7 +34,37 @@ from dspy_greater.program import (
     select,
     warn_of_overlap,
 )
-from dspy_greater.search import Budget, PaperConfig, VerifiedConfig, settings
+from dspy_greater.record import Checkpoint, DetailedResults, StepEvent, fingerprint
+from dspy_greater.running import (
+    ProgramRunner,
+    Target,
+    check_served,
+    program_lms,
+    prompts_of,
+    rollouts_of,
+    target_of,
+)
+from dspy_greater.search import PaperConfig, Program, VerifiedConfig, kind_of, settings
+from dspy_greater.state import CompileState
+
+#: By predictor, its labels for each training example.
+Labels = dict[str, list[dspy.Example]]
+#: Training examples, validation examples, and labels that are not in the examples.
+Data = tuple[list[dspy.Example], list[dspy.Example], Labels]
+
+
+class LMs(NamedTuple):
+    """The language models that take part in a compile.
+
+    Attributes:
+        white_box: Proposes.
+        target: Verifies; None where the white box does.
+        rollout_lm: Runs in the place of the white box; None where itself does.
+    """
+
+    white_box: dspy.LM
+    target: Target | None
+    rollout_lm: BaseLM | None
 
 
 class GreaterTeleprompter(Teleprompter):
@@ -89,17 +118,16 @@ class GreaterTeleprompter(Teleprompter):
             ends as if it had not been interrupted.
         callback: Called after every step with a :class:`StepEvent`; returns True to stop the
             search, which then gives back what it has. Ctrl-C does the same.
-        component_selector: Which predictors to optimize. ``"all"``, a list of names out of
-            ``program.named_predictors()``, or what chooses some of the names that it is given:
-            each is searched to its end, one after the other in the program's order.
-            ``"round_robin"``: all take turns, one step each, within the program as it then
-            stands. The others are frozen. Bounds are shared evenly. The list of tools in the
+        predictors: Which predictors to optimize: a list of names out of
+            ``program.named_predictors()``, or what chooses some of the names that it is given;
+            None for all. The others are frozen. Bounds are shared evenly. The list of tools in the
             instruction of a ReAct or CodeAct is kept to the letter: what stands before it is
             improved.
+        round_robin: Whether predictors take turns of one step each, within the program as it then
+            stands, rather than being searched one after the other, each to its end.
         frozen: Names of predictors that keep their instructions:
             ``frozen=["router"]`` is short for
-            ``component_selector=lambda names: [n for n in names if n != "router"]``, and goes
-            with ``"round_robin"``, too.
+            ``predictors=lambda names: [n for n in names if n != "router"]``.
         label_fn: ``label_fn(example, predictor_name)`` returns the right outputs of a predictor
             by field, ``{"query": example.hop}``; an empty dict or None where it knows none. It
             is asked once for every training example and every predictor to optimize, and what
@@ -141,7 +169,8 @@ class GreaterTeleprompter(Teleprompter):
         max_seconds: float | None = None,
         log_dir: str | os.PathLike[str] | None = None,
         callback: Callable[[StepEvent], bool | None] | None = None,
-        component_selector: Selector = "all",
+        predictors: Selector = None,
+        round_robin: bool = False,
         frozen: Sequence[str] = (),
         label_fn: LabelFn | None = None,
         max_examples: int = 50,
@@ -176,11 +205,12 @@ class GreaterTeleprompter(Teleprompter):
         self.lm = lm
         self.target_lm = target_lm
         self.rollout_lm = rollout_lm
-        self.budget = Budget(max_metric_calls, max_tokens, max_seconds)
-        self.config = settings(schedule, auto, max_steps, bounded=self.budget != Budget())
+        self.bounds = Bounds.of(max_metric_calls, max_tokens, max_seconds)
+        self.config = settings(schedule, auto, max_steps, bounded=bool(self.bounds))
         self.log_dir = log_dir
         self.callback = callback
-        self.component_selector = component_selector
+        self.predictors = predictors
+        self.round_robin = round_robin
         self.frozen = frozen
         self.label_fn = label_fn
         self.max_examples = max_examples
@@ -229,73 +259,108 @@ class GreaterTeleprompter(Teleprompter):
             RenderingError: If the adapter or a field keeps a prompt from being text.
             TooManyErrorsError: If too many runs fail, or an LM gives no answer.
         """
-        from dspy_greater.model.team import Team
-
         del teacher
-        with Team() as team:
-            check_dataset("trainset", trainset, student)
-            if valset is not None:
-                check_dataset("valset", valset, student)
-            lm = self._local_lm(student)
-            team.agree(white_box(lm), lambda: self._identity(student, trainset, valset))
-            if team.follows:
-                return finished(student, team.follow(white_box(lm)))
-            with team.leading(white_box(lm)), lm.engine.widened(team.width):
-                end = self._search(student, lm, trainset, valset)
-            team.dismiss(end)
-            return finished(student, end)
-
-    def _search(
-        self,
-        student: dspy.Module,
-        lm: dspy.LM,
-        trainset: list[dspy.Example],
-        valset: list[dspy.Example] | None,
-    ) -> dict[str, Any]:
-        """Check everything, then search; return what came of it, see :func:`finished`."""
-        rng = random.Random(self.seed)
+        check_dataset("trainset", trainset, student)
         if valset is not None:
+            check_dataset("valset", valset, student)
             warn_of_overlap(trainset, valset)
-        # A program whose own LM is the white box has no other.
-        target = None
-        if self.lm is not None or self.target_lm is not None:
-            target = target_of(student, lm, self.target_lm)
-        rollout_lm = rollouts_of(lm, self.rollout_lm)
+        lm = self._local_lm(student)
+        lms = self._lms(student, lm)
         found = components(student, trainset)
         check_media(found)
-        train, validation = self._split(trainset, valset, rng)
-        parts, left_out, labels = self._chosen(student, found, trainset, train)
+        train, validation = self._split(trainset, valset, random.Random(self.seed))
+        predictors, left_out, labels = self._chosen(student, found, trainset, train)
         if valset is None:
             warn_of_overlap(train, validation)
-        lms = (lm, target, rollout_lm)
-        with self._checkpoint(student, parts, train, validation, labels, lms) as checkpoint:
-            compilation = Compilation(
-                student=student,
-                train=train,
-                validation=validation,
-                metric=Metric(self.metric.function, white_box(lm).phases),
-                lm=lm,
-                confidence=self.confidence,
-                perfect_score=self.perfect_score,
-                num_threads=self.num_threads,
-                max_errors=self.max_errors,
-                progress=self.progress,
-                budget=self.budget,
-                callback=self.callback,
-                checkpoint=checkpoint,
-                parts=parts,
-                target=target,
-                rollout_lm=rollout_lm,
-                labels=labels,
-            )
-            # None in the published schedule, which samples nothing.
-            compilation.check(getattr(self.config, "sampling_temperature", None))
-            compilation.record.left_out = left_out
-            compilation.record.seed = self.seed
-            compilation.record.config = self.get_config()
-            in_turns = self.component_selector == "round_robin"
-            compilation.improve(self.config, round_robin=in_turns)
-            return compilation.end()
+        data = (train, validation, labels)
+        with self._checkpoint(student, predictors, data, lms) as checkpoint:
+            loop = self._loop(student, predictors, data, lms, checkpoint)
+            self._check(loop)
+            loop.state.record.left_out = left_out
+            if not loop.state.record.outcomes:  # it was not over when it was saved
+                loop.run()
+                conclude(loop)
+            return finished(student, loop)
+
+    def _lms(self, student: dspy.Module, lm: dspy.LM) -> LMs:
+        """Return the language models that take part."""
+        # A program whose own LM is the white box has no other.
+        other = self.lm is not None or self.target_lm is not None
+        target = target_of(student, lm, self.target_lm) if other else None
+        return LMs(lm, target, rollouts_of(lm, self.rollout_lm))
+
+    def _loop(
+        self,
+        student: dspy.Module,
+        predictors: Sequence[Component],
+        data: Data,
+        lms: LMs,
+        checkpoint: Checkpoint | None,
+    ) -> Loop:
+        """Return the loop at its beginning, or where the ``log_dir`` left it."""
+        train, validation, labels = data
+        kind, model = kind_of(self.config), white_box(lms.white_box)
+        start = Program.of({each.name: each.instruction for each in predictors})
+        if checkpoint is not None and checkpoint.state is not None:
+            state = CompileState.load(checkpoint.state, kind)
+        else:
+            state = CompileState(start, start, record=self._record(data, lms))
+        runner = ProgramRunner(
+            student=student,
+            predictors=predictors,
+            train=train,
+            validation=validation,
+            metric=self.metric,
+            meter=state.meter,
+            lm=lms.white_box,
+            target=lms.target,
+            rollout_lm=lms.rollout_lm,
+            num_threads=self.num_threads,
+            max_errors=self.max_errors,
+        )
+        setup = Setup(
+            predictors=predictors,
+            train=train,
+            validation=validation,
+            labels=labels,
+            runner=runner,
+            model=model.metered(state.meter),
+            adapter=current_adapter(),
+            config=self.config,
+            kind=kind,
+            bounds=self.bounds,
+            seed=self.seed,
+            confidence=self.confidence,
+            perfect_score=self.perfect_score,
+            round_robin=self.round_robin,
+            callback=self.callback,
+            checkpoint=checkpoint,
+            progress=self.progress,
+        )
+        return Loop(setup, state)
+
+    def _record(self, data: Data, lms: LMs) -> DetailedResults:
+        """Return a record with all that is known before the search."""
+        model = white_box(lms.white_box)
+        return DetailedResults(
+            train_examples=len(data[0]),
+            validation_examples=len(data[1]),
+            seed=self.seed,
+            config=self.get_config(),
+            model=f"{model.name}@{model.fingerprint}",
+            target=str(lms.target or ""),
+            rollout_lm=lms.rollout_lm.model if lms.rollout_lm else "",
+        )
+
+    def _check(self, loop: Loop) -> None:
+        """Refuse what cannot be searched, or not run in the white box's place, before long work."""
+        setup, start = loop.setup, loop.state.start
+        for predictor in setup.predictors:
+            loop.view(predictor, start).check()
+        if setup.runner.rollout_lm is not None:
+            prompts = prompts_of(setup.predictors, setup.train, setup.adapter)
+            temperature = self.config.sampling_temperature
+            check_served(setup.runner.rollout_lm, setup.model, prompts, temperature)
 
     def get_params(self) -> dict[str, Any]:
         """Return the arguments that make another optimizer like this one, by name.
@@ -303,15 +368,15 @@ class GreaterTeleprompter(Teleprompter):
         The effort has become the settings in ``schedule`` by then.
         """
         own = dict(vars(self))
-        metric, config, budget = own.pop("metric"), own.pop("config"), own.pop("budget")
-        return {"metric": metric.function, "schedule": config, **vars(budget), **own}
+        metric, config, bounds = own.pop("metric"), own.pop("config"), own.pop("bounds")
+        return {"metric": metric.function, "schedule": config, **bounds.as_arguments(), **own}
 
     def get_config(self) -> dict[str, Any]:
         """Return the settings of the search, JSON-able."""
         return {
             "schedule": type(self.config).__name__,
             **{name: _plain(value) for name, value in vars(self.config).items()},
-            **vars(self.budget),
+            **self.bounds.as_arguments(),
             "max_examples": self.max_examples,
             "confidence": self.confidence,
             "perfect_score": self.perfect_score,
@@ -323,13 +388,13 @@ class GreaterTeleprompter(Teleprompter):
         found: Sequence[Component],
         trainset: list[dspy.Example],
         train: list[dspy.Example],
-    ) -> tuple[list[Component], list[str], dict[str, list[dspy.Example]]]:
+    ) -> tuple[list[Component], list[str], Labels]:
         """Return the predictors to optimize, the others' names, and labels by the user's function.
 
         Labels are asked for on the whole trainset, so that a fault shows wherever it is, and
         returned, by predictor, for the examples that the search sees.
         """
-        labels: dict[str, list[dspy.Example]] = {}
+        labels: Labels = {}
 
         def relabel(part: Component) -> Component:
             if self.label_fn is None:
@@ -342,9 +407,9 @@ class GreaterTeleprompter(Teleprompter):
         parts, left_out = select(
             student,
             found,
-            self.component_selector,
+            self.predictors,
             frozen=self.frozen,
-            labelled=isinstance(self.config, PaperConfig),
+            labelled=self.config.needs_labels,
             relabel=relabel,
         )
         check_adapter(current_adapter(), parts, trainset)
@@ -371,27 +436,25 @@ class GreaterTeleprompter(Teleprompter):
     def _checkpoint(
         self,
         student: dspy.Module,
-        parts: Sequence[Component],
-        train: Sequence[dspy.Example],
-        validation: Sequence[dspy.Example],
-        labels: Mapping[str, Sequence[dspy.Example]],
-        lms: tuple[dspy.LM, Target | None, BaseLM | None],
+        predictors: Sequence[Component],
+        data: Data,
+        lms: LMs,
     ) -> Iterator[Checkpoint | None]:
         """Open the ``log_dir``, if there is one, for the time of a compile."""
-        lm, target, rollout_lm = lms
         if self.log_dir is None:
             yield None
             return
+        train, validation, labels = data
         more = {
-            "predictors": [part.name for part in parts],
-            "turns": self.component_selector == "round_robin",
+            "predictors": [each.name for each in predictors],
+            "turns": self.round_robin,
             "labels": {name: [each.toDict() for each in given] for name, given in labels.items()},
-            "model": white_box(lm).fingerprint,
+            "model": white_box(lms.white_box).fingerprint,
         }
-        if target is not None:  # by name: a server may come back at another address
-            more["target LM"] = {name: its.model for name, its in target.lms.items()}
-        if rollout_lm is not None:
-            more["rollout LM"] = rollout_lm.model
+        if lms.target is not None:  # by name: a server may come back at another address
+            more["target LM"] = {name: its.model for name, its in lms.target.lms.items()}
+        if lms.rollout_lm is not None:
+            more["rollout LM"] = lms.rollout_lm.model
         identity = self._identity(student, train, validation)
         identity |= {name: fingerprint(value) for name, value in more.items()}
         checkpoint = Checkpoint(self.log_dir, identity)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+import dspy
 from dspy import lm15
 
+from dspy_greater.cost.meter import SETTING, Meter
 from dspy_greater.lm.translation import check_supported, messages_of, response_of, sampling_of
-from dspy_greater.spans import Message
+from dspy_greater.basics.spans import Message
 
 if TYPE_CHECKING:
     from dspy_greater.lm.engine import LocalEngine
@@ -26,6 +28,7 @@ class Job(NamedTuple):
     request: lm15.Request
     messages: list[Message]
     sampling: Sampling
+    meter: Meter | None
 
     @classmethod
     def of(cls, engine: LocalEngine, request: lm15.Request) -> Job:
@@ -37,12 +40,23 @@ class Job(NamedTuple):
                 "nothing else. Load the other model with local_lm(...)."
             )
         check_supported(request)
-        return cls(engine, request, messages_of(request), sampling_of(request.config))
+        meter = dspy.settings.get(SETTING)
+        return cls(engine, request, messages_of(request), sampling_of(request.config), meter)
 
 
 def answer(jobs: list[Job]) -> list[lm15.Response | Exception]:
-    """Runs in the worker: encodes each job by itself, then generates for all at once."""
-    white_box = jobs[0].engine.white_box
+    """Run in the worker: what is spent on one meter's behalf is never in a batch with another's."""
+    answers: dict[int, lm15.Response | Exception] = {}
+    meters = dict.fromkeys(id(job.meter) for job in jobs)
+    for meter in meters:
+        rows = [row for row, job in enumerate(jobs) if id(job.meter) == meter]
+        answers.update(zip(rows, _answered([jobs[row] for row in rows]), strict=True))
+    return [answers[row] for row in range(len(jobs))]
+
+
+def _answered(jobs: list[Job]) -> list[lm15.Response | Exception]:
+    """Encode each job by itself, then generate for all at once, on one meter."""
+    white_box = jobs[0].engine.white_box.metered(jobs[0].meter)
     answers: dict[int, lm15.Response | Exception] = {}
     prompts: dict[int, tuple[int, ...]] = {}
     for row, job in enumerate(jobs):

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import dspy
 
-from dspy_greater.phases import Phases
 from dspy_greater.program.errors import MetricError, shown
 
 _EXPECTED = (
@@ -32,15 +31,13 @@ class Metric:
         function: Called with the example and the prediction, like
             ``dspy.Evaluate`` does; arguments that must be given beyond these
             (``trace``; GEPA's ``pred_name`` and ``pred_trace``) are None.
-        phases: Where its time is counted.
 
     Raises:
         MetricError: It cannot be called that way.
     """
 
-    def __init__(self, function: Callable[..., Any], phases: Phases | None = None) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.phases = phases or Phases()
         self.name = _name(function)
         self._extra = (None,) * (_arity(function, self.name) - 2)
 
@@ -51,8 +48,7 @@ class Metric:
             MetricError: The metric returned something other than a number from 0 to 1, a bool,
                 or a ``dspy.Prediction(score=..., feedback=...)``.
         """
-        with self.phases("metric"):
-            returned = self.function(example, prediction, *self._extra)
+        returned = self.function(example, prediction, *self._extra)
         value, feedback = returned, None
         if isinstance(returned, (dspy.Example, dict)):
             value, feedback = returned.get("score"), returned.get("feedback")

@@ -12,12 +12,14 @@ from dspy.clients.base_lm import BaseLM
 from dspy.utils.exceptions import AdapterParseError
 from dspy.utils.parallelizer import ParallelExecutor
 
+from dspy_greater.cost import Meter, Usage
+from dspy_greater.cost.meter import SETTING
 from dspy_greater.program.errors import MetricError, TooManyErrorsError
 from dspy_greater.program.metrics import Metric
 from dspy_greater.program.outages import is_outage, is_refusal, remedy
 from dspy_greater.program.predictors import with_lm
 from dspy_greater.program.thoughts import Thoughts
-from dspy_greater.program.usage import Meter, Usage
+from dspy_greater.program.usage import RunUsageTracker
 
 MAX_THREADS = 128
 
@@ -75,6 +77,7 @@ def run_programs(
     num_threads: int | None = None,
     max_errors: int | None = None,
     thinking: bool = False,
+    meter: Meter | None = None,
 ) -> list[list[Run]]:
     """Run and score programs on every example, side by side in threads.
 
@@ -95,6 +98,7 @@ def run_programs(
             threads in one batch.
         max_errors: None for DSPy's setting. Unreadable completions do not count.
         thinking: Whether to listen to what language models think before they answer.
+        meter: Where local models book what they do for these runs, and the metric its time.
 
     Returns:
         For each program, one run per example, in their order.
@@ -116,6 +120,7 @@ def run_programs(
             stop,
             outages,
             thinking,
+            meter or Meter(),
         )
         for program, lm in zip(programs, lms or [None] * len(programs), strict=True)
     ]
@@ -131,7 +136,8 @@ def run_programs(
         timeout=0,
     )
     try:
-        runs = executor.execute(lambda job: job[0](job[1]), jobs)
+        with dspy.context(**{SETTING: meter}):
+            runs = executor.execute(lambda job: job[0](job[1]), jobs)
     except BaseException:
         stop.set()  # Examples still queued are not to run on behind the caller.
         raise
@@ -156,12 +162,14 @@ class _Worker:
         stop: threading.Event,
         outages: list[Exception],
         thinking: bool,
+        meter: Meter,
     ) -> None:
         self.program = program
         self.metric = metric
         self.context: dict[str, Any] = {} if lm is None else {"lm": lm}
         self.max_errors = max_errors
         self.thinking = thinking
+        self.meter = meter
         self.names = _Names(program)
         self.stop = stop
         self.lock = threading.Lock()
@@ -184,18 +192,18 @@ class _Worker:
 
     def _run(self, example: dspy.Example) -> Run:
         trace: list[Any] = []
-        meter, outer = Meter(), dspy.settings.usage_tracker
+        usage, outer = RunUsageTracker(), dspy.settings.usage_tracker
         thoughts = Thoughts()
         told = {"callbacks": [*dspy.settings.callbacks, thoughts]} if self.thinking else {}
-        with dspy.context(trace=trace, usage_tracker=meter, **self.context, **told):
+        with dspy.context(trace=trace, usage_tracker=usage, **self.context, **told):
             outcome = self._prediction(example)
-        if outer is not None:  # the user's, whose place the meter took
-            meter.tell(outer)
+        if outer is not None:  # the user's, whose place this run's took
+            usage.tell(outer)
         if isinstance(outcome, dspy.Prediction) and dspy.settings.track_usage:
             # Who asked DSPy to track usage finds it there; the tracker above took its place.
-            outcome.set_lm_usage(meter.get_total_tokens())
+            outcome.set_lm_usage(usage.get_total_tokens())
         run = outcome if isinstance(outcome, Run) else self._scored(example, outcome)
-        return replace(run, calls=self.names.calls(trace, thoughts), usage=meter.totals())
+        return replace(run, calls=self.names.calls(trace, thoughts), usage=usage.totals())
 
     def _prediction(self, example: dspy.Example) -> dspy.Prediction | Run:
         """Return what the program returns, or the run that failed."""
@@ -211,7 +219,8 @@ class _Worker:
 
     def _scored(self, example: dspy.Example, prediction: dspy.Prediction) -> Run:
         try:
-            score = self.metric.score(example, prediction)
+            with self.meter.phase("metric"):
+                score = self.metric.score(example, prediction)
         except MetricError:
             raise
         except Exception as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import dspy
 from dspy.experimental import Choice, Noul, Score
@@ -12,14 +11,14 @@ from dspy_greater.program.agents import lists_tools
 from dspy_greater.program.errors import DataError, ProgramError
 from dspy_greater.program.predictors import Component
 
-#: All, one after the other or in turns; names of predictors; or what chooses among all names.
-Selector = Literal["all", "round_robin"] | Sequence[str] | Callable[[list[str]], Sequence[str]]
+#: Names of predictors, or what chooses among all names; None for all.
+Selector = Sequence[str] | Callable[[list[str]], Sequence[str]] | None
 
 
 def select(
     program: dspy.Module,
     found: Sequence[Component],
-    selector: Selector = "all",
+    selector: Selector = None,
     *,
     frozen: Sequence[str] = (),
     labelled: bool = False,
@@ -47,8 +46,8 @@ def select(
         DataError: One without a label was asked for by name, or no output is labelled.
     """
     names = [component.name for component in found]
-    everything = selector in ("all", "round_robin")
-    wanted = _thawed(names, names if everything else _wanted(names, selector), selector, frozen)
+    everything = selector is None
+    wanted = _thawed(names, _wanted(names, selector), selector, frozen)
     chosen, passed_over = [], []
     for each in found:
         if each.name not in wanted:
@@ -67,20 +66,22 @@ def select(
 
 
 def _wanted(names: list[str], selector: Selector) -> list[str]:
+    if selector is None:
+        return names
     if isinstance(selector, str):
         raise ProgramError(
-            f"component_selector={selector!r} is neither 'all' nor 'round_robin' nor a list of "
-            f"names: write [{selector!r}] for one predictor."
+            f"predictors={selector!r} is not a list of names: write [{selector!r}] for one "
+            "predictor, or leave it out for all."
         )
     wanted = list(selector(list(names)) if callable(selector) else selector)
     if unknown := [name for name in wanted if name not in names]:
         raise ProgramError(
-            f"component_selector names the predictor {unknown[0]!r}, which the program does not "
+            f"predictors names the predictor {unknown[0]!r}, which the program does not "
             f"have: its predictors are {', '.join(map(repr, names))}."
         )
     if not wanted:
         raise ProgramError(
-            "component_selector chose no predictor, so nothing would be optimized: choose from "
+            "predictors chose no predictor, so nothing would be optimized: choose from "
             f"{', '.join(map(repr, names))}."
         )
     return wanted
@@ -99,16 +100,16 @@ def _thawed(
             f"frozen names the predictor {unknown[0]!r}, which the program does not have: its "
             f"predictors are {', '.join(map(repr, names))}."
         )
-    listed = not isinstance(selector, str) and not callable(selector)
+    listed = selector is not None and not callable(selector)
     if listed and (both := [name for name in frozen if name in wanted]):
         raise ProgramError(
-            f"component_selector and frozen both name the predictor {both[0]!r}: take it out of "
+            f"predictors and frozen both name the predictor {both[0]!r}: take it out of "
             "one of the two."
         )
     left = [name for name in wanted if name not in frozen]
     if not left:
         raise ProgramError(
-            "every predictor that component_selector chose is frozen, so nothing would be "
+            "every predictor that predictors chose is frozen, so nothing would be "
             f"optimized: take one of {', '.join(map(repr, wanted))} out of frozen."
         )
     return left
@@ -122,19 +123,19 @@ def _fault(
         return ProgramError(
             f"the instruction of predictor {component.name!r} lists the tools of its module, and "
             "what DSPy wrote cannot be told from what you wrote, so an edit might damage the list: "
-            "leave it out of component_selector, or use dspy.ReAct, whose list is kept."
+            "leave it out of predictors, or use dspy.ReAct, whose list is kept."
         )
     if decision := _decision_field(component):
         return ProgramError(
             f"the output field {decision!r} of predictor {component.name!r} has a decision type, "
             "for which DSPy asks the model for probabilities instead of a value, so there is no "
-            "answer to be made likelier: leave the predictor out of component_selector, or give "
+            "answer to be made likelier: leave it out of predictors, or give "
             "the field a plain type such as bool, float or Literal[...]."
         )
     if labelled and not component.label_fields:
         return DataError(
             f"no output of predictor {component.name!r} is labelled in the trainset, and the "
-            "published schedule needs a gold answer: leave it out of component_selector, label "
+            "published schedule needs a gold answer: leave it out of predictors, label "
             f"one of {list(component.signature.output_fields)} in the examples or by label_fn, or "
             "use schedule='verified'."
         )

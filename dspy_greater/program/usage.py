@@ -3,44 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from dspy.utils.usage_tracker import UsageTracker
 
-
-@dataclass(frozen=True)
-class Usage:
-    """What one language model did.
-
-    Attributes:
-        calls: Requests that it answered; what DSPy's cache answered does not count.
-        tokens_read: Tokens of their prompts as it reported them; 0 where it reports none.
-        tokens_written: Tokens of its answers, likewise.
-    """
-
-    calls: int = 0
-    tokens_read: int = 0
-    tokens_written: int = 0
-
-    def __add__(self, other: Usage) -> Usage:
-        """Return what two parts of the work make together."""
-        return Usage(
-            self.calls + other.calls,
-            self.tokens_read + other.tokens_read,
-            self.tokens_written + other.tokens_written,
-        )
-
-    @classmethod
-    def of(cls, entry: Mapping[str, Any]) -> Usage:
-        """Return one call's usage from what its server said about it."""
-        # Chat completions and the responses API have different names for the same.
-        read = entry.get("prompt_tokens", entry.get("input_tokens"))
-        written = entry.get("completion_tokens", entry.get("output_tokens"))
-        return cls(1, int(read or 0), int(written or 0))
+from dspy_greater.cost import Usage
 
 
-class Meter(UsageTracker):
+class RunUsageTracker(UsageTracker):
     """DSPy's tracker of usage for one run, which also knows of calls without any usage.
 
     DSPy gives each thread a copy of a tracker. A run's own threads share this one.
@@ -62,9 +32,17 @@ class Meter(UsageTracker):
     def totals(self) -> dict[str, Usage]:
         """Return the usage of each language model, by its name."""
         return {
-            name: sum((Usage.of(entry) for entry in entries), Usage())
+            name: sum((usage_of(entry) for entry in entries), Usage())
             for name, entries in self.usage_data.items()
         }
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Meter:
+    def __deepcopy__(self, memo: dict[int, Any]) -> RunUsageTracker:
         return self
+
+
+def usage_of(entry: Mapping[str, Any]) -> Usage:
+    """Return one call's usage from what its server said about it."""
+    # Chat completions and the responses API have different names for the same.
+    read = entry.get("prompt_tokens", entry.get("input_tokens"))
+    written = entry.get("completion_tokens", entry.get("output_tokens"))
+    return Usage(1, int(read or 0), int(written or 0))

@@ -1,58 +1,43 @@
 """The search: schedules, what they estimate and what they accept, behind small protocols."""
 
 from dspy_greater.search.acceptance import Comparison, Verdict, choose, compare
-from dspy_greater.search.accounts import Accounts
-from dspy_greater.search.budget import Budget
 from dspy_greater.search.errors import LossError
 from dspy_greater.search.influence import gradient_norms
 from dspy_greater.search.paper import PaperConfig, PaperSchedule
-from dspy_greater.search.presets import settings
-from dspy_greater.search.protocols import Model, Subject
+from dspy_greater.search.programs import Program
+from dspy_greater.search.protocols import Model, Runner, View
 from dspy_greater.search.readability import log_likelihood
-from dspy_greater.search.schedules import schedule_for
-from dspy_greater.search.steps import Attempt, Judge, Schedule, Step
-from dspy_greater.search.subject import PredictorSubject
-from dspy_greater.search.verified import (
-    Answer,
-    Mixture,
-    Objective,
-    Policy,
-    Success,
-    VerifiedConfig,
-    VerifiedSchedule,
-    WholeRace,
-)
-from dspy_greater.search.whole import instructions_of, key
+from dspy_greater.search.schedules import Config, Kind, kind_of, settings
+from dspy_greater.search.scores import ScoreBoard, Scores
+from dspy_greater.search.steps import Attempt, Schedule, Step
+from dspy_greater.search.verified import JointRace, VerifiedConfig, VerifiedSchedule
+from dspy_greater.search.view import PredictorView
 
 __all__ = [
-    "Accounts",
-    "Answer",
     "Attempt",
-    "Budget",
     "Comparison",
-    "Judge",
+    "Config",
+    "JointRace",
+    "Kind",
     "LossError",
-    "Mixture",
     "Model",
-    "Objective",
     "PaperConfig",
     "PaperSchedule",
-    "Policy",
-    "PredictorSubject",
+    "PredictorView",
+    "Program",
+    "Runner",
     "Schedule",
+    "ScoreBoard",
+    "Scores",
     "Step",
-    "Subject",
-    "Success",
     "Verdict",
     "VerifiedConfig",
     "VerifiedSchedule",
-    "WholeRace",
+    "View",
     "choose",
     "compare",
     "gradient_norms",
-    "instructions_of",
-    "key",
+    "kind_of",
     "log_likelihood",
-    "schedule_for",
     "settings",
 ]

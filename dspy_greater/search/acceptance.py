@@ -1,4 +1,4 @@
-"""Which of the instructions that the search held may be vouched for.
+"""Which of the programs that the search held is verified.
 
 A training gain of the size of its own noise is no gain. The final choice is
 made on validation examples that the search never saw, paired example by
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from statistics import mean
 
 import numpy as np
+
+from dspy_greater.search.programs import Program
 
 #: Up to this many differing pairs every assignment of signs is tried, beyond it DRAWS of them.
 EXACT_PAIRS = 14
@@ -92,37 +94,39 @@ def sign_flip_p_value(differences: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The instruction that is vouched for.
+    """The program that is verified.
 
     Attributes:
-        instruction: The best one beyond doubt, or the one at the start.
+        program: The best one beyond doubt, or the one at the start.
         comparison: Its validation scores against those of the one at the start.
-        looks: Instructions that were validated besides the one at the start.
+        looks: Programs that were validated besides the one at the start.
         p_value: The p-value of the comparison, times ``looks`` (Bonferroni), at most 1.
     """
 
-    instruction: str
+    program: Program
     comparison: Comparison
     looks: int
     p_value: float
 
 
-def choose(validated: Mapping[str, Sequence[float]], start: str, confidence: float) -> Verdict:
-    """Return the best validated instruction that beats the one at the start beyond doubt.
+def choose(
+    validated: Mapping[Program, Sequence[float]], start: Program, confidence: float
+) -> Verdict:
+    """Return the best validated program that beats the one at the start beyond doubt.
 
-    Every validated instruction was a look at the validation examples, and each look is
-    another chance to be lucky: p-values are multiplied by the number of looks, so that a
-    run in which no instruction is better keeps the one at the start with a probability of
-    at least ``confidence``.
+    Every validated program was a look at the validation examples, and each look is another
+    chance to be lucky: p-values are multiplied by the number of looks, so that a run in which
+    no program is better keeps the one at the start with a probability of at least
+    ``confidence``.
 
     Args:
-        validated: Validation scores by instruction, ``start`` among them.
-        start: The instruction that the user brought.
+        validated: Validation scores by program, ``start`` among them.
+        start: The program that the user brought.
         confidence: Above 0, below 1.
     """
     looks = len(validated) - 1
-    comparisons = {text: compare(scores, validated[start]) for text, scores in validated.items()}
-    p_values = {text: min(1.0, c.p_value * looks) for text, c in comparisons.items()}
-    proven = [text for text in validated if p_values[text] <= 1 - confidence and text != start]
-    best = max(proven, key=lambda text: comparisons[text].gain, default=start)
+    comparisons = {each: compare(scores, validated[start]) for each, scores in validated.items()}
+    p_values = {each: min(1.0, c.p_value * looks) for each, c in comparisons.items()}
+    proven = [p for p in validated if p_values[p] <= 1 - confidence and p != start]
+    best = max(proven, key=lambda program: comparisons[program].gain, default=start)
     return Verdict(best, comparisons[best], looks, p_values[best] if best != start else 1.0)

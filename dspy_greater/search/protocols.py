@@ -1,8 +1,8 @@
-"""What the search asks of the model and of the program it improves.
+"""What the search asks of the model, of a predictor, and of who runs programs.
 
-The search works with token ids, spans and floats only. These two protocols
-are all it knows of the Hugging Face model and of the DSPy program, so that
-every strategy can be tested with a small fake.
+The search works with programs as values, token ids, spans and floats. These three protocols are
+all it knows of the Hugging Face model and of DSPy, so that every strategy can be tested with a
+small fake.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from dspy_greater.model import Generation, Gradient, Sampling, Targeted
     from dspy_greater.program import Run
+    from dspy_greater.search.programs import Program
 
 
 class Model(Protocol):
@@ -47,12 +48,55 @@ class Model(Protocol):
         """Return the mask of tokens that may stand in an instruction, ``[vocab]``."""
 
 
-class Subject(Protocol):
-    """One predictor of one program on the training examples, as the search sees it."""
+class Runner(Protocol):
+    """Runs whole programs on examples and scores them."""
+
+    def run(
+        self, programs: Sequence[Program], examples: Sequence[int], limit: int | None = None
+    ) -> list[list[Run]]:
+        """Run programs, side by side, on training examples, as they are to run when deployed.
+
+        Args:
+            programs: What to run.
+            examples: Indices of training examples.
+            limit: Most tokens of an answer where the white box writes it, if that is less than
+                the language model's own limit.
+        """
+
+    def repeat(self, program: Program, examples: Sequence[int]) -> list[Run]:
+        """Run a program once more on training examples, past any cache of earlier answers."""
+
+    def sample(
+        self,
+        program: Program,
+        examples: Sequence[int],
+        seeds: Sequence[int],
+        temperature: float,
+        limit: int | None = None,
+    ) -> list[list[Run]]:
+        """Run a program with sampled outputs of the white box, once per seed, on examples.
+
+        ``limit`` as in :meth:`run`.
+        """
+
+    def validate(self, program: Program) -> list[float]:
+        """Return a program's scores on the validation examples."""
+
+
+class View(Protocol):
+    """One predictor of a program on the training examples, as the search sees it."""
+
+    @property
+    def name(self) -> str:
+        """The predictor's name."""
 
     @property
     def model(self) -> Model:
         """The white box whose reasoning and gradients are used."""
+
+    @property
+    def examples(self) -> Sequence[int]:
+        """Indices of the training examples that the predictor can learn from."""
 
     def tokens(self, instruction: str) -> tuple[int, ...]:
         """Return the ids that the instruction has inside the rendered prompt."""
@@ -60,39 +104,8 @@ class Subject(Protocol):
     def text_of(self, tokens: Sequence[int]) -> str | None:
         """Return the instruction that has exactly these ids, ``None`` if there is none."""
 
-    def roll_out(
-        self,
-        instructions: Sequence[str],
-        examples: Sequence[int] | None = None,
-        limit: int | None = None,
-    ) -> list[list[Run]]:
-        """Run the program under each instruction on training examples (all), side by side.
-
-        Args:
-            instructions: Texts.
-            examples: Indices.
-            limit: Most tokens of an answer where the white box writes it, if that is less than
-                the language model's own limit.
-        """
-
-    def repeat(self, instruction: str, examples: Sequence[int]) -> list[Run]:
-        """Run the program once more, past any cache of earlier answers."""
-
-    def sample(
-        self,
-        instruction: str,
-        examples: Sequence[int],
-        seeds: Sequence[int],
-        temperature: float,
-        limit: int | None = None,
-    ) -> list[list[Run]]:
-        """Run the program with sampled outputs of the white box, once per seed, on examples.
-
-        ``limit`` as in :meth:`roll_out`.
-        """
-
     def answers(
-        self, instruction: str, runs: Sequence[Run], examples: Sequence[int] | None = None
+        self, instruction: str, runs: Sequence[Run], examples: Sequence[int]
     ) -> list[Targeted | None]:
         """Return, per run, prompt + the run's reasoning + gold answer, gold as target.
 
@@ -105,7 +118,7 @@ class Subject(Protocol):
         Calls that cannot be rendered are left out.
         """
 
-    def proposals(self, instruction: str, examples: Sequence[int] | None = None) -> list[Targeted]:
+    def proposals(self, instruction: str, examples: Sequence[int]) -> list[Targeted]:
         """Return, per example, its inputs followed by the instruction, which is the target."""
 
     def contexts(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from statistics import mean
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
+
+from dspy_greater.search.programs import Program
 
 
 @dataclass(frozen=True)
@@ -30,32 +31,33 @@ class Attempt:
     estimate: float | None = None
 
 
-class Step(Protocol):
-    """What one step of a schedule did."""
+@dataclass(frozen=True)
+class Step:
+    """What one step of a schedule did.
 
-    @property
-    def number(self) -> int:
-        """Counted from 1."""
+    Attributes:
+        number: Counted from 1.
+        attempts: What was run in it, most promising first.
+        current: The program after it.
+        accepted: Whether that changed in this step.
+        status: A few words for the progress line.
+    """
 
-    @property
-    def attempts(self) -> Sequence[Attempt]:
-        """What was run in it, most promising first."""
-
-    @property
-    def held(self) -> str:
-        """The instruction held after it."""
-
-    @property
-    def accepted(self) -> bool:
-        """Whether that changed in this step."""
-
-    @property
-    def status(self) -> str:
-        """A few words for the progress line."""
+    number: int
+    attempts: Sequence[Attempt]
+    current: Program
+    accepted: bool
+    status: str
 
 
 class Schedule(Protocol):
-    """Improves one predictor's instruction, step by step."""
+    """Improves one predictor's instruction, step by step.
+
+    Attributes:
+        state: All that it remembers from one step to the next: a dataclass of plain data.
+    """
+
+    state: Any
 
     @property
     def stopped(self) -> str:
@@ -73,54 +75,12 @@ class Schedule(Protocol):
     def noise(self) -> float | None:
         """Mean absolute change of a score when a prompt is run once more; None if not measured."""
 
-    def begin(self) -> Attempt:
-        """Run the incumbent, at first the instruction at the start, on the training examples."""
+    def begin(self, current: Program) -> Attempt:
+        """Run the current program on the training examples.
 
-    def steps(self) -> Iterator[Step]:
-        """Yield steps until the search is over; the caller may stop at any of them."""
-
-    def dump(self) -> dict[str, Any]:
-        """Return, between two steps, all that it takes to go on; JSON-able."""
-
-    def load(self, saved: Mapping[str, Any]) -> None:
-        """Go on, in the next call of ``steps``, from what ``dump`` returned."""
-
-    def forget(self) -> None:
-        """Drop what was measured, right after ``load``: the rest of the program is another now.
-
-        What is held stays, and is measured anew in the next call of ``begin`` or ``steps``.
+        Called first of all, and again when another predictor has changed: what was measured
+        within the program before says nothing of this one.
         """
 
-
-@dataclass
-class Judge:
-    """Keeps the validation scores of the instructions that a schedule came to hold.
-
-    Args:
-        run: Scores an instruction on the validation examples.
-        perfect_score: Mean score at which there is nothing left to gain; None for never.
-
-    Attributes:
-        validated: Validation scores by instruction, in the order in which they were asked for.
-    """
-
-    run: Callable[[str], list[float]]
-    perfect_score: float | None = None
-    validated: dict[str, list[float]] = field(default_factory=dict)
-
-    def score(self, instruction: str) -> float:
-        """Return an instruction's mean score on the validation examples, run once."""
-        if instruction not in self.validated:
-            self.validated[instruction] = self.run(instruction)
-        return mean(self.validated[instruction])
-
-    def is_perfect(self, instruction: str, train_score: float) -> bool:
-        """Whether neither training nor validation examples leave anything to gain."""
-        if self.perfect_score is None or train_score < self.perfect_score:
-            return False
-        return self.score(instruction) >= self.perfect_score
-
-    @property
-    def best(self) -> float:
-        """The best mean validation score so far."""
-        return max(mean(scores) for scores in self.validated.values())
+    def step(self, current: Program) -> Step | None:
+        """Take a step from the current program on; None where the search is over."""

@@ -22,7 +22,7 @@ from dspy_greater.search.steps import Attempt
 if TYPE_CHECKING:
     from dspy_greater.model import Gradient
     from dspy_greater.program import Run
-    from dspy_greater.search.protocols import Subject
+    from dspy_greater.search.protocols import View
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Slope:
+class ExampleGradients:
     """Per-example gradients at every instruction position, from one backward pass each.
 
     Attributes:
@@ -104,22 +104,28 @@ class AnswerObjective:
     temperature: float = 0.2
     fluency_weight: float = 0.2
 
-    def try_out(self, subject: Subject, instructions: Sequence[str]) -> list[Trial]:
-        """Regenerate the reasoning under each instruction and score it on every example.
+    def try_out(
+        self, view: View, instructions: Sequence[str], runs: Sequence[Sequence[Run]]
+    ) -> list[Trial]:
+        """Score instructions on every example, after the reasoning of fresh runs.
 
         All instructions share the batches of the model: the more rows a batch has, the
         cheaper each of them is.
 
+        Args:
+            view: The predictor being improved.
+            instructions: Texts.
+            runs: For each of them a run on each of the view's examples.
+
         Raises:
             LossError: If an instruction has no finite loss on any example.
         """
-        runs = subject.roll_out(instructions)
         tried = zip(instructions, runs, strict=True)
-        answers = [item for text, own in tried for item in subject.answers(text, own)]
-        contexts = [item for text in instructions for item in subject.proposals(text)]
+        answers = [item for text, own in tried for item in view.answers(text, own, view.examples)]
+        contexts = [item for text in instructions for item in view.proposals(text, view.examples)]
         known = [item for item in answers if item is not None]
-        answer = iter(subject.model.log_probs(known, temperature=self.temperature))
-        fluency = iter(subject.model.log_probs(contexts))
+        answer = iter(view.model.log_probs(known, temperature=self.temperature))
+        fluency = iter(view.model.log_probs(contexts))
         losses = iter(
             [
                 math.nan
@@ -129,26 +135,26 @@ class AnswerObjective:
             ]
         )
         trials = [
-            Trial(text, subject.tokens(text), own, tuple(islice(losses, len(own))))
+            Trial(text, view.tokens(text), own, tuple(islice(losses, len(own))))
             for text, own in zip(instructions, runs, strict=True)
         ]
         for trial in trials:
             _check(trial)
         return trials
 
-    def slope(self, subject: Subject, instruction: str, runs: Sequence[Run]) -> Slope:
+    def slope(self, view: View, instruction: str, runs: Sequence[Run]) -> ExampleGradients:
         """Take the gradient at all instruction positions, with the reasoning held fixed.
 
         Raises:
             LossError: If no example has a finite gradient.
         """
-        items = subject.answers(instruction, runs)
-        contexts = subject.proposals(instruction)
+        items = view.answers(instruction, runs, view.examples)
+        contexts = view.proposals(instruction, view.examples)
         examples = [i for i, item in enumerate(items) if item is not None]
-        answer = subject.model.gradients(
+        answer = view.model.gradients(
             [item for item in items if item is not None], temperature=self.temperature
         )
-        fluency = subject.model.gradients([contexts[i] for i in examples])
+        fluency = view.model.gradients([contexts[i] for i in examples])
         kept = [
             (a.positions, f.positions, i)
             for a, f, i in zip(answer, fluency, examples, strict=True)
@@ -160,12 +166,12 @@ class AnswerObjective:
                 "In half precision, load the model with dtype='float32' or 'bfloat16'."
             )
         answers, fluencies, indices = (list(column) for column in zip(*kept, strict=True))
-        return Slope(answers, fluencies, indices, len(items) - len(kept))
+        return ExampleGradients(answers, fluencies, indices, len(items) - len(kept))
 
     def rank(
         self,
-        subject: Subject,
-        slope: Slope,
+        view: View,
+        slope: ExampleGradients,
         position: int,
         next_log_probs: torch.Tensor,
         candidates: Sequence[int],
@@ -178,7 +184,7 @@ class AnswerObjective:
         which no gradient sees since a one-hot only reaches later tokens.
 
         Args:
-            subject: The predictor being improved.
+            view: The predictor being improved.
             slope: Gradients at the current instruction.
             position: Index of the token to be replaced.
             next_log_probs: ``[examples, vocab]`` next-token log-probabilities after each
@@ -191,7 +197,7 @@ class AnswerObjective:
             slope.answer, slope.fluency, slope.examples, strict=True
         ):
             descent = answer[position] + self.fluency_weight * fluency[position]
-            first_order = subject.model.substitution(descent[None], candidates)[0]
+            first_order = view.model.substitution(descent[None], candidates)[0]
             own = -next_log_probs[example, ids] / len(answer)
             gradient = (first_order + self.fluency_weight * own).double()
             total += gradient / gradient.norm().clamp_min(1e-12)

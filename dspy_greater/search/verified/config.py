@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar
 
-from dspy_greater.search.verified.objectives import Objective, Success
-
-Shortlist = Literal["exact", "gradient", "lm", "random"]
+from dspy_greater.basics.arguments import check_count, check_positive
 
 
 @dataclass(frozen=True)
@@ -16,16 +13,7 @@ class VerifiedConfig:
     """Settings of the verified search.
 
     Args:
-        objective: What is estimated on cached rollouts; :class:`Success` by default, which
-            foretold the effect of edits best, see ``examples/results/README.md``.
         max_steps: Steps for each predictor.
-        soft_rewards: Whether a rollout's reward is the mean of the metric and of the gold answer's
-            probability, not the metric alone.
-        shortlist: What decides which edits are run for real. ``"exact"``: the gradient
-            picks tokens, then the objective is recomputed under each edit.
-            ``"gradient"``: the gradient alone. ``"lm"``: the model's own next-token
-            probabilities alone. ``"random"``: chance, among single-token edits. Whole
-            instructions need none of these: they all race in the first step.
         rollouts: Sampled runs per example, at most; fewer where enough runs count, none where
             enough of the greedy ones do.
         rollout_examples: Training examples that are sampled on.
@@ -50,17 +38,16 @@ class VerifiedConfig:
         patience: Steps without an accepted edit after which the search ends; a first step of
             whole instructions does not count.
         tidy_rounds: Rounds of taking words away at the end.
-        limit_answers: Whether the white box's answers end, in races and sampled rollouts, at
-            roughly four times the tokens of the incumbent's longest one, and at 256 at least: a
-            few that go round in circles hold up a whole batch. In validation the language model's
-            own limit holds.
         max_instruction_tokens: No edit makes the instruction longer than this.
+
+    Raises:
+        ValueError: If a setting is out of range.
     """
 
-    objective: Objective = field(default_factory=Success)
+    #: An unlabelled predictor learns from its own outputs in rewarded runs.
+    needs_labels: ClassVar[bool] = False
+
     max_steps: int = 8
-    soft_rewards: bool = False
-    shortlist: Shortlist = "exact"
     rollouts: int = 4
     rollout_examples: int = 24
     sampling_temperature: float = 1.0
@@ -77,14 +64,18 @@ class VerifiedConfig:
     multiple: float = 2.0
     patience: int = 3
     tidy_rounds: int = 2
-    limit_answers: bool = True
     max_instruction_tokens: int = 64
+
+    @property
+    def whole_instructions(self) -> int:
+        """Whole instructions that race in the first step, at most."""
+        return self.starts + len(self.instructions)
 
     def most_runs(self, train: int, validation: int) -> int:
         """Return how often the program is run at most, on so many examples."""
         sampled = self.rollouts * min(self.rollout_examples, train)
         raced = train * self.race_size
-        first = 2 * train + validation + (self.starts + len(self.instructions)) * train
+        first = 2 * train + validation + self.whole_instructions * train
         # Tidying races twice as many as a step.
         tidied = self.tidy_rounds * (2 * self.race_size * train + sampled + validation)
         return first + self.max_steps * (sampled + raced + validation) + tidied
@@ -111,26 +102,13 @@ class VerifiedConfig:
             "tidy_rounds": 0,
             "max_instruction_tokens": 2,
         }.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(
-                    f"{name} must be a whole number of at least {least}, not {value!r}"
-                )
+            check_count(name, getattr(self, name), least)
         given: object = self.instructions  # a bare string is an easy mistake
         if not isinstance(given, tuple) or not all(isinstance(t, str) and t.strip() for t in given):
             raise ValueError(
                 f"instructions must be a tuple of texts that are not empty, not "
                 f"{self.instructions!r}"
             )
-        if self.shortlist not in ("exact", "gradient", "lm", "random"):
-            raise ValueError(
-                f"shortlist must be 'exact', 'gradient', 'lm' or 'random', not {self.shortlist!r}"
-            )
-        if not 0 < self.sampling_temperature < math.inf:
-            raise ValueError(
-                f"sampling_temperature must be above 0, not {self.sampling_temperature!r}"
-            )
+        check_positive("sampling_temperature", self.sampling_temperature)
         for name in ("fluency_weight", "multiple"):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise ValueError(f"{name} must not be negative, not {value!r}")
+            check_positive(name, getattr(self, name), or_zero=True)

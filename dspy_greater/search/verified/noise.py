@@ -7,22 +7,20 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dspy_greater.search.protocols import Subject
+    from dspy_greater.search.programs import Program
+    from dspy_greater.search.scores import ScoreBoard
 
 
-def noise_floor(
-    subject: Subject, instruction: str, order: Sequence[int], scores: Sequence[float]
-) -> float:
+def noise_floor(board: ScoreBoard, program: Program, order: Sequence[int]) -> float:
     """Return the mean absolute change of a score when the same prompt is run once more.
 
     Half of the examples are run, the other way round, in batches of another make-up.
 
     Args:
-        subject: The predictor.
-        instruction: What was run.
+        board: Has the program's scores.
+        program: What is run once more.
         order: Indices of training examples.
-        scores: What it scored on each of them.
     """
-    half = range((len(order) + 1) // 2)
-    again = subject.repeat(instruction, [order[i] for i in reversed(half)])
-    return mean(abs(run.score - scores[i]) for i, run in zip(reversed(half), again, strict=True))
+    again = list(reversed(order[: (len(order) + 1) // 2]))
+    runs, scores = board.runner.repeat(program, again), board.training_scores(program, again)
+    return mean(abs(run.score - score) for run, score in zip(runs, scores, strict=True))

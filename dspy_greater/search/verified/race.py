@@ -1,124 +1,128 @@
-"""Candidates race the incumbent on the same examples, in growing blocks; losers drop out early."""
+"""Programs race the current one on the same examples, in growing blocks; losers drop out early."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from statistics import mean
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dspy_greater.search.acceptance import compare
-from dspy_greater.search.verified.objectives import Rollouts
+from dspy_greater.search.readability import readability
 
 if TYPE_CHECKING:
-    from dspy_greater.program import Run
-    from dspy_greater.search.protocols import Subject
+    from dspy_greater.search.programs import Program
+    from dspy_greater.search.protocols import View
+    from dspy_greater.search.scores import ScoreBoard
 
 #: Examples after which the field is thinned; the last block is all of them.
 BLOCKS = (8, 16, 32)
 #: Runs in a block, at least: a batch of fewer takes about as long.
 FEWEST_RUNS = 16
-#: Tokens that an answer may always have: room to reason where the incumbent does not.
-LEAST_LIMIT = 256
+#: Examples whose inputs stand before the instruction where its fluency is read.
+CONTEXTS = 8
 
 
-@dataclass
-class ScoreBook:
-    """The greedy score of each instruction on each training example that it was run on.
+@dataclass(frozen=True)
+class Race:
+    """A race, and the rule by which its winner is accepted.
 
     Attributes:
-        subject: Runs the program.
+        board: Runs programs.
+        views: The predictors whose instructions differ among the programs.
         order: Indices of the training examples, in the order in which races use them.
-        scores: By instruction, the scores on the first examples of ``order``.
-        limit: Most tokens of an answer; None for the language model's own limit.
+        multiple: Standard errors by which a winner must beat the current program.
+        reads: Whether, among equals, the program wins whose instructions read best.
     """
 
-    subject: Subject
+    board: ScoreBoard
+    views: Mapping[str, View]
     order: Sequence[int]
-    scores: dict[str, list[float]] = field(default_factory=dict)
-    limit: int | None = None
-    _runs: dict[str, list[Run]] = field(default_factory=dict, init=False, repr=False)
+    multiple: float
+    reads: bool = True
 
-    def fill(self, instructions: Sequence[str], count: int) -> None:
-        """Run instructions, side by side, on what they lack of the first ``count`` examples."""
-        lacking: dict[int, list[str]] = {}
-        for text in instructions:
-            done = len(self.scores.setdefault(text, []))
-            if done < count:
-                lacking.setdefault(done, []).append(text)
-        for done, texts in lacking.items():
-            runs = self.subject.roll_out(texts, self.order[done:count], self.limit)
-            for text, new in zip(texts, runs, strict=True):
-                self.scores[text] += [run.score for run in new]
-                self._runs.setdefault(text, []).extend(new)
+    def run(self, programs: Sequence[Program], current: Program) -> list[Program]:
+        """Run programs on more and more examples; return those that reach the last, best first.
 
-    def rollouts(self, instruction: str) -> Rollouts:
-        """Return the greedy runs behind an instruction's scores on all training examples.
-
-        Runs are not kept from one process to the next: there they are made once more.
+        After each block a program drops out if the current or the leading one is ahead of it by
+        more than the standard error of their paired difference. All comparisons are on the same
+        examples, under greedy decoding. Among equal scores the order of ``programs`` decides, so
+        the caller gives them by a softer score.
         """
-        self.fill([instruction], len(self.order))
-        runs = self._runs.get(instruction, [])
-        if len(runs) < len(self.order):
-            (runs,) = self.subject.roll_out([instruction], self.order, self.limit)
-        self._runs = {instruction: runs}  # nobody asks for those of an earlier incumbent
-        return Rollouts(
-            instruction=instruction,
-            examples=tuple(self.order),
-            runs=tuple(runs),
-            rewards=tuple(self.scores[instruction]),
+        racing, done = list(dict.fromkeys(programs)), 0
+        while racing and done < len(self.order):
+            done = next_stop(done, len(racing), len(self.order))
+            self.board.train([current, *racing], self.order[:done])
+            racing = self._survivors(racing, current, self.order[:done])
+        return racing
+
+    def accepted(
+        self, reached: Sequence[Program], current: Program, noise: float
+    ) -> Program | None:
+        """Return the program to go on with, None for the current one.
+
+        It is proven better on the training examples, no worse on the validation examples, and
+        among those that the leader does not beat the best reader.
+
+        Args:
+            reached: Those that reached the end of a race, best first.
+            current: The one to be beaten.
+            noise: Mean absolute change of a score by itself; a gain has to exceed it.
+        """
+        leading = [p for p in reached if not self.beats(reached[0], p, self.order)]
+        proven = [p for p in leading if self.proven(p, current, noise)]
+        best = self._best_reader(proven)
+        if best is None:
+            return None
+        board = self.board
+        level = board.validation_score(best) >= board.validation_score(current)
+        return best if level else None
+
+    def proven(self, program: Program, current: Program, noise: float) -> bool:
+        """Whether a program beats the current one on the training examples beyond noise."""
+        board, order = self.board, self.order
+        comparison = compare(
+            board.training_scores(program, order), board.training_scores(current, order)
         )
+        return comparison.exceeds(self.multiple) and comparison.gain > noise
 
-    def longest(self, instruction: str) -> int:
-        """Return the bytes of an instruction's longest answer, as far as its runs are at hand."""
-        return max((run.longest for run in self._runs.get(instruction, [])), default=0)
+    def improvable(self, current: Program) -> bool:
+        """Whether even a program that is right on every example would be accepted."""
+        scores = self.board.training_scores(current, self.order)
+        return compare([1.0] * len(scores), scores).exceeds(self.multiple)
 
-    def mean(self, instruction: str) -> float:
-        """Return an instruction's mean score on the examples it was run on."""
-        return mean(self.scores[instruction])
+    def beats(self, one: Program, other: Program, examples: Sequence[int]) -> bool:
+        """Whether one program is ahead of another by more than a standard error."""
+        board = self.board
+        return compare(
+            board.training_scores(one, examples), board.training_scores(other, examples)
+        ).exceeds(1.0)
 
+    def _survivors(
+        self, racing: Sequence[Program], current: Program, examples: Sequence[int]
+    ) -> list[Program]:
+        """Return the programs that stay in the race, best first."""
+        ranked = sorted(racing, key=lambda p: -sum(self.board.training_scores(p, examples)))
+        return [
+            program
+            for program in ranked
+            if not self.beats(current, program, examples)
+            and not self.beats(ranked[0], program, examples)
+        ]
 
-def race(book: ScoreBook, candidates: Sequence[str], incumbent: str) -> list[str]:
-    """Run candidates on more and more examples and return those that reach the last, best first.
-
-    After each block a candidate drops out if the incumbent or the leading candidate is ahead of
-    it by more than the standard error of their paired difference. All comparisons are on the
-    same examples, under greedy decoding. Among equal scores the order of ``candidates`` decides,
-    so the caller gives them by a softer score.
-    """
-    total, done = len(book.order), 0
-    field_ = list(dict.fromkeys(candidates))
-    while field_ and done < total:
-        done = next_stop(done, len(field_), total)
-        book.fill([incumbent, *field_], done)
-        field_ = _survivors(book, field_, incumbent, done)
-    return field_
-
-
-def limit_of(longest: int) -> int | None:
-    """Return how many tokens an answer may have in a race; None where nothing is known.
-
-    As many as the incumbent's longest answer has bytes, which is about four times its tokens. A
-    batch takes as long as its longest row, and under a bad instruction a greedy answer may go
-    round in circles to the language model's own limit.
-
-    Args:
-        longest: Bytes of the incumbent's longest answer; 0 where none could be read.
-    """
-    return max(LEAST_LIMIT, longest) if longest else None
+    def _best_reader(self, programs: Sequence[Program]) -> Program | None:
+        """Return the program whose instructions read best in the mean; None where there is none."""
+        if not programs or not self.reads:
+            return next(iter(programs), None)
+        examples = self.order[:CONTEXTS]
+        marks = [
+            readability(view, [program[name] for program in programs], examples)
+            for name, view in self.views.items()
+        ]
+        totals = [sum(column) for column in zip(*marks, strict=True)]
+        return max(zip(totals, programs, strict=True), key=lambda pair: pair[0])[1]
 
 
 def next_stop(done: int, racing: int, total: int) -> int:
     """Return after how many of ``total`` examples a field that has run ``done`` is thinned next."""
     stops = (size for size in BLOCKS if done < size < total)
     return next((stop for stop in stops if (stop - done) * racing >= FEWEST_RUNS), total)
-
-
-def _survivors(book: ScoreBook, candidates: Sequence[str], incumbent: str, count: int) -> list[str]:
-    """Return the candidates that stay in the race, best first."""
-
-    def beats(one: str, other: str) -> bool:
-        return compare(book.scores[one][:count], book.scores[other][:count]).exceeds(1.0)
-
-    ranked = sorted(candidates, key=lambda text: -sum(book.scores[text][:count]))
-    return [t for t in ranked if not beats(incumbent, t) and not beats(ranked[0], t)]

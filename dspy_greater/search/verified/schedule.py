@@ -1,32 +1,34 @@
 """The verified search: propose widely, estimate cheaply, run few, accept only what is proven.
 
 The first step lets whole instructions, the user's and the model's, race the one at the start. Each
-other narrows all thinkable edits of the incumbent down (see ``shortlist``) and lets the best race
-it. A race is run on the training examples with fresh reasoning; its winner is accepted if the
-paired gain is beyond noise and holds on the validation examples. At the end words that do no work
-are taken away.
+other narrows all thinkable edits of the current instruction down (see ``proposer``) and lets the
+best race it. A race is run on the training examples with fresh reasoning; its winner is accepted if
+the paired gain is beyond noise and holds on the validation examples. At the end words that do no
+work are taken away.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import mean
+from typing import TYPE_CHECKING
 
-from dspy_greater.search.acceptance import compare
+from dspy_greater.search.programs import Program
 from dspy_greater.search.readability import readability
-from dspy_greater.search.steps import Attempt, Judge
+from dspy_greater.search.steps import Attempt, Step
 from dspy_greater.search.verified.edits import Edit, merges
-from dspy_greater.search.verified.evidence import Evidence, solved
 from dspy_greater.search.verified.noise import noise_floor
-from dspy_greater.search.verified.objectives import Answer, Term, fluency_terms
-from dspy_greater.search.verified.race import ScoreBook, limit_of, race
-from dspy_greater.search.verified.shortlist import CONTEXTS, Candidate, Funnel
+from dspy_greater.search.verified.objectives import AnswerLikelihood, Term, fluency_terms
+from dspy_greater.search.verified.proposer import Proposer, RatedEdit
+from dspy_greater.search.verified.race import CONTEXTS, Race
+from dspy_greater.search.verified.rollouts import RolloutBuffer, greedy, solved
 from dspy_greater.search.verified.tidy import shortened
 
 if TYPE_CHECKING:
-    from dspy_greater.search.protocols import Subject
+    from dspy_greater.search.protocols import View
+    from dspy_greater.search.scores import ScoreBoard
     from dspy_greater.search.verified.config import VerifiedConfig
 
 
@@ -35,7 +37,7 @@ class SearchState:
     """All that a search has to remember from one step to the next; plain data.
 
     Attributes:
-        held: The incumbent.
+        start: The instruction that the search began with.
         step: Steps taken.
         failures: Steps since the last accepted edit.
         tidied: Rounds of taking words away.
@@ -44,13 +46,12 @@ class SearchState:
         stopped: Why the steps ended, before the tidying.
         noise: Mean absolute change of a score when the same prompt is run once more, in
             batches of another make-up; None before it was measured.
-        longest: Bytes of the longest answer that an incumbent gave on the training examples.
-        promising: Edits of the incumbent that gained something, but less than acceptance asks.
-        merged: Ids worth considering in the next step: the incumbent with such edits.
-        scores: Scores by instruction, on the training examples in the order of the races.
+        promising: Edits of the current instruction that gained something, but less than acceptance
+            asks.
+        merged: Ids worth considering in the next step: the current ones with such edits.
     """
 
-    held: str
+    start: str
     step: int = 0
     failures: int = 0
     tidied: int = 0
@@ -58,21 +59,16 @@ class SearchState:
     stood_in: int = 0
     stopped: str = ""
     noise: float | None = None
-    longest: int = 0
     promising: list[Edit] = field(default_factory=list)
     merged: list[tuple[int, ...]] = field(default_factory=list)
-    scores: dict[str, list[float]] = field(default_factory=dict)
 
-
-@dataclass(frozen=True)
-class VerifiedStep:
-    """What one step did; see :class:`dspy_greater.search.steps.Step`."""
-
-    number: int
-    attempts: tuple[Attempt, ...]
-    held: str
-    accepted: bool
-    status: str
+    def __post_init__(self) -> None:
+        # As they come back from JSON.
+        self.promising = [
+            edit if isinstance(edit, Edit) else Edit(**{**edit, "tokens": tuple(edit["tokens"])})
+            for edit in self.promising
+        ]
+        self.merged = [tuple(tokens) for tokens in self.merged]
 
 
 @dataclass
@@ -80,73 +76,45 @@ class VerifiedSchedule:
     """Improves one predictor's instruction by proven edits.
 
     Args:
-        subject: The predictor, its program and its training examples.
+        view: The predictor.
         config: Sizes of the stages.
+        board: Runs programs on training and validation examples.
         seed: Seed of every random choice. Each step draws from a source of its own, so that
             a search taken up again goes on as if it had not been interrupted.
-        judge: Runs instructions on the validation examples.
-        start: The instruction to begin with.
-        size: Number of training examples.
+        state: What it remembers.
     """
 
-    subject: Subject
+    view: View
     config: VerifiedConfig
+    board: ScoreBoard
     seed: str
-    judge: Judge
-    start: str
-    size: int
+    state: SearchState
 
     def __post_init__(self) -> None:
-        self.order = random.Random(self.seed).sample(range(self.size), self.size)
-        self.state = SearchState(self.start)
-        self.book = ScoreBook(self.subject, self.order, self.state.scores)
-        self.evidence = self._evidence()
+        size, config = self.board.size, self.config
+        self.order = random.Random(self.seed).sample(range(size), size)
+        views = {self.view.name: self.view}
+        self.race = Race(self.board, views, self.order, config.multiple, config.fluency_weight > 0)
+        self.rollouts = RolloutBuffer(
+            self.board, self.view, config, self.order, f"{self.seed} rollouts"
+        )
 
-    def begin(self) -> Attempt:
-        """Run the incumbent, the instruction at the start, on the training examples."""
-        held = self.state.held
-        self.book.fill([held], self.size)
-        self._limit_answers()
-        return Attempt(held, "start", None, tuple(self.state.scores[held]))
+    def begin(self, current: Program) -> Attempt:
+        """Run the current program on the training examples."""
+        self.board.train([current], self.order)
+        self.board.hold(current)
+        scores = tuple(self.board.training_scores(current, self.order))
+        return Attempt(current[self.view.name], "start", None, scores)
 
-    def steps(self) -> Iterator[VerifiedStep]:
-        """Yield steps until nothing is left to gain or to try; the caller may stop at any."""
-        self.begin()
-        held = self.state.held
-        self.judge.score(held)
+    def step(self, current: Program) -> Step | None:
+        """Try edits, or at the end shorter versions; None where nothing is left to gain or try."""
+        self.begin(current)
+        self.board.validation_score(current)
         if self.state.noise is None:
-            scores = self.state.scores[held]
-            self.state.noise = noise_floor(self.subject, held, self.order, scores)
-        while not self._finished():
-            yield self._step()
-        while self.state.tidied < self.config.tidy_rounds:
-            tidied = self._tidy()
-            if tidied is None:
-                return
-            yield tidied
-
-    def dump(self) -> dict[str, Any]:
-        """Return, between two steps, all that it takes to go on; JSON-able."""
-        return asdict(self.state)
-
-    def load(self, saved: Mapping[str, Any]) -> None:
-        """Go on from what ``dump`` returned."""
-        self.state = SearchState(**saved)
-        self.state.promising = [
-            Edit(**{**edit, "tokens": tuple(edit["tokens"])}) for edit in saved["promising"]
-        ]
-        self.state.merged = [tuple(tokens) for tokens in saved["merged"]]
-        self.book = ScoreBook(self.subject, self.order, self.state.scores)
-        self.evidence = self._evidence()
-
-    def _evidence(self) -> Evidence:
-        sampled_on = self.order[: self.config.rollout_examples]
-        return Evidence(self.book, self.config, sampled_on, f"{self.seed} rollouts")
-
-    def forget(self) -> None:
-        """Drop all scores; edits that gained something stay, to be estimated and run anew."""
-        self.state.scores.clear()
-        self.state.longest, self.book.limit = 0, None
+            self.state.noise = noise_floor(self.board, current, self.order)
+        if not self._finished(current):
+            return self._edited(current)
+        return self._tidied(current) if self.state.tidied < self.config.tidy_rounds else None
 
     @property
     def noise(self) -> float | None:
@@ -168,20 +136,13 @@ class VerifiedSchedule:
         """Why the steps ended."""
         return self.state.stopped
 
-    def _limit_answers(self) -> None:
-        """Let answers be only so much longer than those that incumbents gave."""
-        state = self.state
-        state.longest = max(state.longest, self.book.longest(state.held))
-        if self.config.limit_answers:
-            self.book.limit = limit_of(state.longest)
-
-    def _finished(self) -> bool:
+    def _finished(self, current: Program) -> bool:
         """Whether the search is over, but for the tidying; ``stopped`` says why."""
-        state, perfect = self.state, self.judge.perfect_score
-        if perfect is not None and self.book.mean(state.held) >= perfect:
+        state, perfect = self.state, self.board.perfect_score
+        if perfect is not None and self.board.training_mean(current) >= perfect:
             reason = "a perfect training score" if state.step else "nothing left to gain"
-        elif not self._improvable():
-            reason = f"no edit could be proven better on {self.size} training examples"
+        elif not self.race.improvable(current):
+            reason = f"no edit could be proven better on {len(self.order)} training examples"
         elif state.step >= self.config.max_steps:
             reason = "all steps taken"
         elif state.failures >= self.config.patience:
@@ -191,165 +152,144 @@ class VerifiedSchedule:
         state.stopped = state.stopped or reason
         return bool(state.stopped)
 
-    def _improvable(self) -> bool:
-        """Whether even an edit that is right on every example would be accepted."""
-        scores = self.state.scores[self.state.held]
-        return compare([1.0] * len(scores), scores).exceeds(self.config.multiple)
-
-    def _step(self) -> VerifiedStep:
+    def _edited(self, current: Program) -> Step:
+        """Let whole instructions, or edits of the current one, race it."""
         state = self.state
         state.step += 1
-        field_: list[Candidate] = []
+        racers: list[RatedEdit] = []
         if state.step == 1:
-            funnel, field_ = self._whole()
-        if not field_:
-            funnel, field_ = self._edits()
-        state.skipped += funnel.skipped
-        reached = race(self.book, [each.text for each in field_], state.held)
-        best = self._best(reached)
-        accepted = best is not None and self._holds(best)
-        self._remember(field_, reached, best if accepted else None, funnel.tokens)
-        return self._report(field_, accepted)
+            proposer, racers = self._whole(current)
+        if not racers:
+            proposer, racers = self._edits(current)
+        state.skipped += proposer.skipped
+        programs = {current.replaced(self.view.name, each.text): each for each in racers}
+        reached = self.race.run(list(programs), current)
+        accepted = self.race.accepted(reached, current, state.noise or 0.0)
+        gained = [p for p in reached if self._mean(p) > self._mean(current)]
+        self._remember(racers, [programs[p] for p in gained], programs.get(accepted), proposer)
+        return self._report(current, accepted, racers)
 
-    def _whole(self) -> tuple[Funnel, list[Candidate]]:
+    def _whole(self, current: Program) -> tuple[Proposer, list[RatedEdit]]:
         """Return other beginnings; worth more than an edit, and tried without an estimate."""
-        greedy = self.book.rollouts(self.start)
-        funnel = self._funnel(
-            Answer().terms(self.subject, greedy),
-            solved(self.subject, greedy, self.config.solved_contexts),
+        rollouts = greedy(self.board, self.view, current, self.order)
+        proposer = self._proposer(
+            current,
+            AnswerLikelihood().terms(self.view, rollouts),
+            solved(self.view, rollouts, self.config.solved_contexts),
         )
-        return funnel, funnel.whole()
+        return proposer, proposer.whole()
 
-    def _edits(self) -> tuple[Funnel, list[Candidate]]:
-        """Return the edits of the incumbent that are worth a race."""
-        held = self.state.held
-        if self.config.shortlist in ("exact", "gradient"):
-            funnel = self._funnel(self.evidence.terms(held), self.evidence.solved(held))
-            self.state.stood_in += self.evidence.stands_in
-        else:
-            funnel = self._funnel([], [])
-        return funnel, self._field(funnel.shortlist(self.state.merged), funnel)
+    def _edits(self, current: Program) -> tuple[Proposer, list[RatedEdit]]:
+        """Return the edits of the current instruction that are worth a race."""
+        terms, contexts = self.rollouts.terms(current), self.rollouts.solved(current)
+        self.state.stood_in += self.rollouts.stands_in
+        proposer = self._proposer(current, terms, contexts)
+        return proposer, self._racers(proposer.shortlist(self.state.merged), proposer)
 
-    def _funnel(self, terms: Sequence[Term], contexts: Sequence[tuple[int, ...]]) -> Funnel:
-        return Funnel(
-            subject=self.subject,
+    def _proposer(
+        self, current: Program, terms: Sequence[Term], contexts: Sequence[tuple[int, ...]]
+    ) -> Proposer:
+        name = self.view.name
+        return Proposer(
+            view=self.view,
             config=self.config,
-            instruction=self.state.held,
+            instruction=current[name],
             terms=terms,
             examples=self.order[:CONTEXTS],
             solved=contexts,
             rng=random.Random(f"{self.seed} {self.state.step}"),
-            tried=set(self.state.scores),
+            tried=self.board.scores.tried(current, name),
         )
 
-    def _field(self, ranked: Sequence[Candidate], funnel: Funnel) -> list[Candidate]:
+    def _racers(self, ranked: Sequence[RatedEdit], proposer: Proposer) -> list[RatedEdit]:
         """Choose who races: the most promising, and combinations of them."""
         hopeful = [each for each in ranked if each.estimate is None or each.estimate > 0]
         single = [each.edit for each in hopeful if not each.edit.is_whole]
-        length = len(funnel.tokens)
-        merged = [Edit("merge", 0, length, ids) for ids in merges(single[:3], funnel.tokens)]
+        length = len(proposer.tokens)
+        merged = [Edit("merge", 0, length, ids) for ids in merges(single[:3], proposer.tokens)]
         size = self.config.race_size
-        combined = funnel.surviving(merged, count=size // 2)
+        combined = proposer.surviving(merged, count=size // 2)
         # Where nothing promises a gain, the least unpromising is still worth a block of examples.
         promising = hopeful[: size - len(combined)] or ranked[:1]
         chosen = {each.text: each for each in (*promising, *combined)}.values()
         # A race keeps this order among equal scores.
         return sorted(chosen, key=lambda each: (each.estimate is None, -(each.estimate or 0.0)))
 
-    def _best(self, reached: Sequence[str]) -> str | None:
-        """Choose the best reader among the leader and those it does not beat."""
-        if not reached:
-            return None
-        scores = self.state.scores
-        equal = [t for t in reached if not compare(scores[reached[0]], scores[t]).exceeds(1.0)]
-        if self.config.fluency_weight == 0:
-            return equal[0]
-        marks = readability(self.subject, equal, self.order[:CONTEXTS])
-        proven = {text for text in equal if self._proven(text)}
-        return max(zip(equal, marks, strict=True), key=lambda e: (e[0] in proven, e[1]))[0]
-
-    def _proven(self, text: str) -> bool:
-        """Whether an instruction beats the incumbent on the training examples beyond noise."""
-        scores = self.state.scores
-        comparison = compare(scores[text], scores[self.state.held])
-        return comparison.exceeds(self.config.multiple) and comparison.gain > (self.noise or 0.0)
-
-    def _holds(self, text: str) -> bool:
-        """Whether an instruction is proven, and no worse on the validation examples."""
-        return self._proven(text) and self.judge.score(text) >= self.judge.score(self.state.held)
-
     def _remember(
         self,
-        field_: Sequence[Candidate],
-        reached: Sequence[str],
-        accepted: str | None,
-        tokens: tuple[int, ...],
+        racers: Sequence[RatedEdit],
+        gained: Sequence[RatedEdit],
+        accepted: RatedEdit | None,
+        proposer: Proposer,
     ) -> None:
         """Carry the edits that gained something over to the next step."""
-        state, before = self.state, self.book.mean(self.state.held)
-        edits = {each.text: each.edit for each in field_ if not each.edit.is_whole}
-        gained = [t for t in reached if t in edits and self.book.mean(t) > before]
-        others = [edits[text] for text in gained if text != accepted]
+        state = self.state
+        others = [e.edit for e in gained if e is not accepted and not e.edit.is_whole]
         if accepted is None:
-            state.failures += not any(each.edit.kind == "start" for each in field_)
+            state.failures += not any(each.edit.kind == "start" for each in racers)
             state.promising = list(dict.fromkeys([*others, *state.promising]))[:4]
-            state.merged = merges(state.promising, tokens)
+            state.merged = merges(state.promising, proposer.tokens)
             return
-        state.failures, state.held, state.promising = 0, accepted, []
-        self._limit_answers()
-        done = edits.get(accepted)
-        moved = [edit.after(done) for edit in others] if done else []
-        now = self.subject.tokens(accepted)
+        state.failures = 0
+        whole = accepted.edit.is_whole
+        moved = [] if whole else [edit.after(accepted.edit) for edit in others]
+        now = self.view.tokens(accepted.text)
         state.promising = [edit for edit in moved if edit is not None]
         state.merged = [edit.apply(now) for edit in state.promising]
 
-    def _tidy(self) -> VerifiedStep | None:
+    def _tidied(self, current: Program) -> Step | None:
         """Try the instruction without some of its words; None when nothing can go."""
-        state, held = self.state, self.state.held
-        if held == self.start:
+        name, order = self.view.name, self.order
+        held = current[name]
+        if held == self.state.start:
             return None
-        weight = self.config.fluency_weight
-        fluency = fluency_terms(self.subject, held, self.order[:CONTEXTS], weight)
-        terms = [*self.evidence.terms(held), *fluency]
-        shorter = shortened(self.subject, held, terms, 2 * self.config.race_size)
-        tried: list[Candidate] = []
-        for candidate in self._better_readers(shorter):
-            tried.append(candidate)
-            if self._is_level(candidate.text):
+        fluency = fluency_terms(
+            self.view, held, order[:CONTEXTS], self.config.fluency_weight
+        )
+        terms = [*self.rollouts.terms(current), *fluency]
+        shorter = shortened(self.view, held, terms, 2 * self.config.race_size)
+        tried: list[RatedEdit] = []
+        for each in self._better_readers(held, shorter):
+            tried.append(each)
+            program = current.replaced(name, each.text)
+            if self.race.run([program], current) and self._mean(program) >= self._mean(current):
                 break
         else:
             return None
-        if self.judge.score(candidate.text) < self.judge.score(held):
+        if self.board.validation_score(program) < self.board.validation_score(current):
             return None
-        state.step += 1
-        state.tidied += 1
-        state.held = candidate.text
-        self._limit_answers()
-        return self._report(tried, accepted=True)
+        self.state.step += 1
+        self.state.tidied += 1
+        return self._report(current, program, tried)
 
-    def _is_level(self, text: str) -> bool:
-        """Race an instruction; whether it ends no worse than the incumbent."""
-        held, book = self.state.held, self.book
-        return bool(race(book, [text], held)) and book.mean(text) >= book.mean(held)
-
-    def _better_readers(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Return those that read better than the incumbent, the best reader first."""
-        texts = [self.state.held, *(each.text for each in candidates)]
-        own, *marks = readability(self.subject, texts, self.order[:CONTEXTS])
-        rated = [pair for pair in zip(marks, candidates, strict=True) if pair[0] > own]
+    def _better_readers(self, held: str, shorter: Sequence[RatedEdit]) -> list[RatedEdit]:
+        """Return those that read better than the current instruction, the best reader first."""
+        texts = [held, *(each.text for each in shorter)]
+        own, *marks = readability(self.view, texts, self.order[:CONTEXTS])
+        rated = [pair for pair in zip(marks, shorter, strict=True) if pair[0] > own]
         return [each for _, each in sorted(rated, key=lambda pair: -pair[0])]
 
-    def _report(self, field_: Sequence[Candidate], accepted: bool) -> VerifiedStep:
-        held = self.state.held
+    def _mean(self, program: Program) -> float:
+        return mean(self.board.training_scores(program, self.order))
+
+    def _report(
+        self, current: Program, accepted: Program | None, racers: Sequence[RatedEdit]
+    ) -> Step:
+        after, scores = accepted or current, self.board.scores.training
+        self.board.hold(after)
         attempts = tuple(
             Attempt(
                 instruction=each.text,
                 kind=each.edit.kind,
                 position=None if each.edit.is_whole else each.edit.start,
-                scores=tuple(self.state.scores[each.text]),
+                scores=self._in_order(scores[current.replaced(self.view.name, each.text)]),
                 estimate=each.estimate,
             )
-            for each in field_
+            for each in racers
         )
-        status = f"train {self.book.mean(held):.1%}"
-        return VerifiedStep(self.state.step, attempts, held, accepted, status)
+        status = f"train {self._mean(after):.1%}"
+        return Step(self.state.step, attempts, after, accepted is not None, status)
+
+    def _in_order(self, scores: dict[int, float]) -> tuple[float, ...]:
+        """Return scores in the order of the races."""
+        return tuple(scores[index] for index in self.order if index in scores)

@@ -29,6 +29,18 @@ def check_share(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be above 0 and below 1, not {value!r}")
 
 
+def check_positive(name: str, value: Any, *, or_zero: bool = False) -> None:
+    """Raise unless a setting is a finite number above 0, or not below it.
+
+    Raises:
+        ValueError: Says what was given.
+    """
+    if _is_number(value) and (value > 0 or (or_zero and value == 0)):
+        return
+    must = "not be negative" if or_zero else "be above 0"
+    raise ValueError(f"{name} must {must}, not {value!r}")
+
+
 def check_score(name: str, value: Any) -> None:
     """Raise unless a setting is a score that a metric can give, or None.
 

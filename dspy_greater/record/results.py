@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dspy_greater.files import write_whole
-from dspy_greater.outcomes import Candidate, Outcome
+from dspy_greater.basics.files import write_whole
+from dspy_greater.cost import Meter, Usage
+from dspy_greater.record.outcomes import Candidate, Outcome
 from dspy_greater.version import __version__
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from dspy_greater.program import Run, Usage
 
 
 @dataclass
@@ -39,7 +37,7 @@ class DetailedResults:
         parse_failures: Runs whose output did not parse, over the whole run; they count as wrong.
         total_calls: Runs of the program (metric calls).
         counts: Work of the white box: sequences and tokens, see
-            :class:`dspy_greater.model.Counts`.
+            :class:`dspy_greater.cost.Counts`.
         seconds: Wall-clock time of the compile.
         phases: Seconds of it by what they went into: ``render``, ``generate``, ``gradient``,
             ``score`` (log-probabilities without a gradient), ``metric``, ``target`` (runs on an LM
@@ -91,21 +89,15 @@ class DetailedResults:
         """Share of all runs whose output did not parse."""
         return self.parse_failures / self.total_calls if self.total_calls else 0.0
 
-    def note(
-        self,
-        results: Sequence[Sequence[Run]],
-        *,
-        on_target: bool = False,
-        on_rollout_lm: bool = False,
-    ) -> None:
-        """Take runs of the program into account, and what an LM elsewhere did for them."""
-        for run in chain.from_iterable(results):
-            self.total_calls += 1
-            self.parse_failures += run.parse_failed
-            if on_target:
-                _add(self.target_usage, run.usage)
-            elif on_rollout_lm:
-                _add(self.rollout_usage, run.usage)
+    def charge(self, meter: Meter) -> None:
+        """Put on record what the compile has cost so far."""
+        self.total_calls = meter.total().metric_calls
+        self.parse_failures = meter.parse_failures
+        self.counts = meter.counts.to_dict()
+        self.seconds = meter.total().seconds
+        self.phases = meter.seconds_by_phase()
+        self.target_usage = {name: asdict(usage) for name, usage in meter.target.items()}
+        self.rollout_usage = {name: asdict(usage) for name, usage in meter.rollout_lm.items()}
 
     def summary(self) -> str:
         """Say in a few lines what changed, or that nothing did."""
@@ -152,25 +144,10 @@ class DetailedResults:
             spent = ", ".join(f"{name} {seconds:.1f}" for name, seconds in longest if seconds)
             lines.append(f"{self.total_calls} runs of the program in {self.seconds:.1f} s: {spent}")
         if self.target:
-            lines.append(f"verified on {self.target}: {self.target_spent()}")
+            lines.append(f"verified on {self.target}: {usage_text(self.target_usage)}")
         if self.rollout_lm:
-            lines.append(f"rollouts on {self.rollout_lm}: {self.rollouts_spent()}")
+            lines.append(f"rollouts on {self.rollout_lm}: {usage_text(self.rollout_usage)}")
         return "\n".join(lines)
-
-    def target_spent(self) -> str:
-        """Say in a few words what the LMs did on which candidates were verified."""
-        return _spent(self.target_usage)
-
-    def rollouts_spent(self) -> str:
-        """Say in a few words what the LM did that ran in the place of the white box."""
-        return _spent(self.rollout_usage)
-
-    @property
-    def rollout_tokens(self) -> int:
-        """Tokens that it read and wrote, as it reported them."""
-        return sum(
-            use["tokens_read"] + use["tokens_written"] for use in self.rollout_usage.values()
-        )
 
     def report(self, path: str | os.PathLike[str]) -> Path:
         """Write the record as one page of HTML that needs nothing else, and return its path.
@@ -250,21 +227,12 @@ class DetailedResults:
         return cls(**{**plain, **lists})
 
 
-def _add(total: dict[str, dict[str, int]], usage: Mapping[str, Usage]) -> None:
-    """Add what language models did for a run to what they have done so far."""
-    for name, each in usage.items():
-        spent = asdict(each)
-        before = total.get(name, dict.fromkeys(spent, 0))
-        total[name] = {key: before[key] + spent[key] for key in spent}
-
-
-def _spent(total: Mapping[str, Mapping[str, int]]) -> str:
-    calls, read, written = (
-        sum(usage[name] for usage in total.values())
-        for name in ("calls", "tokens_read", "tokens_written")
-    )
-    tokens = f"{read:,} tokens read and {written:,} written"
-    return f"{calls:,} calls, {tokens if read or written else 'no tokens reported'}"
+def usage_text(total: Mapping[str, Usage] | Mapping[str, Mapping[str, int]]) -> str:
+    """Say in a few words what language models did, by name."""
+    each = [usage if isinstance(usage, Usage) else Usage(**usage) for usage in total.values()]
+    usage = sum(each, Usage())
+    tokens = f"{usage.tokens_read:,} tokens read and {usage.tokens_written:,} written"
+    return f"{usage.calls:,} calls, {tokens if usage.tokens else 'no tokens reported'}"
 
 
 def looks(count: int) -> str:

@@ -30,44 +30,50 @@ from dspy_greater.program import (
     labelled_fields,
     normalise,
     render,
-    replace_instruction,
 )
-from dspy_greater.spans import INSTRUCTION, THINKING, Message, Span
-
-#: Runs programs on examples, each program with generation settings of its own if any are given.
-Runner = Callable[
-    [Sequence[dspy.Module], Sequence[dspy.Example], Sequence[dict[str, Any]] | None],
-    list[list[Run]],
-]
+from dspy_greater.basics.spans import INSTRUCTION, THINKING, Message, Span
 
 
 @dataclass
-class PredictorSubject:
-    """A predictor of ``program`` on training examples.
+class PredictorView:
+    """One predictor on the training examples, within a program.
 
     Args:
-        program: The program as it stands; never changed.
-        component: The predictor to improve.
-        examples: Training examples.
-        run: Runs programs on examples, as they are to run when deployed, and scores them.
+        component: The predictor.
+        train: All training examples.
         model: The white box.
         adapter: Renders the predictor's calls.
-        sampler: Runs programs on the white box and scores them; None where ``run`` does.
+        received: Returns the program's run on each training example: what a predictor further
+            down the program was asked there. Called only where that has to be known.
         labels: Where each example's gold outputs are, if not in the example itself; an example
             may have none.
+        labelled_only: Whether training examples without a label for the predictor are left out.
     """
 
-    program: dspy.Module
     component: Component
-    examples: Sequence[dspy.Example]
-    run: Runner
+    train: Sequence[dspy.Example]
     model: WhiteBox
     adapter: dspy.Adapter
-    sampler: Runner | None = None
+    received: Callable[[], Sequence[Run]]
     labels: Sequence[dspy.Example] | None = None
+    labelled_only: bool = False
     _tokens: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     _contexts: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     _signatures: dict[str, type[dspy.Signature]] = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        """The predictor's name."""
+        return self.component.name
+
+    @cached_property
+    def examples(self) -> Sequence[int]:
+        """Indices of the training examples that the predictor can learn from."""
+        return [
+            index
+            for index, labels in enumerate(self.labels or self.train)
+            if not self.labelled_only or labelled_fields(self.component, labels)
+        ]
 
     def check(self) -> None:
         """Refuse, before any long work, what the search could not edit or the model not read.
@@ -142,7 +148,7 @@ class PredictorSubject:
     def tokens(self, instruction: str) -> tuple[int, ...]:
         """Return the ids that the instruction has inside the rendered prompt."""
         if instruction not in self._tokens:
-            rendered = self._render(self._call(instruction, self._inputs[0]))
+            rendered = self._render(self._call(instruction, self._inputs[self.examples[0]]))
             encoding = self.model.encode(rendered.messages, spans=rendered.spans)
             self._tokens[instruction] = encoding.ids[slice(*encoding.spans[INSTRUCTION])]
         return self._tokens[instruction]
@@ -162,39 +168,8 @@ class PredictorSubject:
             return None
         return text if self.tokens(text) == tuple(tokens) else None
 
-    def roll_out(
-        self,
-        instructions: Sequence[str],
-        examples: Sequence[int] | None = None,
-        limit: int | None = None,
-    ) -> list[list[Run]]:
-        """Run the program under each instruction on training examples, side by side."""
-        programs = [self._program(text) for text in instructions]
-        samplings = None if limit is None else [{"max_tokens": limit}] * len(programs)
-        return self.run(programs, self._chosen(examples), samplings)
-
-    def repeat(self, instruction: str, examples: Sequence[int]) -> list[Run]:
-        """Run the program once more, past any cache of earlier answers."""
-        program = self._program(instruction)
-        (runs,) = self.run([program], self._chosen(examples), [{"cache": False}])
-        return runs
-
-    def sample(
-        self,
-        instruction: str,
-        examples: Sequence[int],
-        seeds: Sequence[int],
-        temperature: float,
-        limit: int | None = None,
-    ) -> list[list[Run]]:
-        """Run the program with sampled outputs of the white box, once per seed, on examples."""
-        programs = [self._program(instruction)] * len(seeds)
-        limited = {} if limit is None else {"max_tokens": limit}
-        samplings = [{"seed": seed, "temperature": temperature, **limited} for seed in seeds]
-        return (self.sampler or self.run)(programs, self._chosen(examples), samplings)
-
     def answers(
-        self, instruction: str, runs: Sequence[Run], examples: Sequence[int] | None = None
+        self, instruction: str, runs: Sequence[Run], examples: Sequence[int]
     ) -> list[Targeted | None]:
         """Return, per run, prompt + the run's reasoning + gold answer, gold as target.
 
@@ -202,7 +177,7 @@ class PredictorSubject:
         answer is scored after empty reasoning, so that a candidate which breaks the
         format on hard examples gains nothing by it. ``None`` where no output is labelled.
         """
-        pairs = zip(self._indices(examples), runs, strict=True)
+        pairs = zip(examples, runs, strict=True)
         return [self._answer(instruction, index, run) for index, run in pairs]
 
     def completions(self, instruction: str, runs: Sequence[Run]) -> list[list[Targeted]]:
@@ -212,11 +187,11 @@ class PredictorSubject:
         """
         return [self._completions(instruction, run) for run in runs]
 
-    def proposals(self, instruction: str, examples: Sequence[int] | None = None) -> list[Targeted]:
+    def proposals(self, instruction: str, examples: Sequence[int]) -> list[Targeted]:
         """Return, per example, its inputs followed by the instruction, which is the target."""
         tokens = self.tokens(instruction)
         items = []
-        for context in self.contexts(self._indices(examples)):
+        for context in self.contexts(examples):
             span = Span(len(context), len(context) + len(tokens))
             items.append(Targeted((*context, *tokens), targets=span, inputs=span))
         return items
@@ -236,21 +211,10 @@ class PredictorSubject:
 
     def copied_words(self, instruction: str) -> Sequence[str]:
         """Return the words that an instruction has taken from single training examples."""
-        examples = self.examples
+        examples = [self.train[index] for index in self.examples]
         if self.labels is not None:
-            pairs = zip(self.examples, self.labels, strict=True)
-            examples = [beside(example, labels) for example, labels in pairs]
+            examples = [beside(self.train[i], self.labels[i]) for i in self.examples]
         return copied_words(instruction, self.component.instruction, examples)
-
-    def _program(self, instruction: str) -> dspy.Module:
-        whole = self.component.whole(instruction)
-        return replace_instruction(self.program, {self.component.name: whole})
-
-    def _indices(self, examples: Sequence[int] | None) -> Sequence[int]:
-        return range(len(self.examples)) if examples is None else examples
-
-    def _chosen(self, examples: Sequence[int] | None) -> list[dspy.Example]:
-        return [self.examples[index] for index in self._indices(examples)]
 
     @cached_property
     def _inputs(self) -> list[dict[str, Any]]:
@@ -261,18 +225,17 @@ class PredictorSubject:
         """
         if self._direct_inputs is not None:
             return self._direct_inputs
-        (runs,) = self.run([self.program], self.examples, None)
-        received = [self._last_call(run).inputs for run in runs]
+        received = [self._last_call(run).inputs for run in self.received()]
         names = self.component.signature.input_fields
         return [
             {name: inputs.get(name, example.get(name, "")) for name in names}
-            for inputs, example in zip(received, self.examples, strict=True)
+            for inputs, example in zip(received, self.train, strict=True)
         ]
 
     @cached_property
     def _direct_inputs(self) -> list[dict[str, Any]] | None:
         """The examples' own inputs, if they are all that the predictor needs."""
-        calls = [call_of(self.component, example).inputs for example in self.examples]
+        calls = [call_of(self.component, example).inputs for example in self.train]
         names = self.component.signature.input_fields.keys()
         return calls if all(inputs.keys() == names for inputs in calls) else None
 
@@ -298,11 +261,11 @@ class PredictorSubject:
         return Call(signature, demos, inputs, self.component.fixed)
 
     def _render(self, call: Call, outputs: dict[str, Any] | None = None) -> Rendered:
-        with self.model.phases("render"):
+        with self.model.phase("render"):
             return render(self.adapter, call, outputs)
 
     def _answer(self, instruction: str, index: int, run: Run) -> Targeted | None:
-        labels = (self.labels or self.examples)[index]
+        labels = (self.labels or self.train)[index]
         fields = labelled_fields(self.component, labels)
         if not fields:
             return None

@@ -1,11 +1,11 @@
-"""Where the time of a run goes."""
+"""Where the time of a compile goes."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 #: ``render`` (messages to ids), ``generate``, ``gradient``, ``score`` (log-probabilities without a
@@ -22,13 +22,16 @@ class Phases:
 
     A second in which several threads are in one phase counts once for it. Different phases may
     overlap: a metric runs while other rows are still generated.
+
+    Args:
+        earlier: What :meth:`seconds` returned, to go on from.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, earlier: Mapping[str, float] | None = None) -> None:
         self._lock = threading.Lock()
         self._inside: Counter[str] = Counter()
         self._since: dict[str, float] = {}
-        self._total: dict[str, float] = dict.fromkeys((*PHASES, ANY), 0.0)
+        self._total = {**dict.fromkeys((*PHASES, ANY), 0.0), **(earlier or {})}
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
@@ -38,10 +41,6 @@ class Phases:
             yield
         finally:
             self._leave(phase, ANY)
-
-    def __reduce__(self) -> tuple[type[Phases], tuple[()]]:
-        """Copy or pickle as a clock that has counted nothing."""
-        return Phases, ()
 
     def seconds(self) -> dict[str, float]:
         """Return the seconds in each phase so far, and, under :data:`ANY`, in at least one."""

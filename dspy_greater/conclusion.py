@@ -1,0 +1,155 @@
+"""What came of a compile: the program that is returned, and an outcome for each predictor."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from statistics import mean
+from typing import Any
+
+import dspy
+
+from dspy_greater.loop import GRADIENTS, Loop
+from dspy_greater.program import Component, excerpt, replace_instruction
+from dspy_greater.record import (
+    Candidate,
+    ChangedExample,
+    DetailedResults,
+    ExampleGradient,
+    Outcome,
+)
+from dspy_greater.search import PredictorView, Program, compare, gradient_norms, log_likelihood
+
+logger = logging.getLogger(__name__)
+
+
+def conclude(loop: Loop) -> None:
+    """Put on record what became of each predictor, and in the ``log_dir`` that it is over.
+
+    The record stays without outcomes where nothing was validated before the user ended it all.
+    """
+    setup, state = loop.setup, loop.state
+    if state.start not in state.scores.validation:
+        return
+    record, program = state.record, loop.verdict().program
+    for candidate in record.candidates:
+        there = {**candidate.others, candidate.predictor: candidate.instruction}
+        run = Program.of({**state.start.instructions, **there})
+        candidate.validation_scores = state.scores.validation.get(run)
+    record.skipped_losses = sum(s.state.skipped for s in state.searches.values())
+    record.outcomes = [_outcome(loop, predictor) for predictor in setup.predictors]
+    if setup.checkpoint is not None and not loop.stopped:
+        for outcome in record.outcomes:
+            setup.checkpoint.save(state.dump(), asdict(outcome))
+        setup.checkpoint.save_best(setup.runner.module(program.changes(state.start)))
+
+
+def finished(student: dspy.Module, loop: Loop) -> dspy.Module:
+    """Say what came of it and return the program, with the record on it."""
+    setup, state = loop.setup, loop.state
+    record = state.record
+    record.charge(state.meter)
+    record.peak_memory = max(record.peak_memory, setup.model.peak_memory())
+    logger.log(logging.INFO if record.improved else logging.WARNING, record.summary())
+    whole = {each.name: each for each in setup.predictors}
+    changed = {o.predictor: whole[o.predictor].whole(o.after) for o in record.outcomes if o.changed}
+    program = replace_instruction(student, changed)
+    program.detailed_results = record
+    program.candidate_programs = candidate_programs(record)
+    return program
+
+
+def candidate_programs(record: DetailedResults) -> list[dict[str, Any]]:
+    """Return every instruction that was tried, best first, as other optimizers of DSPy do."""
+    return [
+        {
+            "predictor": candidate.predictor,
+            "instruction": candidate.instruction,
+            "score": candidate.validation_score,
+            "train_score": candidate.train_score,
+            "others": candidate.others,
+        }
+        for candidate in sorted(record.candidates, key=_standing, reverse=True)
+    ]
+
+
+def _standing(candidate: Candidate) -> tuple[float, float]:
+    """Order candidates by validation score where they have one, then by training score."""
+    score = candidate.validation_score
+    return (-1.0 if score is None else score, candidate.train_score)
+
+
+def _outcome(loop: Loop, predictor: Component) -> Outcome:
+    """Return what became of one predictor."""
+    setup, state, verdict = loop.setup, loop.state, loop.verdict()
+    name, program = predictor.name, verdict.program
+    before, after = predictor.instruction, program[predictor.name]
+    changes = list(program.changes(state.start))
+    changed = name in changes
+    # Where this predictor is as it was, the program without its change is the same program.
+    scores_after = state.scores.validation[program]
+    scores_before = state.scores.validation[state.start] if changed else scores_after
+    comparison = verdict.comparison if changed else compare(scores_after, scores_before)
+    view, search = loop.view(predictor, program), state.searches.get(name)
+    likelihoods = log_likelihood(view, [before, after], range(min(8, len(setup.train))))
+    steps = max((c.step for c in state.record.candidates if c.predictor == name), default=0)
+    own = search.state if search else None
+    return Outcome(
+        predictor=name,
+        before=before,
+        after=after,
+        score_before=mean(scores_before),
+        score_after=mean(scores_after),
+        gain=comparison.gain,
+        interval=comparison.interval,
+        p_value=verdict.p_value if changed else 1.0,
+        looks=verdict.looks,
+        steps=steps,
+        stopped=(search.ended if search else "") or loop.stopped,
+        together=changes if changed and len(changes) > 1 else [],
+        noise=getattr(own, "noise", None),
+        stood_in=getattr(own, "stood_in", 0),
+        tokens_before=len(view.tokens(before)),
+        tokens_after=len(view.tokens(after)),
+        perplexity_before=math.exp(-likelihoods[0]),
+        perplexity_after=math.exp(-likelihoods[1]),
+        copied_words=list(view.copied_words(after)),
+        token_texts=setup.model.encoder.pieces(view.tokens(after)),
+        gradients=_gradients(loop, view, program) if steps or changed else [],
+        changed_examples=_changed(setup.validation, scores_before, scores_after),
+    )
+
+
+def _gradients(loop: Loop, view: PredictorView, program: Program) -> list[ExampleGradient]:
+    """Return where gold answers pull at an instruction; nothing after an interruption.
+
+    The search is over and its result must not be lost, so whatever fails here is left out.
+    """
+    if loop.stopped:
+        return []
+    train = loop.setup.train
+    examples = range(min(GRADIENTS, len(train)))
+    try:
+        runs = loop.board.runs(program, examples)
+        norms = gradient_norms(view, program[view.name], runs, examples)
+    except KeyboardInterrupt:
+        loop.stopped = "interrupted"
+        return []
+    except Exception as error:
+        logger.warning("No gradient of the final instruction goes on record: %s", error)
+        return []
+    return [ExampleGradient(i, **excerpt(train[i]), norms=n) for i, n in norms.items()]
+
+
+def _changed(
+    validation: Sequence[dspy.Example], before: Sequence[float], after: Sequence[float]
+) -> list[ChangedExample]:
+    """Return the validation examples that two programs do not do equally well on."""
+    pairs = enumerate(zip(before, after, strict=True))
+    return [
+        ChangedExample(i, **excerpt(validation[i]), score_before=old, score_after=new)
+        for i, (old, new) in pairs
+        if old != new
+    ]

@@ -1,0 +1,192 @@
+"""The one meter of a compile: runs, tokens by whom, seconds by phase and by whose turn it was.
+
+It is owned by the compile and handed to whatever spends: the white box books its sequences and
+tokens here, the runner its runs and what language models elsewhere did for them. So what another
+thread does with the same model meanwhile is not this compile's. All of it is plain data that is
+saved and taken up again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dspy_greater.cost.counts import Counts
+from dspy_greater.cost.phases import ANY, Phases
+
+#: Under this name the meter of a compile stands in DSPy's settings while its runs are made, so that
+#: whatever thread a program starts, a local model knows on whose behalf it is asked.
+SETTING = "dspy_greater_meter"
+#: In whose name everything is spent before the first turn.
+SETUP = "setup"
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one language model did.
+
+    Attributes:
+        calls: Requests that it answered; what DSPy's cache answered does not count.
+        tokens_read: Tokens of their prompts as it reported them; 0 where it reports none.
+        tokens_written: Tokens of its answers, likewise.
+    """
+
+    calls: int = 0
+    tokens_read: int = 0
+    tokens_written: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        """Return what two parts of the work make together."""
+        return Usage(
+            self.calls + other.calls,
+            self.tokens_read + other.tokens_read,
+            self.tokens_written + other.tokens_written,
+        )
+
+    @property
+    def tokens(self) -> int:
+        """Tokens read and written."""
+        return self.tokens_read + self.tokens_written
+
+
+@dataclass
+class Spent:
+    """What bounds are about.
+
+    Attributes:
+        metric_calls: Runs of the program that were scored.
+        tokens: Tokens through the white box, and through what runs in its place.
+        seconds: Wall-clock time.
+    """
+
+    metric_calls: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Spent) -> Spent:
+        """Return both together."""
+        return Spent(
+            self.metric_calls + other.metric_calls,
+            self.tokens + other.tokens,
+            self.seconds + other.seconds,
+        )
+
+
+@dataclass
+class Meter:
+    """What a compile has cost so far.
+
+    Attributes:
+        counts: Work of the white box.
+        parse_failures: Runs whose output did not parse.
+        target: By name, what language models did on which candidates are verified, in the place
+            of the white box.
+        rollout_lm: By name, what the language model did that runs in the place of the white box.
+        phases: Seconds by phase.
+        spent: By whose turn it was, see :meth:`turn`.
+    """
+
+    counts: Counts = field(default_factory=Counts)
+    parse_failures: int = 0
+    target: dict[str, Usage] = field(default_factory=dict)
+    rollout_lm: dict[str, Usage] = field(default_factory=dict)
+    phases: Phases = field(default_factory=Phases)
+    spent: dict[str, Spent] = field(default_factory=lambda: {SETUP: Spent()})
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._whose = SETUP
+        self._since = time.perf_counter()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Meter:
+        return self  # whoever copies DSPy's settings spends on the same meter
+
+    def turn(self, name: str) -> None:
+        """Put all that is spent from now on under a name."""
+        with self._lock:
+            self._tick()
+            self._whose = name
+            self.spent.setdefault(name, Spent())
+
+    def book(self, work: Counts) -> None:
+        """Count work of the white box."""
+        with self._lock:
+            self.counts += work
+            self.spent[self._whose].tokens += work.tokens
+
+    def book_run(
+        self,
+        usage: Mapping[str, Usage],
+        *,
+        parse_failed: bool = False,
+        on_target: bool = False,
+        on_rollout_lm: bool = False,
+    ) -> None:
+        """Count a scored run of the program, and what language models elsewhere did for it.
+
+        Args:
+            usage: By name, what each language model did.
+            parse_failed: Whether its output did not parse.
+            on_target: Whether it ran where candidates are verified, in the white box's place.
+            on_rollout_lm: Whether it ran on the white box's rollout LM.
+        """
+        with self._lock:
+            own = self.spent[self._whose]
+            own.metric_calls += 1
+            self.parse_failures += parse_failed
+            if not on_target and not on_rollout_lm:
+                return
+            total = self.target if on_target else self.rollout_lm
+            for name, each in usage.items():
+                total[name] = total.get(name, Usage()) + each
+                own.tokens += 0 if on_target else each.tokens
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """Count the seconds of a block under a phase, see :data:`PHASES`."""
+        return self.phases(name)
+
+    def total(self, *without: str) -> Spent:
+        """Return what was spent in all, some turns left out."""
+        with self._lock:
+            self._tick()
+            return sum((s for name, s in self.spent.items() if name not in without), Spent())
+
+    def seconds_by_phase(self) -> dict[str, float]:
+        """Return the seconds in each phase, and in none of them, ``"other"``."""
+        by_phase = self.phases.seconds()
+        busy = by_phase.pop(ANY)
+        return {**by_phase, "other": self.total().seconds - busy}
+
+    def dump(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        self.total()
+        return {
+            "counts": self.counts.to_dict(),
+            "parse_failures": self.parse_failures,
+            "target": {name: asdict(usage) for name, usage in self.target.items()},
+            "rollout_lm": {name: asdict(usage) for name, usage in self.rollout_lm.items()},
+            "phases": self.phases.seconds(),
+            "spent": {name: asdict(spent) for name, spent in self.spent.items()},
+        }
+
+    @classmethod
+    def load(cls, saved: Mapping[str, Any]) -> Meter:
+        """Return a meter that goes on from what :meth:`dump` returned."""
+        return cls(
+            counts=Counts(**saved["counts"]),
+            parse_failures=saved["parse_failures"],
+            target={name: Usage(**each) for name, each in saved["target"].items()},
+            rollout_lm={name: Usage(**each) for name, each in saved["rollout_lm"].items()},
+            phases=Phases(saved["phases"]),
+            spent={SETUP: Spent()} | {name: Spent(**s) for name, s in saved["spent"].items()},
+        )
+
+    def _tick(self) -> None:
+        """Put the time since the last look under the name whose turn it is."""
+        now = time.perf_counter()
+        self.spent[self._whose].seconds += now - self._since
+        self._since = now

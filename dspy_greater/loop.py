@@ -1,0 +1,359 @@
+"""The loop of a compile: whose turn it is, one step, the record of it, and a saved state.
+
+All that is compared are whole programs. Each predictor's search edits its own instruction within
+the program as it stands. Predictors are searched one after the other, each to its end, or take
+turns of one step each, until every one has ended:
+
+- *Training scores* belong to programs. When another predictor has changed since a predictor's last
+  step, its search begins anew within the program as it now stands; the number of its step, its
+  patience and edits that looked promising stay, for none of these is a comparison.
+- *Validation scores* belong to programs, too: the program that one predictor's accepted edit makes
+  is the one within which the next is searched, and is not run twice.
+- *The verdict* is on whole programs: of all that were validated, the best one that beats the
+  user's beyond doubt is returned, and every one of them counts as a look. So no predictor's change
+  is verified by itself, and none needs a share of the confidence.
+
+One after the other, a search begins in the best program that could be verified so far. In turns it
+begins in the current one: waiting for a verdict would make every step a look to pay for.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from statistics import mean
+
+import dspy
+from tqdm.auto import tqdm
+
+from dspy_greater.cost import SETUP, Bounds
+from dspy_greater.model import WhiteBox
+from dspy_greater.program import Component
+from dspy_greater.record import Candidate, Checkpoint, StepEvent, usage_text
+from dspy_greater.running import ProgramRunner
+from dspy_greater.search import (
+    Attempt,
+    Config,
+    Kind,
+    PredictorView,
+    Program,
+    Schedule,
+    ScoreBoard,
+    Step,
+    Verdict,
+    choose,
+)
+from dspy_greater.state import CompileState, SearchUnderWay
+
+#: In whose name the race of whole programs spends, and the kind of candidate it tries.
+TOGETHER = "together"
+#: Training examples whose gradients go on record.
+GRADIENTS = 8
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a compile works with and by which settings; nothing in it changes.
+
+    Attributes:
+        predictors: The predictors to optimize, in the program's order.
+        train: Training examples.
+        validation: Examples on which programs are verified.
+        labels: By predictor, its labels for each training example, where they are not those in
+            the examples.
+        runner: Runs programs.
+        model: The white box, on the compile's meter.
+        adapter: Renders prompts.
+        config: Settings of each search.
+        kind: The kind of schedule that they are for.
+        bounds: When to stop.
+        seed: Seed of every random choice.
+        confidence: With which a program must beat the user's on ``validation``.
+        perfect_score: Mean score at which the search stops.
+        round_robin: Whether predictors take turns.
+        callback: Told of every step; ends the search by returning True.
+        checkpoint: Where the state is kept after every step.
+        progress: Whether to show a progress bar.
+    """
+
+    predictors: Sequence[Component]
+    train: Sequence[dspy.Example]
+    validation: Sequence[dspy.Example]
+    labels: Mapping[str, Sequence[dspy.Example]]
+    runner: ProgramRunner
+    model: WhiteBox
+    adapter: dspy.Adapter
+    config: Config
+    kind: Kind
+    bounds: Bounds
+    seed: int
+    confidence: float
+    perfect_score: float | None
+    round_robin: bool
+    callback: Callable[[StepEvent], bool | None] | None
+    checkpoint: Checkpoint | None
+    progress: bool
+
+
+class Loop:
+    """Proposes, races, decides and saves until there is nothing left to do.
+
+    Args:
+        setup: What to work with.
+        state: Where to begin, or to go on from.
+
+    Attributes:
+        board: Runs programs that have no score yet.
+        stopped: Why those searches that have not ended went no further; empty where all have.
+    """
+
+    def __init__(self, setup: Setup, state: CompileState) -> None:
+        self.setup, self.state = setup, state
+        self.board = ScoreBoard(
+            state.scores, setup.runner, len(setup.train), setup.perfect_score
+        )
+        self.stopped = ""
+        self._schedules: dict[str, Schedule] = {}
+
+    def run(self) -> None:
+        """Take steps until every search, the bounds or the user ends them.
+
+        Ctrl-C ends them as the callback does: what was found by then counts.
+        """
+        setup, state = self.setup, self.state
+        try:
+            if not state.raced:
+                self._race_jointly()
+            while state.untold and not self.stopped:
+                self._tell(state.untold.pop(0))
+            total = setup.config.max_steps * len(setup.predictors)
+            with tqdm(total=total, disable=not setup.progress) as bar:
+                while not self.stopped and (predictor := self._next()) is not None:
+                    bar.set_description_str(predictor.name, refresh=False)
+                    self._turn(predictor, bar)
+        except KeyboardInterrupt:
+            self.stopped = "interrupted"
+
+    def verdict(self) -> Verdict:
+        """Return the best program so far that beats the user's beyond doubt."""
+        state = self.state
+        return choose(state.scores.validation, state.start, self.setup.confidence)
+
+    def view(
+        self, predictor: Component, program: Program, labelled_only: bool = False
+    ) -> PredictorView:
+        """Return a predictor as the search sees it, within a program.
+
+        Args:
+            predictor: The predictor.
+            program: The program around it.
+            labelled_only: Whether to leave out training examples without a label for it.
+        """
+        setup = self.setup
+        return PredictorView(
+            component=predictor,
+            train=setup.train,
+            model=setup.model,
+            adapter=setup.adapter,
+            received=lambda: self.board.runs(program, range(len(setup.train))),
+            labels=setup.labels.get(predictor.name),
+            labelled_only=labelled_only,
+        )
+
+    def _next(self) -> Component | None:
+        """Return whose turn it is: in the program's order, or who had the fewest."""
+        searches = self.state.searches
+        waiting = [each for each in self.setup.predictors if each.name in self._waiting()]
+        if self.setup.round_robin:
+            steps = {name: search.steps for name, search in searches.items()}
+            waiting.sort(key=lambda each: steps.get(each.name, 0))
+        return waiting[0] if waiting else None
+
+    def _waiting(self) -> list[str]:
+        """Return whose search goes on."""
+        over = {name for name, search in self.state.searches.items() if search.ended}
+        return [each.name for each in self.setup.predictors if each.name not in over]
+
+    def _turn(self, predictor: Component, bar: tqdm) -> None:
+        """Let a predictor's search take one step, or end."""
+        state, name = self.state, predictor.name
+        state.meter.turn(name)
+        search = state.searches.get(name)
+        if search is not None and search.steps and (reason := self._over(name)):
+            self._end(search, reason)
+            return
+        schedule = self._opened(predictor)
+        search = state.searches[name]
+        step = schedule.step(state.current)
+        if step is None:
+            self._end(search, schedule.stopped)
+            return
+        search.steps += 1
+        self._note_step(predictor, step)
+        best = max(map(mean, state.scores.validation.values()))
+        status = f"{step.status}, best {best:.1%}, {_shorten(state.current[name])!r}"
+        bar.set_postfix_str(status, refresh=False)
+        taken = sum(search.steps for search in state.searches.values())
+        bar.update(taken - bar.n)  # a run taken up begins in the middle
+        self._tell(self._event(predictor, step.number, step.accepted, tuple(step.attempts)))
+
+    def _note_step(self, predictor: Component, step: Step) -> None:
+        """Go on from the program after a step, and put what was tried on record."""
+        name = predictor.name
+        self.state.current = step.current
+        for attempt in step.attempts:
+            taken = step.accepted and attempt.instruction == step.current[name]
+            self._note(name, attempt, step.number, taken, step.current)
+
+    def _over(self, name: str) -> str:
+        """Say which bound a predictor's search has reached, empty while none is.
+
+        What is left is shared evenly among the searches that go on.
+        """
+        waiting, meter = self._waiting(), self.state.meter
+        gone = meter.total(*waiting)
+        return self.setup.bounds.share(len(waiting), gone)(gone + meter.spent[name])
+
+    def _end(self, search: SearchUnderWay, reason: str) -> None:
+        search.ended = reason
+        if not self.setup.round_robin:
+            self.state.current = self.verdict().program
+
+    def _opened(self, predictor: Component) -> Schedule:
+        """Return a predictor's schedule, begun anew if another predictor has changed."""
+        state, name = self.state, predictor.name
+        search, around = state.searches.get(name), state.current.around(name)
+        if search is None:
+            search = SearchUnderWay(self.setup.kind.state(state.current[name]), around)
+            state.searches[name] = search
+            schedule = self._schedules[name] = self._schedule(predictor, search)
+            began = time.perf_counter()
+            self._note(name, schedule.begin(state.current), 0, True, state.current)
+            self._estimate(predictor, time.perf_counter() - began)
+        elif search.around != around:
+            search.around = around
+            schedule = self._schedules[name] = self._schedule(predictor, search)
+            again = replace(schedule.begin(state.current), kind="again")
+            self._note(name, again, search.steps, True, state.current)
+        elif name not in self._schedules:  # taken up from an earlier process
+            self._schedules[name] = self._schedule(predictor, search)
+        return self._schedules[name]
+
+    def _schedule(self, predictor: Component, search: SearchUnderWay) -> Schedule:
+        setup = self.setup
+        view = self.view(predictor, self.state.current, setup.config.needs_labels)
+        seed = f"{setup.seed} {predictor.name}"
+        return setup.kind.make(view, setup.config, self.board, seed, search.state)
+
+    def _race_jointly(self) -> None:
+        """Let whole programs race the user's, and go on from the winner."""
+        setup, state = self.setup, self.state
+        state.raced = True
+        most = setup.kind.whole_instructions(setup.config)
+        if len(setup.predictors) < 2 or not most:
+            return
+        state.meter.turn(TOGETHER)
+        views = {each.name: self.view(each, state.start) for each in setup.predictors}
+        seed = f"{setup.seed} {TOGETHER}"
+        race = setup.kind.race(views, state.start, setup.config, self.board, seed)
+        race.begin()
+        self.board.validation_score(state.start)
+        once = state.meter.total(SETUP)
+        count = setup.bounds.affords(most, once, len(setup.predictors) + 1)
+        programs = race.programs(count) if count and race.hopeful() else []
+        winner = race.winner(programs) if programs else None
+        state.current = winner or state.start
+        self.board.hold(state.current)
+        for predictor in setup.predictors:
+            attempts = [self._attempt(predictor.name, p, race.order) for p in programs]
+            begun = replace(self._attempt(predictor.name, state.start, race.order), kind="start")
+            self._note(predictor.name, begun, 0, True, state.start)
+            for program, attempt in zip(programs, attempts, strict=True):
+                self._note(predictor.name, attempt, 0, program == winner, program)
+            if programs:
+                event = self._event(predictor, 0, winner is not None, tuple(attempts))
+                state.untold.append(event)
+
+    def _attempt(self, name: str, program: Program, order: Sequence[int]) -> Attempt:
+        """Return a program that raced, as one predictor's attempt."""
+        scores = self.state.scores.training[program]
+        known = tuple(scores[index] for index in order if index in scores)
+        return Attempt(program[name], TOGETHER, None, known)
+
+    def _event(
+        self, predictor: Component, number: int, accepted: bool, attempts: tuple[Attempt, ...]
+    ) -> StepEvent:
+        state = self.state
+        return StepEvent(
+            predictor=predictor.name,
+            step=number,
+            instruction=state.current[predictor.name],
+            accepted=accepted,
+            attempts=attempts,
+            validation_score=self.board.validation_score(state.current),
+            metric_calls=0,
+            tokens=0,
+            seconds=0.0,
+        )
+
+    def _tell(self, event: StepEvent) -> None:
+        """Keep the state after a step, and tell the callback, who may end it all."""
+        setup, state = self.setup, self.state
+        event = replace(event, **asdict(state.meter.total()))
+        if setup.checkpoint is not None:
+            setup.checkpoint.save(state.dump(), asdict(event))
+            if event.accepted:
+                changes = state.current.changes(state.start)
+                setup.checkpoint.save_best(setup.runner.module(changes))
+        if setup.callback is not None and setup.callback(event):
+            self.stopped = "stopped by the callback"
+
+    def _note(
+        self, name: str, attempt: Attempt, step: int, accepted: bool, program: Program
+    ) -> None:
+        """Put an instruction that was tried within a program on record, once."""
+        others = program.changes(self.state.start)
+        others.pop(name, None)
+        record, key = self.state.record, (name, attempt.instruction, others)
+        known = next(
+            (c for c in record.candidates if (c.predictor, c.instruction, c.others) == key), None
+        )
+        if known is None:
+            known = Candidate.of(name, step, attempt, others)
+            record.candidates.append(known)
+        known.accepted |= accepted
+
+    def _estimate(self, predictor: Component, seconds: float) -> None:
+        """Say what a search may cost, from the time that the first runs took."""
+        setup, meter = self.setup, self.state.meter
+        if not setup.progress:
+            return
+        config, train = setup.config, len(setup.train)
+        runs = config.most_runs(train, len(setup.validation)) + min(GRADIENTS, train)
+        if setup.round_robin and len(setup.predictors) > 1:
+            runs += config.max_steps * train  # the current program, when another predictor changed
+        where, cost = "", ""
+        sampled, runner = config.most_sampled(train), setup.runner
+        if runner.target is not None:
+            where += f", {runs - sampled:,} of them on {runner.target}"
+            cost += f" and {usage_text(meter.target)}"
+        if runner.rollout_lm is not None:
+            served = runs if runner.target is None else sampled
+            where += f", {served:,} of them on {runner.rollout_lm.model}"
+            cost += "" if cost else f" and {usage_text(meter.rollout_lm)}"
+        waiting = self._waiting()
+        bounds = str(setup.bounds.share(len(waiting), meter.total(*waiting)))
+        tqdm.write(
+            f"{predictor.name}: at most {runs:,} runs of the program in {config.max_steps:,} steps"
+            f"{where}{', ' if bounds else ''}{bounds}; the first {train} took "
+            f"{seconds:.1f} s, {seconds / train:.2f} s each{cost}",
+            file=sys.stderr,
+        )
+
+
+def _shorten(text: str, width: int = 60) -> str:
+    """Fit an instruction on the progress line."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else f"{line[: width - 1]}…"

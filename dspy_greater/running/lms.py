@@ -1,0 +1,122 @@
+"""Which language models there are besides the white box: the target, and its own rollout LM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import dspy
+from dspy.clients.base_lm import BaseLM
+
+from dspy_greater.lm import LocalEngine
+
+#: Settings of the white box that its rollout LM takes over where it has none of its own. Others, as
+#: ``top_k`` and stop strings, are not known to every server.
+INHERITED = ("temperature", "max_tokens", "top_p")
+
+
+class TargetError(ValueError):
+    """No language model to verify candidates on, or to sample from, can be made out."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The language models that verify candidates in the place of the white box.
+
+    Attributes:
+        lms: By predictor, the model that runs it.
+        given: The model that runs all of them, if the user named it; None leaves each its own.
+    """
+
+    lms: dict[str, BaseLM]
+    given: BaseLM | None = None
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models, each once; they hold no address and no key."""
+        return list(dict.fromkeys(lm.model for lm in self.lms.values()))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether all of it runs in this process, where many threads share a batch."""
+        return all(is_local(lm) for lm in self.lms.values())
+
+    def __str__(self) -> str:
+        return ", ".join(self.models)
+
+
+def target_of(student: dspy.Module, lm: dspy.LM, target_lm: BaseLM | None = None) -> Target | None:
+    """Return what candidates are verified on; None where that is the white box itself.
+
+    Without ``target_lm`` it is the program's own LM, each predictor's if they differ.
+
+    Args:
+        student: The program.
+        lm: The white box as a DSPy LM.
+        target_lm: What the user named.
+
+    Raises:
+        TargetError: Some predictors have an LM and others none.
+    """
+    names = [name for name, _ in student.named_predictors()]
+    if target_lm is not None:
+        chosen = dict.fromkeys(names, target_lm)
+        return None if same_lm(target_lm, lm) else Target(chosen, target_lm)
+    own = program_lms(student)
+    lms = {name: its for name, its in own.items() if its is not None}
+    if not lms or all(same_lm(its, lm) for its in lms.values()):
+        return None
+    if missing := [name for name in names if name not in lms]:
+        raise TargetError(
+            f"predictor {missing[0]!r} has no LM, others of the program have: give it one "
+            "(predictor.lm=... or dspy.configure(lm=...)), or say on which to verify candidates, "
+            "GreaterTeleprompter(..., target_lm=...)."
+        )
+    return Target(lms)
+
+
+def program_lms(student: dspy.Module) -> dict[str, Any]:
+    """Return, by predictor, the LM that it would use: its own or the configured one."""
+    return {
+        name: predictor.lm if predictor.lm is not None else dspy.settings.lm
+        for name, predictor in student.named_predictors()
+    }
+
+
+def rollouts_of(lm: dspy.LM, rollout_lm: BaseLM | None) -> BaseLM | None:
+    """Return what runs in the place of the white box; None where that is the white box itself.
+
+    The server answers with the white box's ``temperature``, ``max_tokens`` and ``top_p`` where it
+    has none of its own, and past DSPy's cache, which knows a model by its name alone: what another
+    server of that name once wrote is not to be taken for this one's.
+
+    Args:
+        lm: The white box as a DSPy LM.
+        rollout_lm: What the user named.
+
+    Raises:
+        TargetError: It is the white box with other settings.
+    """
+    if rollout_lm is None or same_lm(rollout_lm, lm):
+        return None
+    if is_local(rollout_lm) and rollout_lm.engine is lm.engine:
+        raise TargetError(
+            f"rollout_lm is the white box {lm.model} itself with other settings: give these to "
+            "lm=, or give a server that holds the same weights."
+        )
+    given = rollout_lm.kwargs
+    taken = {name: lm.kwargs.get(name) for name in INHERITED if given.get(name) is None}
+    if given.get("max_completion_tokens") is not None:  # another name of the same
+        taken.pop("max_tokens", None)
+    return rollout_lm.copy(
+        cache=False, **{name: value for name, value in taken.items() if value is not None}
+    )
+
+
+def same_lm(one: BaseLM, lm: dspy.LM) -> bool:
+    """Whether an LM is the white box, with the same settings."""
+    return one is lm or (is_local(one) and one.engine is lm.engine and one.kwargs == lm.kwargs)
+
+
+def is_local(lm: BaseLM) -> bool:
+    return isinstance(getattr(lm, "engine", None), LocalEngine)

@@ -1,0 +1,50 @@
+"""Programs as values: what is proposed, scored, compared, saved and returned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program as the search sees it: the instruction of each predictor that is optimized.
+
+    Equal programs are equal values, so scores are kept by program. A program with one predictor
+    is the case of one part.
+
+    Attributes:
+        parts: Pairs of predictor name and instruction, in the program's order.
+    """
+
+    parts: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, instructions: Mapping[str, str]) -> Program:
+        """Return the program with these instructions by predictor."""
+        return cls(tuple(instructions.items()))
+
+    @property
+    def instructions(self) -> dict[str, str]:
+        """Instructions by predictor."""
+        return dict(self.parts)
+
+    def __getitem__(self, predictor: str) -> str:
+        """Return a predictor's instruction."""
+        return self.instructions[predictor]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the predictors' names."""
+        return (name for name, _ in self.parts)
+
+    def replaced(self, predictor: str, instruction: str) -> Program:
+        """Return this program with another instruction for one predictor."""
+        return Program.of({**self.instructions, predictor: instruction})
+
+    def changes(self, start: Program) -> dict[str, str]:
+        """Return the instructions that ``start`` does not have, by predictor."""
+        return {name: text for name, text in self.parts if text != start[name]}
+
+    def around(self, predictor: str) -> dict[str, str]:
+        """Return the other predictors' instructions."""
+        return {name: text for name, text in self.parts if name != predictor}

@@ -1,0 +1,157 @@
+"""What is known of each program: its scores on training and on validation examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+from dspy_greater.search.programs import Program
+
+if TYPE_CHECKING:
+    from dspy_greater.program import Run
+    from dspy_greater.search.protocols import Runner
+
+#: Tokens that an answer may always have in a race: room to reason where the current one does not.
+LEAST_LIMIT = 256
+
+
+@dataclass
+class Scores:
+    """The metric of programs on examples; plain data, part of the state of a compile.
+
+    Attributes:
+        training: By program, its score on each training example that it was run on.
+        validation: By program, its score on every validation example.
+        longest: Bytes of the longest answer that a current program gave on training examples.
+    """
+
+    training: dict[Program, dict[int, float]] = field(default_factory=dict)
+    validation: dict[Program, list[float]] = field(default_factory=dict)
+    longest: int = 0
+
+    def tried(self, program: Program, predictor: str) -> set[str]:
+        """Return the instructions that a predictor had in runs of this program on training."""
+        around = program.around(predictor)
+        return {p[predictor] for p in self.training if p.around(predictor) == around}
+
+    def dump(self) -> dict[str, Any]:
+        """Return all of it as JSON takes it."""
+        programs = dict.fromkeys([*self.training, *self.validation])
+        return {
+            "longest": self.longest,
+            "programs": [
+                {
+                    "instructions": program.instructions,
+                    "training": list(self.training.get(program, {}).items()),
+                    "validation": self.validation.get(program),
+                }
+                for program in programs
+            ],
+            "validated": [program.instructions for program in self.validation],
+        }
+
+    @classmethod
+    def load(cls, saved: Mapping[str, Any]) -> Scores:
+        """Return what :meth:`dump` was called on."""
+        found = cls(longest=saved["longest"])
+        validation: dict[Program, list[float]] = {}
+        for each in saved["programs"]:
+            program = Program.of(each["instructions"])
+            if each["training"]:
+                found.training[program] = {int(i): score for i, score in each["training"]}
+            if each["validation"] is not None:
+                validation[program] = each["validation"]
+        # In the order in which they were asked for: among equals the first one is returned.
+        for instructions in saved["validated"]:
+            program = Program.of(instructions)
+            found.validation[program] = validation[program]
+        return found
+
+
+@dataclass
+class ScoreBoard:
+    """Runs programs on the examples that their scores lack; each example once.
+
+    Attributes:
+        scores: What is known.
+        runner: Runs programs.
+        size: Number of training examples.
+        perfect_score: Mean score at which there is nothing left to gain; None for never.
+    """
+
+    scores: Scores
+    runner: Runner
+    size: int
+    perfect_score: float | None = None
+    _runs: dict[Program, dict[int, Run]] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def limit(self) -> int | None:
+        """Most tokens of an answer in a race; None, the language model's own, where none is known.
+
+        As many as the longest answer of a current program has bytes, which is about four times its
+        tokens. A batch takes as long as its longest row, and under a bad instruction a greedy
+        answer may go round in circles to the language model's own limit.
+        """
+        longest = self.scores.longest
+        return max(LEAST_LIMIT, longest) if longest else None
+
+    def train(self, programs: Sequence[Program], examples: Sequence[int]) -> None:
+        """Run programs, side by side, on those training examples that their scores lack."""
+        lacking: dict[tuple[int, ...], list[Program]] = {}
+        for program in dict.fromkeys(programs):
+            known = self.scores.training.setdefault(program, {})
+            if missing := tuple(index for index in examples if index not in known):
+                lacking.setdefault(missing, []).append(program)
+        for missing, together in lacking.items():
+            self._run(together, missing)
+
+    def training_scores(self, program: Program, examples: Sequence[int]) -> list[float]:
+        """Return a program's scores on training examples that it was run on."""
+        known = self.scores.training[program]
+        return [known[index] for index in examples]
+
+    def training_mean(self, program: Program) -> float:
+        """Return a program's mean score on the training examples that it was run on."""
+        return mean(self.scores.training[program].values())
+
+    def runs(self, program: Program, examples: Sequence[int]) -> list[Run]:
+        """Return a program's runs on training examples.
+
+        Runs are not kept from one process to the next: there they are made once more.
+        """
+        self.train([program], examples)
+        known = self._runs.get(program, {})
+        if missing := [index for index in examples if index not in known]:
+            (made,) = self.runner.run([program], missing, self.limit)
+            known = self._runs.setdefault(program, {})
+            known.update(zip(missing, made, strict=True))
+        return [known[index] for index in examples]
+
+    def hold(self, program: Program) -> None:
+        """Note how long a program's answers are that is current now, and keep only its runs."""
+        runs = self._runs.get(program, {})
+        self._runs = {program: runs}
+        self.scores.longest = max([self.scores.longest, *(r.longest for r in runs.values())])
+
+    def validation_score(self, program: Program) -> float:
+        """Return a program's mean score on the validation examples, run once."""
+        if program not in self.scores.validation:
+            self.scores.validation[program] = self.runner.validate(program)
+        return mean(self.scores.validation[program])
+
+    def nothing_left(self, program: Program, training_score: float) -> bool:
+        """Whether neither training nor validation examples leave anything to gain."""
+        perfect = self.perfect_score
+        if perfect is None or training_score < perfect:
+            return False
+        return self.validation_score(program) >= perfect
+
+    def _run(self, programs: Sequence[Program], examples: Sequence[int]) -> None:
+        made = self.runner.run(programs, examples, self.limit)
+        for program, runs in zip(programs, made, strict=True):
+            pairs = list(zip(examples, runs, strict=True))
+            self.scores.training[program].update((index, run.score) for index, run in pairs)
+            self._runs.setdefault(program, {}).update(pairs)

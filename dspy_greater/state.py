@@ -1,0 +1,93 @@
+"""The state of a compile: one plain value that is saved after every step and read back as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from dspy_greater.cost import Meter
+from dspy_greater.record import DetailedResults, StepEvent
+from dspy_greater.search import Attempt, Kind, Program, Scores
+
+
+@dataclass
+class SearchUnderWay:
+    """One predictor's search.
+
+    Attributes:
+        state: What its schedule remembers.
+        around: The other predictors' instructions within which that was measured.
+        steps: Steps taken.
+        ended: Why it is over; empty while it is not.
+    """
+
+    state: Any
+    around: dict[str, str]
+    steps: int = 0
+    ended: str = ""
+
+
+@dataclass
+class CompileState:
+    """All that a compile has to remember from one step to the next.
+
+    Attributes:
+        start: The user's program.
+        current: The program that the search has come to.
+        scores: Of every program that was run.
+        searches: By predictor, those that have begun.
+        raced: Whether the race of whole programs is over.
+        untold: Events of that race that nobody has been told of yet.
+        meter: What the compile has cost.
+        record: What happened.
+    """
+
+    start: Program
+    current: Program
+    scores: Scores = field(default_factory=Scores)
+    searches: dict[str, SearchUnderWay] = field(default_factory=dict)
+    raced: bool = False
+    untold: list[StepEvent] = field(default_factory=list)
+    meter: Meter = field(default_factory=Meter)
+    record: DetailedResults = field(default_factory=DetailedResults)
+
+    def dump(self) -> dict[str, Any]:
+        """Return all of it as JSON takes it."""
+        self.record.charge(self.meter)
+        return {
+            "start": self.start.instructions,
+            "current": self.current.instructions,
+            "scores": self.scores.dump(),
+            "searches": {name: asdict(search) for name, search in self.searches.items()},
+            "raced": self.raced,
+            "untold": [asdict(event) for event in self.untold],
+            "meter": self.meter.dump(),
+            "record": self.record.to_dict(),
+        }
+
+    @classmethod
+    def load(cls, saved: Mapping[str, Any], kind: Kind) -> CompileState:
+        """Return the state that :meth:`dump` was called on.
+
+        Args:
+            saved: What it returned.
+            kind: The kind of schedule whose states it holds.
+        """
+        searches = {name: SearchUnderWay(**each) for name, each in saved["searches"].items()}
+        return cls(
+            start=Program.of(saved["start"]),
+            current=Program.of(saved["current"]),
+            scores=Scores.load(saved["scores"]),
+            searches={
+                name: replace(search, state=kind.state(**search.state))
+                for name, search in searches.items()
+            },
+            raced=saved["raced"],
+            untold=[
+                StepEvent(**{**event, "attempts": tuple(Attempt(**a) for a in event["attempts"])})
+                for event in saved["untold"]
+            ],
+            meter=Meter.load(saved["meter"]),
+            record=DetailedResults.from_dict(saved["record"]),
+        )
