@@ -8,7 +8,6 @@
     python -m examples.benchmark speed
     python -m examples.benchmark scaling --plot examples/results/scaling.png
     python -m examples.benchmark memory
-    python -m examples.benchmark plan --params 8e9 --devices 8
     python -m examples.benchmark engines --backends continuous
     python -m examples.benchmark served
     python -m examples.benchmark copies
@@ -32,7 +31,6 @@ from examples.benchmarks import (
     gap,
     kills,
     memory,
-    plan,
     scaling,
     served,
     signal,
@@ -48,7 +46,6 @@ BENCHMARKS = {
     "speed": speed,
     "scaling": scaling,
     "memory": memory,
-    "plan": plan,
     "engines": engines,
     "served": served,
     "copies": copies,
