@@ -224,8 +224,8 @@ class Backend:
 
     @property
     def _local_threads(self) -> int:
-        """As many threads as the processes of a team can batch."""
-        return self.num_threads or MAX_THREADS * white_box(self.lm).width
+        """As many threads as the local model batches."""
+        return self.num_threads or MAX_THREADS
 
     def _run(
         self,

@@ -424,7 +424,7 @@ def finished(student: dspy.Module, end: Mapping[str, Any]) -> dspy.Module:
 
     Args:
         student: The program that it began with.
-        end: What :meth:`Compilation.end` returned, here or in another process.
+        end: What :meth:`Compilation.end` returned.
     """
     program = replace_instruction(student, end["instructions"])
     record = program.detailed_results = DetailedResults.from_dict(end["record"])

@@ -229,21 +229,13 @@ class GreaterTeleprompter(Teleprompter):
             RenderingError: If the adapter or a field keeps a prompt from being text.
             TooManyErrorsError: If too many runs fail, or an LM gives no answer.
         """
-        from dspy_greater.model.team import Team
-
         del teacher
-        with Team() as team:
-            check_dataset("trainset", trainset, student)
-            if valset is not None:
-                check_dataset("valset", valset, student)
-            lm = self._local_lm(student)
-            team.agree(white_box(lm), lambda: self._identity(student, trainset, valset))
-            if team.follows:
-                return finished(student, team.follow(white_box(lm)))
-            with team.leading(white_box(lm)), lm.engine.widened(team.width):
-                end = self._search(student, lm, trainset, valset)
-            team.dismiss(end)
-            return finished(student, end)
+        check_dataset("trainset", trainset, student)
+        if valset is not None:
+            check_dataset("valset", valset, student)
+        lm = self._local_lm(student)
+        end = self._search(student, lm, trainset, valset)
+        return finished(student, end)
 
     def _search(
         self,

@@ -27,7 +27,6 @@ def local_lm(
     device: Any = None,
     dtype: Any = None,
     device_map: Any = None,
-    tp_plan: Any = None,
     quantization_config: Any = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
@@ -55,8 +54,6 @@ def local_lm(
         device: Where to run, e.g. ``"cpu"``, ``"cuda:1"`` or ``"mps"``.
         dtype: Number format of the weights, e.g. ``"bfloat16"``.
         device_map: Spreads the weights over devices, e.g. ``"auto"``.
-        tp_plan: ``"auto"`` puts a part of every layer into each of the processes that a launcher
-            started (tensor parallel).
         quantization_config: Loads the weights in 8 or 4 bits: a ``TorchAoConfig``,
             ``BitsAndBytesConfig`` or another of transformers.
         revision: Branch, tag or commit of the hub id.
@@ -91,7 +88,6 @@ def local_lm(
         "device": device,
         "dtype": dtype,
         "device_map": device_map,
-        "tp_plan": tp_plan,
         "quantization_config": quantization_config,
         "revision": revision,
         "trust_remote_code": trust_remote_code,

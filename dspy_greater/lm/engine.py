@@ -6,7 +6,6 @@ import asyncio
 import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -117,16 +116,6 @@ class LocalEngine:
     async def acomplete(self, request: lm15.Request) -> lm15.Response:
         """Answers one request without blocking the event loop."""
         return await asyncio.wrap_future(self._batcher.submit(Job.of(self, request)))
-
-    @contextmanager
-    def widened(self, factor: int) -> Iterator[None]:
-        """Allows as many times the requests in a generation, for the time of a block."""
-        own = self._batcher.max_batch
-        self._batcher.max_batch = own * factor
-        try:
-            yield
-        finally:
-            self._batcher.max_batch = own
 
     def close(self) -> None:
         """Stops generating for good; requests that still wait fail."""

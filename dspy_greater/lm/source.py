@@ -21,7 +21,6 @@ class Source:
     device: str | None = None
     dtype: str | None = None
     device_map: str | dict[str, str | int] | None = None
-    tp_plan: str | dict[str, str] | None = None
     quantization_config: dict[str, Any] | None = None
     revision: str | None = None
     trust_remote_code: bool = False

@@ -28,7 +28,6 @@ from dspy_greater.model.errors import (
     TokenizerError,
     first_line,
 )
-from dspy_greater.model.processes import launched
 from dspy_greater.model.quantization import quantization_of
 from dspy_greater.model.white_box import WhiteBox
 
@@ -40,7 +39,6 @@ def load(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     device_map: Any = None,
-    tp_plan: Any = None,
     quantization_config: Any = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
@@ -61,8 +59,6 @@ def load(
         dtype: By default float32 on the CPU and the checkpoint's own elsewhere (a loaded model
             keeps its own).
         device_map: Passed to transformers, for models spread over devices; excludes ``device``.
-        tp_plan: Passed to transformers, for a model of which each of several processes holds a
-            part of every layer (tensor parallel): ``"auto"``; excludes both.
         quantization_config: Loads the weights in 8 or 4 bits: a ``TorchAoConfig``,
             ``BitsAndBytesConfig`` or another of transformers, or its ``to_dict()``.
         revision: Branch, tag or commit on the hub.
@@ -77,7 +73,8 @@ def load(
         MissingModelError: No such folder or name.
         LoadingError: Anything else that keeps the model from being used.
     """
-    _check_places(device, device_map, tp_plan)
+    if device is not None and device_map is not None:
+        raise LoadingError("Give device or device_map, not both.")
     if dtype is not None and dtype != "auto":
         dtype = _dtype(dtype)
     if device is not None:
@@ -90,7 +87,6 @@ def load(
             device=device,
             dtype=dtype,
             device_map=device_map,
-            tp_plan=tp_plan,
             quantization_config=quantization_config,
             revision=revision,
             trust_remote_code=trust_remote_code,
@@ -98,11 +94,7 @@ def load(
             generation_backend=generation_backend,
         )
     else:
-        for_loading = {
-            "device_map": device_map,
-            "tp_plan": tp_plan,
-            "quantization_config": quantization_config,
-        }
+        for_loading = {"device_map": device_map, "quantization_config": quantization_config}
         for option, value in for_loading.items():
             if value is not None:
                 raise LoadingError(f"{option} is for loading: a loaded model stays as it is.")
@@ -118,20 +110,6 @@ def load(
     )
 
 
-def _check_places(device: Any, device_map: Any, tp_plan: Any) -> None:
-    """Refuse several answers to where the weights are to be, and parts for a single process."""
-    places = {"device": device, "device_map": device_map, "tp_plan": tp_plan}
-    given = [name for name, place in places.items() if place is not None]
-    if len(given) > 1:
-        raise LoadingError(f"Give {' or '.join(given)}, not both.")
-    if tp_plan is not None and launched() is None:
-        raise LoadingError(
-            "tp_plan puts a part of the model into each of several processes, and this is one "
-            "alone: start the script with accelerate launch --num_processes N (or torchrun), or "
-            'give device_map="auto" to spread the model over devices from one process.'
-        )
-
-
 def _from_source(
     model: str | os.PathLike[str],
     tokenizer: Any,
@@ -139,7 +117,6 @@ def _from_source(
     device: Any,
     dtype: Any,
     device_map: Any,
-    tp_plan: Any,
     quantization_config: Any,
     revision: str | None,
     trust_remote_code: bool,
@@ -174,10 +151,7 @@ def _from_source(
         quantized=quantization is not None,
     )
     check_backend(generation_backend, origin)
-    spread: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
-    if tp_plan is not None:
-        spread = _tensor_parallel(tp_plan)
-    weights = _weights(base, config, device, dtype, spread, quantization, base_options)
+    weights = _weights(base, config, device, dtype, device_map, quantization, base_options)
     if adapter is not None:
         adapter.put_onto(weights, options)
     return weights, tokenizer, Path(source).name if is_folder else source, origin
@@ -316,34 +290,24 @@ def _tokenizer(source: str | os.PathLike[str], options: dict[str, Any]) -> Any:
         ) from error
 
 
-def _tensor_parallel(plan: Any) -> dict[str, Any]:
-    """How the installed transformers wants to be told of a plan."""
-    try:
-        from transformers.distributed import DistributedConfig
-
-        return {"distributed_config": DistributedConfig(tp_plan=plan)}
-    except (ImportError, TypeError):  # before 5.14 or so
-        return {"tp_plan": plan}
-
-
 def _weights(
     source: str,
     config: Any,
     device: Any,
     dtype: Any,
-    spread: Mapping[str, Any],
+    device_map: Any,
     quantization: Any,
     options: dict[str, Any],
 ) -> Any:
-    """The model on its device, or ``spread`` over several, in its dtype."""
-    if "device_map" in spread and importlib.util.find_spec("accelerate") is None:
+    """The model on its device, or spread over several, in its dtype."""
+    if device_map is not None and importlib.util.find_spec("accelerate") is None:
         raise LoadingError("device_map needs the package accelerate: pip install accelerate.")
-    place = _best_device() if device is None and "device_map" not in spread else device
+    place = _best_device() if device is None and device_map is None else device
     if dtype is None:
         on_cpu = place is not None and place.type == "cpu"
         dtype = torch.float32 if on_cpu else "auto"
-    extra = dict(spread)
-    if quantization is not None and not spread and place.type != "cpu":
+    extra: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
+    if quantization is not None and device_map is None and place.type != "cpu":
         extra["device_map"] = {"": place}  # quantized where they will be: some can't be moved
     if quantization is not getattr(config, "quantization_config", None):
         extra["quantization_config"] = quantization
@@ -368,13 +332,10 @@ def _weights(
             f": {first_line(error)} Choose another kind in quantization_config; the cause stands "
             "above, in the report of transformers."
         ) from error
-    return model if extra.keys() & {"device_map", *spread} else model.to(place)
+    return model if "device_map" in extra else model.to(place)
 
 
 def _best_device() -> torch.device:
-    processes = launched()
-    if processes is not None:  # one device each
-        return torch.device(processes.device)
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

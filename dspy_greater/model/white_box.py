@@ -28,7 +28,6 @@ from dspy_greater.model.quantization import check_gradients
 from dspy_greater.model.requests import Generation, Request, Sampling
 from dspy_greater.model.stops import end_tokens
 from dspy_greater.model.targets import Gradient, Targeted, log_probs_of, target_ids
-from dspy_greater.model.team import Team, shared
 from dspy_greater.model.vocabulary import allowed_tokens
 from dspy_greater.phases import Phases
 from dspy_greater.spans import Span
@@ -62,7 +61,6 @@ class WhiteBox:
         encoder: Messages to ids.
         counts: Work done so far.
         phases: Where the time went.
-        team: The processes that do its calls together; None where it works alone.
         generation_backend: What was asked for; see `__init__`.
         backend: What generates; its ``name`` says what ``auto`` has become.
     """
@@ -111,7 +109,6 @@ class WhiteBox:
         self.encoder = ChatEncoder(tokenizer, chat_template_kwargs or {})
         self.counts = Counts()
         self.phases = Phases()
-        self.team: Team | None = None
         self.fingerprint = fingerprint(model, tokenizer, chat_template_kwargs)
         self._end = end_tokens(model, tokenizer, self.encoder)
         self._forward = Forward(model, self._end.pad)
@@ -144,16 +141,6 @@ class WhiteBox:
         return self._forward.device
 
     @property
-    def spans_processes(self) -> bool:
-        """Whether this process holds a part of the model alone (tensor parallel)."""
-        return checks.spans_processes(self._model)
-
-    @property
-    def width(self) -> int:
-        """How many rows are done in the time of one: as many as processes share them."""
-        return 1 if self.team is None else self.team.width
-
-    @property
     def thinks(self) -> bool:
         """Whether the model has marks for what it thinks before it answers."""
         return self.encoder.thinking is not None
@@ -177,7 +164,6 @@ class WhiteBox:
         with self.phases("render"):
             return self.encoder.encode(*args, **kwargs)
 
-    @shared("generate")
     def generate(
         self, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]
     ) -> list[Generation]:
@@ -193,7 +179,6 @@ class WhiteBox:
         with self._lock, self.phases("generate"):
             return self.backend.generate(requests, self.counts)
 
-    @shared("score")
     def log_probs(
         self, items: Sequence[Targeted], *, temperature: float = 1.0
     ) -> list[torch.Tensor]:
@@ -209,7 +194,6 @@ class WhiteBox:
         work = partial(self._log_probs_batch, temperature=temperature)
         return self._behind_prefixes(items, most, "score", work)
 
-    @shared("gradient")
     def gradients(self, items: Sequence[Targeted], *, temperature: float = 1.0) -> list[Gradient]:
         """Gradient of each item's mean target loss at its input positions.
 
@@ -243,9 +227,6 @@ class WhiteBox:
         self._budgets["gradient"].tokens = tokens
         return self._behind_prefixes(items, most, "gradient", work)
 
-    # One process is enough for these: their results are larger than the work is long.
-
-    @shared("score", divides=False)
     def next_log_probs(self, sequences: Sequence[Sequence[int]], last: int = 1) -> torch.Tensor:
         """Distribution of the next token after each of the last positions of each sequence.
 
@@ -266,7 +247,6 @@ class WhiteBox:
             rows = in_batches(sequences, sizes, self._budgets["score"], work)
         return torch.stack(rows) if rows else torch.empty(0, last, self.vocab_size)
 
-    @shared("score", divides=False)
     def substitution(self, gradient: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         """First-order loss of putting each token at each position.
 
@@ -348,7 +328,7 @@ class WhiteBox:
         self.counts.tokens_forward += sum(
             len(item.ids) - lengths[number] for item, number in zip(items, chosen, strict=True)
         )
-        # Copies: a part that is sent to another process would take the whole batch with it.
+        # Copies: a part that is kept would keep the whole batch.
         parts = log_probs.float().cpu().split([len(item.rows) for item in items])
         return [part.clone() for part in parts]
 

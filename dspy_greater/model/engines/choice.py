@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from dspy_greater.model.batching import Budget
-from dspy_greater.model.checks import spans_processes
 from dspy_greater.model.counts import Counts
 from dspy_greater.model.engines import continuous, vllm
 from dspy_greater.model.engines.origin import Origin
@@ -78,11 +77,6 @@ def backend_of(
     check_backend(name, origin)
     if name == "vllm":
         assert origin is not None  # checked above
-        if spans_processes(decoder.model):
-            raise ModelError(
-                "generation_backend='vllm' cannot be used with tp_plan: each process would hold "
-                "a whole model of vLLM's beside its part. Take 'generate'."
-            )
         return vllm.Vllm(decoder, plain, origin)
     if name == "generate" or (name == "auto" and not continuous.is_worthwhile(decoder.model)):
         return plain

@@ -30,7 +30,6 @@ from transformers import ContinuousBatchingConfig, GenerationConfig
 from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
 
 from dspy_greater.model.batching import Budget, free_memory, is_out_of_memory
-from dspy_greater.model.checks import spans_processes
 from dspy_greater.model.counts import Counts
 from dspy_greater.model.engines.plain import Plain, count, handed_out
 from dspy_greater.model.errors import ModelError, first_line
@@ -300,8 +299,6 @@ def check_supported(decoder: Decoder, forward: Forward) -> None:
             f"it needs transformers {'.'.join(map(str, OLDEST))} or newer, and this is "
             f"{transformers.__version__}"
         )
-    if spans_processes(model):
-        raise _unsupported("the model is tensor-parallel, and one process alone gets the texts")
     if len(set(getattr(model, "hf_device_map", {}).values())) > 1:
         raise _unsupported("the model is spread over devices, and the engine's cache lies on one")
     vocab = model.get_input_embeddings().weight.shape[0]
