@@ -8,7 +8,6 @@
     python -m examples.benchmark speed
     python -m examples.benchmark scaling --plot examples/results/scaling.png
     python -m examples.benchmark memory
-    python -m examples.benchmark engines --backends continuous
     python -m examples.benchmark served
     python -m examples.benchmark copies
     python -m examples.benchmark batches
@@ -26,7 +25,6 @@ from examples.benchmarks import (
     ablation,
     batches,
     copies,
-    engines,
     frontier,
     gap,
     kills,
@@ -46,7 +44,6 @@ BENCHMARKS = {
     "speed": speed,
     "scaling": scaling,
     "memory": memory,
-    "engines": engines,
     "served": served,
     "copies": copies,
     "batches": batches,

@@ -26,7 +26,6 @@ class Source:
     trust_remote_code: bool = False
     local_files_only: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
-    generation_backend: str = "generate"
 
     @classmethod
     def of(cls, model: Any, tokenizer: Any = None, **options: Any) -> Source | None:

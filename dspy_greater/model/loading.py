@@ -20,7 +20,6 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from dspy_greater.model.adapters import ADAPTER_CONFIG, Adapter, find_adapter
 from dspy_greater.model.checks import check_config
-from dspy_greater.model.engines import Origin, check_backend
 from dspy_greater.model.errors import (
     LoadingError,
     MissingModelError,
@@ -45,7 +44,6 @@ def load(
     local_files_only: bool | None = None,
     token_budget: int | None = None,
     chat_template_kwargs: Mapping[str, Any] | None = None,
-    generation_backend: str = "generate",
 ) -> WhiteBox:
     """Load a causal language model as a white box.
 
@@ -66,8 +64,6 @@ def load(
         local_files_only: Never download.
         token_budget: See `WhiteBox`.
         chat_template_kwargs: See `WhiteBox`.
-        generation_backend: See `WhiteBox`. ``"vllm"`` loads the weights a second time, from the
-            same folder or hub id, so that it takes no loaded model, adapter or quantization.
 
     Raises:
         MissingModelError: No such folder or name.
@@ -79,9 +75,9 @@ def load(
         dtype = _dtype(dtype)
     if device is not None:
         device = _device(device)
-    name = origin = None
+    name = None
     if isinstance(model, str | os.PathLike):
-        weights, tokenizer, name, origin = _from_source(
+        weights, tokenizer, name = _from_source(
             model,
             tokenizer,
             device=device,
@@ -91,7 +87,6 @@ def load(
             revision=revision,
             trust_remote_code=trust_remote_code,
             local_files_only=local_files_only,
-            generation_backend=generation_backend,
         )
     else:
         for_loading = {"device_map": device_map, "quantization_config": quantization_config}
@@ -105,8 +100,6 @@ def load(
         name=name,
         token_budget=token_budget,
         chat_template_kwargs=chat_template_kwargs,
-        generation_backend=generation_backend,
-        origin=origin,
     )
 
 
@@ -121,9 +114,8 @@ def _from_source(
     revision: str | None,
     trust_remote_code: bool,
     local_files_only: bool | None,
-    generation_backend: str,
-) -> tuple[Any, Any, str, Origin]:
-    """Return the weights of a folder or hub id, their tokenizer, name and origin."""
+) -> tuple[Any, Any, str]:
+    """Return the weights of a folder or hub id, their tokenizer and name."""
     source, is_folder = _source(model)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if revision is not None:
@@ -143,18 +135,10 @@ def _from_source(
     elif isinstance(tokenizer, str | os.PathLike):
         tokenizer = _tokenizer(tokenizer, {"trust_remote_code": trust_remote_code})
     quantization = quantization_of(quantization_config, config)
-    origin = Origin(
-        base,
-        base_options.get("revision"),
-        trust_remote_code,
-        adapted=adapter is not None,
-        quantized=quantization is not None,
-    )
-    check_backend(generation_backend, origin)
     weights = _weights(base, config, device, dtype, device_map, quantization, base_options)
     if adapter is not None:
         adapter.put_onto(weights, options)
-    return weights, tokenizer, Path(source).name if is_folder else source, origin
+    return weights, tokenizer, Path(source).name if is_folder else source
 
 
 def _from_memory(pair: Any, tokenizer: Any, device: Any, dtype: Any) -> tuple[Any, Any]:

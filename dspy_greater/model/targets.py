@@ -45,6 +45,19 @@ class Gradient:
     positions: torch.Tensor
 
 
+def check_spans(index: int, item: Targeted) -> None:
+    """Refuse an item whose targets or inputs lie where there are none; ``index`` names it."""
+    length = len(item.ids)
+    if not 1 <= item.targets.start <= item.targets.end <= length:
+        raise ValueError(
+            f"Item {index}: targets [{item.targets.start}, {item.targets.end}) must lie in "
+            f"[1, {length}): a first token has nothing to be predicted from."
+        )
+    inputs = item.inputs or Span(0, 0)
+    if not 0 <= inputs.start <= inputs.end <= length:
+        raise ValueError(f"Item {index}: inputs [{inputs.start}, {inputs.end}) lie outside.")
+
+
 def target_ids(items: Sequence[Targeted]) -> torch.Tensor:
     """Target token ids of all items, one item after another; ``[rows]``."""
     return torch.tensor(

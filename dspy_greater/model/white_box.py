@@ -17,17 +17,17 @@ from dspy_greater.model.adapters import unwrapped
 from dspy_greater.model.batching import Budget, Size, free_memory, in_batches, is_out_of_memory
 from dspy_greater.model.counts import Counts
 from dspy_greater.model.encoding import ChatEncoder, Encoding
-from dspy_greater.model.engines import Origin, Plain, backend_of, check_backend
 from dspy_greater.model.errors import ContextError
 from dspy_greater.model.fingerprint import fingerprint
 from dspy_greater.model.forward import Forward, at_least_float32, recomputing
+from dspy_greater.model.generating import BatchedGeneration
 from dspy_greater.model.generation import Decoder
 from dspy_greater.model.memory import peak_memory
 from dspy_greater.model.prefix import Group, Prefix, by_prefix, distinct
 from dspy_greater.model.quantization import check_gradients
 from dspy_greater.model.requests import Generation, Request, Sampling
 from dspy_greater.model.stops import end_tokens
-from dspy_greater.model.targets import Gradient, Targeted, log_probs_of, target_ids
+from dspy_greater.model.targets import Gradient, Targeted, check_spans, log_probs_of, target_ids
 from dspy_greater.model.vocabulary import allowed_tokens
 from dspy_greater.phases import Phases
 from dspy_greater.spans import Span
@@ -61,8 +61,6 @@ class WhiteBox:
         encoder: Messages to ids.
         counts: Work done so far.
         phases: Where the time went.
-        generation_backend: What was asked for; see `__init__`.
-        backend: What generates; its ``name`` says what ``auto`` has become.
     """
 
     def __init__(
@@ -73,8 +71,6 @@ class WhiteBox:
         name: str | None = None,
         token_budget: int | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
-        generation_backend: str = "generate",
-        origin: Origin | None = None,
     ) -> None:
         """Take over a loaded model: its weights are frozen and it is put into eval mode.
 
@@ -86,17 +82,11 @@ class WhiteBox:
                 gradients. By default 16k tokens on the CPU and 64k elsewhere.
             chat_template_kwargs: Further variables of the chat template, e.g.
                 ``{"enable_thinking": False}``.
-            generation_backend: What continues prompts: ``"generate"``, ``"continuous"`` (the
-                continuous batching of transformers), ``"vllm"``, or ``"auto"``; see `engines`.
-            origin: Where the weights were loaded from, which vLLM needs to know.
 
         Raises:
-            ModelError: Not a causal language model with a head, no gradient goes through it, or
-                continuous batching was asked for and does not run it.
+            ModelError: Not a causal language model with a head, or no gradient goes through it.
             TokenizerError: No character offsets, or more tokens than the model has embeddings.
-            LoadingError: No such ``generation_backend``, or vLLM cannot load these weights.
         """
-        check_backend(generation_backend, origin)
         model = unwrapped(model)
         checks.check_model(model)
         checks.check_tokenizer(tokenizer, model)
@@ -125,11 +115,8 @@ class WhiteBox:
         decoder = Decoder(
             model, tokenizer, self._end, self.context, self.device, self.encoder.thinking
         )
-        budget = Budget(tokens, LOGITS)
-        plain = Plain(decoder, self._forward, budget, shares=self._shares)
-        self.generation_backend = generation_backend
-        self.backend = backend_of(
-            generation_backend, plain, decoder, self._forward, replace(budget), origin
+        self._generation = BatchedGeneration(
+            decoder, self._forward, Budget(tokens, LOGITS), shares=self._shares
         )
 
     def __repr__(self) -> str:
@@ -177,7 +164,7 @@ class WhiteBox:
             for prompt, sampling in zip(prompts, samplings, strict=True)
         ]
         with self._lock, self.phases("generate"):
-            return self.backend.generate(requests, self.counts)
+            return self._generation.generate(requests, self.counts)
 
     def log_probs(
         self, items: Sequence[Targeted], *, temperature: float = 1.0
@@ -188,8 +175,7 @@ class WhiteBox:
             items: Sequences with targets.
             temperature: Divides the logits; below 1 it sharpens the distribution.
         """
-        self._check(items)
-        _check_temperature(temperature)
+        self._check(items, temperature)
         most = [item.targets.start - 1 for item in items]
         work = partial(self._log_probs_batch, temperature=temperature)
         return self._behind_prefixes(items, most, "score", work)
@@ -204,8 +190,7 @@ class WhiteBox:
             items: Sequences with targets and inputs.
             temperature: Divides the logits in the loss; below 1 it sharpens the distribution.
         """
-        self._check(items)
-        _check_temperature(temperature)
+        self._check(items, temperature)
         for index, item in enumerate(items):
             if item.targets.start == item.targets.end:
                 raise ValueError(f"Item {index} has no targets, so its loss is undefined.")
@@ -395,19 +380,12 @@ class WhiteBox:
     def _sizes(self, items: Sequence[Targeted]) -> list[Size]:
         return [Size(len(item.ids), len(item.rows) * self.vocab_size) for item in items]
 
-    def _check(self, items: Sequence[Targeted]) -> None:
+    def _check(self, items: Sequence[Targeted], temperature: float) -> None:
         for index, item in enumerate(items):
             self._check_length(len(item.ids))
-            if not 1 <= item.targets.start <= item.targets.end <= len(item.ids):
-                raise ValueError(
-                    f"Item {index}: targets [{item.targets.start}, {item.targets.end}) must lie in "
-                    f"[1, {len(item.ids)}): a first token has nothing to be predicted from."
-                )
-            inputs = item.inputs or Span(0, 0)
-            if not 0 <= inputs.start <= inputs.end <= len(item.ids):
-                raise ValueError(
-                    f"Item {index}: inputs [{inputs.start}, {inputs.end}) lie outside."
-                )
+            check_spans(index, item)
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive, not {temperature}.")
 
     def _check_length(self, length: int, purpose: str = "") -> None:
         if length == 0:
@@ -418,8 +396,3 @@ class WhiteBox:
                 f"tokens of {self.name}. Shorten the instruction, the demos or the inputs, or use "
                 "a model with a longer context."
             )
-
-
-def _check_temperature(temperature: float) -> None:
-    if not temperature > 0:
-        raise ValueError(f"temperature must be positive, not {temperature}.")
