@@ -435,5 +435,5 @@ class GreaterTeleprompter(Teleprompter):
 
 
 def _plain(value: Any) -> Any:
-    """Return a setting as JSON takes it; an objective by its name."""
+    """Return a setting as JSON takes it, any other as Python writes it."""
     return value if value is None or isinstance(value, bool | int | float | str) else repr(value)

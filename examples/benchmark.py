@@ -1,8 +1,6 @@
 """Benchmarks of the search on the small model.
 
     python -m examples.benchmark gap --auto light
-    python -m examples.benchmark signal
-    python -m examples.benchmark ablation --plot examples/results/ablation.png
     python -m examples.benchmark frontier --edits-only --plot examples/results/frontier.png
     python -m examples.benchmark kills
     python -m examples.benchmark speed
@@ -13,7 +11,7 @@
     python -m examples.benchmark batches
 
 Each prints what it found, as a Markdown table where there is more than one number. Finished cases
-of gap, signal, ablation and frontier are kept in examples/results/ and not run again, so these may
+of gap and frontier are kept in examples/results/ and not run again, so these may
 be stopped and taken up, and their seeds or tasks may be run apart.
 """
 
@@ -22,7 +20,6 @@ from __future__ import annotations
 import argparse
 
 from examples.benchmarks import (
-    ablation,
     batches,
     copies,
     frontier,
@@ -31,14 +28,11 @@ from examples.benchmarks import (
     memory,
     scaling,
     served,
-    signal,
     speed,
 )
 
 BENCHMARKS = {
     "gap": gap,
-    "signal": signal,
-    "ablation": ablation,
     "frontier": frontier,
     "kills": kills,
     "speed": speed,

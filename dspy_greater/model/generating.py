@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dspy_greater.model.batching import Budget, Size, in_batches
+from dspy_greater.model.batching import BatchLimit, Size, in_batches
 from dspy_greater.model.counts import Counts
 from dspy_greater.model.forward import Forward
 from dspy_greater.model.generation import Begun, Decoder, generate
@@ -22,7 +22,9 @@ class BatchedGeneration:
         mixes: Whether prompts of unequal length may share a batch.
     """
 
-    def __init__(self, decoder: Decoder, forward: Forward, budget: Budget, *, shares: bool) -> None:
+    def __init__(
+        self, decoder: Decoder, forward: Forward, budget: BatchLimit, *, shares: bool
+    ) -> None:
         """Try whether prompts of unequal length may share a batch.
 
         Args:

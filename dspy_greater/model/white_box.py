@@ -14,7 +14,7 @@ import torch
 
 from dspy_greater.model import checks
 from dspy_greater.model.adapters import unwrapped
-from dspy_greater.model.batching import Budget, Size, free_memory, in_batches, is_out_of_memory
+from dspy_greater.model.batching import BatchLimit, Size, free_memory, in_batches, is_out_of_memory
 from dspy_greater.model.counts import Counts
 from dspy_greater.model.encoding import ChatEncoder, Encoding
 from dspy_greater.model.errors import ContextError
@@ -104,8 +104,8 @@ class WhiteBox:
         self._forward = Forward(model, self._end.pad)
         tokens = token_budget or (CPU_TOKENS if self.device.type == "cpu" else ACCELERATOR_TOKENS)
         self._budgets = {
-            "score": Budget(tokens, LOGITS),
-            "gradient": Budget(max(1, tokens // GRADIENT_COST), LOGITS // GRADIENT_COST),
+            "score": BatchLimit(tokens, LOGITS),
+            "gradient": BatchLimit(max(1, tokens // GRADIENT_COST), LOGITS // GRADIENT_COST),
         }
         self._recomputes = False
         self._allowed: torch.Tensor | None = None
@@ -116,7 +116,7 @@ class WhiteBox:
             model, tokenizer, self._end, self.context, self.device, self.encoder.thinking
         )
         self._generation = BatchedGeneration(
-            decoder, self._forward, Budget(tokens, LOGITS), shares=self._shares
+            decoder, self._forward, BatchLimit(tokens, LOGITS), shares=self._shares
         )
 
     def __repr__(self) -> str:

@@ -12,37 +12,23 @@ from dspy_greater.search.readability import log_likelihood
 from dspy_greater.search.schedules import schedule_for
 from dspy_greater.search.steps import Attempt, Judge, Schedule, Step
 from dspy_greater.search.subject import PredictorSubject
-from dspy_greater.search.verified import (
-    Answer,
-    Mixture,
-    Objective,
-    Policy,
-    Success,
-    VerifiedConfig,
-    VerifiedSchedule,
-    WholeRace,
-)
+from dspy_greater.search.verified import VerifiedConfig, VerifiedSchedule, WholeRace
 from dspy_greater.search.whole import instructions_of, key
 
 __all__ = [
     "Accounts",
-    "Answer",
     "Attempt",
     "Budget",
     "Comparison",
     "Judge",
     "LossError",
-    "Mixture",
     "Model",
-    "Objective",
     "PaperConfig",
     "PaperSchedule",
-    "Policy",
     "PredictorSubject",
     "Schedule",
     "Step",
     "Subject",
-    "Success",
     "Verdict",
     "VerifiedConfig",
     "VerifiedSchedule",

@@ -73,7 +73,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Slope:
+class ExampleGradients:
     """Per-example gradients at every instruction position, from one backward pass each.
 
     Attributes:
@@ -136,7 +136,7 @@ class AnswerObjective:
             _check(trial)
         return trials
 
-    def slope(self, subject: Subject, instruction: str, runs: Sequence[Run]) -> Slope:
+    def slope(self, subject: Subject, instruction: str, runs: Sequence[Run]) -> ExampleGradients:
         """Take the gradient at all instruction positions, with the reasoning held fixed.
 
         Raises:
@@ -160,12 +160,12 @@ class AnswerObjective:
                 "In half precision, load the model with dtype='float32' or 'bfloat16'."
             )
         answers, fluencies, indices = (list(column) for column in zip(*kept, strict=True))
-        return Slope(answers, fluencies, indices, len(items) - len(kept))
+        return ExampleGradients(answers, fluencies, indices, len(items) - len(kept))
 
     def rank(
         self,
         subject: Subject,
-        slope: Slope,
+        slope: ExampleGradients,
         position: int,
         next_log_probs: torch.Tensor,
         candidates: Sequence[int],

@@ -13,11 +13,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from dspy_greater.search.paper.objective import AnswerObjective, Slope, Trial
+from dspy_greater.search.paper.objective import AnswerObjective, ExampleGradients, Trial
 from dspy_greater.search.paper.proposal import propose
 from dspy_greater.search.protocols import Subject
 from dspy_greater.search.steps import Attempt, Judge
@@ -36,8 +36,6 @@ class PaperConfig:
         top_k: Next tokens taken per input (k; 10-40 in the scripts).
         proposal_inputs: Inputs per intersection (q; 5).
         intersections: Intersections united (5-6 in the scripts).
-        shortlist: How candidates are chosen for re-scoring: ``"gradient"``, or ``"random"`` to
-            measure what the gradient is worth.
         shortlist_size: Candidates re-scored with regenerated reasoning (mu; 3).
         fluency_weight: Weight of the instruction's NLL (lambda; 0.2).
         temperature: Temperature of the answer's cross-entropy (0.2).
@@ -48,7 +46,6 @@ class PaperConfig:
     top_k: int = 20
     proposal_inputs: int = 5
     intersections: int = 5
-    shortlist: Literal["gradient", "random"] = "gradient"
     shortlist_size: int = 3
     fluency_weight: float = 0.2
     temperature: float = 0.2
@@ -76,8 +73,6 @@ class PaperConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
-        if self.shortlist not in ("gradient", "random"):
-            raise ValueError(f"shortlist must be 'gradient' or 'random', not {self.shortlist!r}")
         if not self.temperature > 0:
             raise ValueError(f"temperature must be above 0, not {self.temperature!r}")
         if not self.fluency_weight >= 0:
@@ -204,11 +199,11 @@ class PaperSchedule:
         state = self.state
         (incumbent,) = self.try_out([state.incumbent])
         self.judge.score(state.incumbent)
-        slope: Slope | None = None
+        slope: ExampleGradients | None = None
         while not self._finished(incumbent):
             position = self._next_position(incumbent, state.position)
             grew = position == len(incumbent.tokens)
-            if slope is None and not grew and self.config.shortlist == "gradient":
+            if slope is None and not grew:
                 slope = self._slope(incumbent.instruction, incumbent)
             shortlist, proposed = self._shortlist(incumbent, position, None if grew else slope)
             tried = self.try_out(shortlist)
@@ -255,7 +250,7 @@ class PaperSchedule:
         return length
 
     def _shortlist(
-        self, incumbent: Trial, position: int, slope: Slope | None
+        self, incumbent: Trial, position: int, slope: ExampleGradients | None
     ) -> tuple[list[str], int]:
         """Return the mu most promising edits at a position, and how many were proposed."""
         config, subject = self.config, self.subject
@@ -271,12 +266,9 @@ class PaperSchedule:
             at_least=2 * config.shortlist_size,
         )
         candidates = [token for token in tokens if token != current]
-        if config.shortlist == "random":
-            ranked = self.rng.sample(candidates, len(candidates))
-        elif slope := slope or self._slope_of_growth(incumbent, candidates):
+        ranked: list[int] = []
+        if slope := slope or self._slope_of_growth(incumbent, candidates):
             ranked = self.objective.rank(subject, slope, position, log_probs, candidates)
-        else:
-            ranked = []
         shortlist: list[str] = []
         for token in ranked:
             text = subject.text_of(edited(incumbent.tokens, position, token))
@@ -293,7 +285,7 @@ class PaperSchedule:
         prefixes = [item.ids[: item.targets.start + position] for item in contexts]
         return self.subject.model.next_log_probs(prefixes)[:, 0]
 
-    def _slope_of_growth(self, incumbent: Trial, candidates: list[int]) -> Slope | None:
+    def _slope_of_growth(self, incumbent: Trial, candidates: list[int]) -> ExampleGradients | None:
         """Take the gradient at a new last position, with the likeliest token as stand-in.
 
         The reasoning is the incumbent's: the stand-in is there to give the new
@@ -305,7 +297,7 @@ class PaperSchedule:
                 return self._slope(text, incumbent)
         return None
 
-    def _slope(self, instruction: str, incumbent: Trial) -> Slope:
+    def _slope(self, instruction: str, incumbent: Trial) -> ExampleGradients:
         """Take the gradient at an instruction with the incumbent's reasoning."""
         slope = self.objective.slope(self.subject, instruction, incumbent.runs)
         self.state.skipped += slope.skipped

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Literal
-
-from dspy_greater.search.verified.objectives import Objective, Success
-
-Shortlist = Literal["exact", "gradient", "lm", "random"]
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -16,22 +11,13 @@ class VerifiedConfig:
     """Settings of the verified search.
 
     Args:
-        objective: What is estimated on cached rollouts; :class:`Success` by default, which
-            foretold the effect of edits best, see ``examples/results/README.md``.
         max_steps: Steps for each predictor.
-        soft_rewards: Whether a rollout's reward is the mean of the metric and of the gold answer's
-            probability, not the metric alone.
-        shortlist: What decides which edits are run for real. ``"exact"``: the gradient
-            picks tokens, then the objective is recomputed under each edit.
-            ``"gradient"``: the gradient alone. ``"lm"``: the model's own next-token
-            probabilities alone. ``"random"``: chance, among single-token edits. Whole
-            instructions need none of these: they all race in the first step.
         rollouts: Sampled runs per example, at most; fewer where enough runs count, none where
             enough of the greedy ones do.
         rollout_examples: Training examples that are sampled on.
         sampling_temperature: Of these runs.
-        terms: Runs of the incumbent on which edits are estimated, of those that count for the
-            objective. A run costs a pass for each call of the predictor in it.
+        terms: Runs of the incumbent on which edits are estimated, of those that were rewarded. A
+            run costs a pass for each call of the predictor in it.
         exact_size: Edits whose objective is recomputed in each step.
         race_size: Edits that are run for real in each step, up to half of them combinations.
         plausible: Tokens for each place, the model's likeliest, among which the gradient chooses;
@@ -50,17 +36,10 @@ class VerifiedConfig:
         patience: Steps without an accepted edit after which the search ends; a first step of
             whole instructions does not count.
         tidy_rounds: Rounds of taking words away at the end.
-        limit_answers: Whether the white box's answers end, in races and sampled rollouts, at
-            roughly four times the tokens of the incumbent's longest one, and at 256 at least: a
-            few that go round in circles hold up a whole batch. In validation the language model's
-            own limit holds.
         max_instruction_tokens: No edit makes the instruction longer than this.
     """
 
-    objective: Objective = field(default_factory=Success)
     max_steps: int = 8
-    soft_rewards: bool = False
-    shortlist: Shortlist = "exact"
     rollouts: int = 4
     rollout_examples: int = 24
     sampling_temperature: float = 1.0
@@ -77,7 +56,6 @@ class VerifiedConfig:
     multiple: float = 2.0
     patience: int = 3
     tidy_rounds: int = 2
-    limit_answers: bool = True
     max_instruction_tokens: int = 64
 
     def most_runs(self, train: int, validation: int) -> int:
@@ -121,10 +99,6 @@ class VerifiedConfig:
             raise ValueError(
                 f"instructions must be a tuple of texts that are not empty, not "
                 f"{self.instructions!r}"
-            )
-        if self.shortlist not in ("exact", "gradient", "lm", "random"):
-            raise ValueError(
-                f"shortlist must be 'exact', 'gradient', 'lm' or 'random', not {self.shortlist!r}"
             )
         if not 0 < self.sampling_temperature < math.inf:
             raise ValueError(

@@ -9,12 +9,12 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from dspy_greater.search.verified.objectives import (
-    Answer,
+    AnswerLikelihood,
     Rollouts,
+    SuccessLikelihood,
     Term,
     runs_in,
     sampled,
-    softened,
 )
 
 if TYPE_CHECKING:
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 class Evidence:
     """Gathers and weighs rollouts, once for each incumbent.
 
-    It begins with the greedy runs that the incumbent's own race has made, where the objective
-    takes them. Where it weighs too few of these, some examples are sampled once, then as often
-    again as before, until there are enough or all are made.
+    It begins with the greedy runs that the incumbent's own race has made. Where too few of these
+    were rewarded, some examples are sampled once, then as often again as before, until there are
+    enough or all are made.
 
     Args:
         book: Has the incumbent's greedy runs.
-        config: How many rollouts, and what they are weighed by.
+        config: How many rollouts.
         examples: Indices of the training examples to sample on.
         seed: Seed of the sampling; the same for every incumbent.
 
     Attributes:
-        stands_in: Whether the gold answer's likelihood stands in for the objective, which found
-            nothing to weigh in the present incumbent's rollouts.
+        stands_in: Whether the gold answer's likelihood stands in for that of success, since none
+            of the present incumbent's rollouts was rewarded.
     """
 
     book: ScoreBook
@@ -67,19 +67,16 @@ class Evidence:
             return self._rollouts
         rng = random.Random(self.seed)
         seeds = [rng.randrange(2**31) for _ in range(self.config.rollouts)]
-        rollouts = Rollouts(instruction, (), (), ())
-        if not self.config.objective.sampled_only:
-            rollouts = self.book.rollouts(instruction)
-        terms, made = self._weighed(rollouts), 0
+        rollouts = self.book.rollouts(instruction)
+        terms, made = SuccessLikelihood().terms(self.book.subject, rollouts), 0
         while made < len(seeds) and runs_in(terms) < self.config.terms:
             again = max(1, made)
             rollouts = self._with_runs(rollouts, seeds[made : made + again])
-            terms = self._weighed(rollouts)
+            terms = SuccessLikelihood().terms(self.book.subject, rollouts)
             made += again
-        # Rollouts that are all right or all wrong may hold no contrast; the gold answer
-        # always has a gradient.
+        # The gold answer always has a gradient.
         self.stands_in = not terms
-        terms = terms or Answer().terms(self.book.subject, rollouts)
+        terms = terms or AnswerLikelihood().terms(self.book.subject, rollouts)
         self._rollouts, self._terms = rollouts, sampled(terms, self.config.terms)
         return rollouts
 
@@ -96,13 +93,6 @@ class Evidence:
             runs=(*rollouts.runs, *runs),
             rewards=(*rollouts.rewards, *(run.score for run in runs)),
         )
-
-    def _weighed(self, rollouts: Rollouts) -> list[Term]:
-        if not rollouts.runs:
-            return []
-        if self.config.soft_rewards:
-            rollouts = softened(self.book.subject, rollouts)
-        return self.config.objective.terms(self.book.subject, rollouts)
 
 
 def solved(subject: Subject, rollouts: Rollouts, count: int) -> list[tuple[int, ...]]:

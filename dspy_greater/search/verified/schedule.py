@@ -1,7 +1,7 @@
 """The verified search: propose widely, estimate cheaply, run few, accept only what is proven.
 
 The first step lets whole instructions, the user's and the model's, race the one at the start. Each
-other narrows all thinkable edits of the incumbent down (see ``shortlist``) and lets the best race
+other narrows all thinkable edits of the incumbent down (see :class:`Funnel`) and lets the best race
 it. A race is run on the training examples with fresh reasoning; its winner is accepted if the
 paired gain is beyond noise and holds on the validation examples. At the end words that do no work
 are taken away.
@@ -20,9 +20,9 @@ from dspy_greater.search.steps import Attempt, Judge
 from dspy_greater.search.verified.edits import Edit, merges
 from dspy_greater.search.verified.evidence import Evidence, solved
 from dspy_greater.search.verified.noise import noise_floor
-from dspy_greater.search.verified.objectives import Answer, Term, fluency_terms
+from dspy_greater.search.verified.objectives import AnswerLikelihood, Term, fluency_terms
 from dspy_greater.search.verified.race import ScoreBook, limit_of, race
-from dspy_greater.search.verified.shortlist import CONTEXTS, Candidate, Funnel
+from dspy_greater.search.verified.shortlist import CONTEXTS, Funnel, RatedEdit
 from dspy_greater.search.verified.tidy import shortened
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class SearchState:
         failures: Steps since the last accepted edit.
         tidied: Rounds of taking words away.
         skipped: Losses and gradients left out so far because they were not finite.
-        stood_in: Steps in which the gold answer's likelihood stood in for the objective.
+        stood_in: Steps in which the gold answer's likelihood stood in for that of success.
         stopped: Why the steps ended, before the tidying.
         noise: Mean absolute change of a score when the same prompt is run once more, in
             batches of another make-up; None before it was measured.
@@ -160,7 +160,7 @@ class VerifiedSchedule:
 
     @property
     def stood_in(self) -> int:
-        """Steps in which the gold answer's likelihood stood in for the objective."""
+        """Steps in which the gold answer's likelihood stood in for that of success."""
         return self.state.stood_in
 
     @property
@@ -172,8 +172,7 @@ class VerifiedSchedule:
         """Let answers be only so much longer than those that incumbents gave."""
         state = self.state
         state.longest = max(state.longest, self.book.longest(state.held))
-        if self.config.limit_answers:
-            self.book.limit = limit_of(state.longest)
+        self.book.limit = limit_of(state.longest)
 
     def _finished(self) -> bool:
         """Whether the search is over, but for the tidying; ``stopped`` says why."""
@@ -199,7 +198,7 @@ class VerifiedSchedule:
     def _step(self) -> VerifiedStep:
         state = self.state
         state.step += 1
-        field_: list[Candidate] = []
+        field_: list[RatedEdit] = []
         if state.step == 1:
             funnel, field_ = self._whole()
         if not field_:
@@ -211,23 +210,20 @@ class VerifiedSchedule:
         self._remember(field_, reached, best if accepted else None, funnel.tokens)
         return self._report(field_, accepted)
 
-    def _whole(self) -> tuple[Funnel, list[Candidate]]:
+    def _whole(self) -> tuple[Funnel, list[RatedEdit]]:
         """Return other beginnings; worth more than an edit, and tried without an estimate."""
         greedy = self.book.rollouts(self.start)
         funnel = self._funnel(
-            Answer().terms(self.subject, greedy),
+            AnswerLikelihood().terms(self.subject, greedy),
             solved(self.subject, greedy, self.config.solved_contexts),
         )
         return funnel, funnel.whole()
 
-    def _edits(self) -> tuple[Funnel, list[Candidate]]:
+    def _edits(self) -> tuple[Funnel, list[RatedEdit]]:
         """Return the edits of the incumbent that are worth a race."""
         held = self.state.held
-        if self.config.shortlist in ("exact", "gradient"):
-            funnel = self._funnel(self.evidence.terms(held), self.evidence.solved(held))
-            self.state.stood_in += self.evidence.stands_in
-        else:
-            funnel = self._funnel([], [])
+        funnel = self._funnel(self.evidence.terms(held), self.evidence.solved(held))
+        self.state.stood_in += self.evidence.stands_in
         return funnel, self._field(funnel.shortlist(self.state.merged), funnel)
 
     def _funnel(self, terms: Sequence[Term], contexts: Sequence[tuple[int, ...]]) -> Funnel:
@@ -242,7 +238,7 @@ class VerifiedSchedule:
             tried=set(self.state.scores),
         )
 
-    def _field(self, ranked: Sequence[Candidate], funnel: Funnel) -> list[Candidate]:
+    def _field(self, ranked: Sequence[RatedEdit], funnel: Funnel) -> list[RatedEdit]:
         """Choose who races: the most promising, and combinations of them."""
         hopeful = [each for each in ranked if each.estimate is None or each.estimate > 0]
         single = [each.edit for each in hopeful if not each.edit.is_whole]
@@ -280,7 +276,7 @@ class VerifiedSchedule:
 
     def _remember(
         self,
-        field_: Sequence[Candidate],
+        field_: Sequence[RatedEdit],
         reached: Sequence[str],
         accepted: str | None,
         tokens: tuple[int, ...],
@@ -312,7 +308,7 @@ class VerifiedSchedule:
         fluency = fluency_terms(self.subject, held, self.order[:CONTEXTS], weight)
         terms = [*self.evidence.terms(held), *fluency]
         shorter = shortened(self.subject, held, terms, 2 * self.config.race_size)
-        tried: list[Candidate] = []
+        tried: list[RatedEdit] = []
         for candidate in self._better_readers(shorter):
             tried.append(candidate)
             if self._is_level(candidate.text):
@@ -332,14 +328,14 @@ class VerifiedSchedule:
         held, book = self.state.held, self.book
         return bool(race(book, [text], held)) and book.mean(text) >= book.mean(held)
 
-    def _better_readers(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+    def _better_readers(self, candidates: Sequence[RatedEdit]) -> list[RatedEdit]:
         """Return those that read better than the incumbent, the best reader first."""
         texts = [self.state.held, *(each.text for each in candidates)]
         own, *marks = readability(self.subject, texts, self.order[:CONTEXTS])
         rated = [pair for pair in zip(marks, candidates, strict=True) if pair[0] > own]
         return [each for _, each in sorted(rated, key=lambda pair: -pair[0])]
 
-    def _report(self, field_: Sequence[Candidate], accepted: bool) -> VerifiedStep:
+    def _report(self, field_: Sequence[RatedEdit], accepted: bool) -> VerifiedStep:
         held = self.state.held
         attempts = tuple(
             Attempt(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from dspy_greater.search.errors import LossError
-from dspy_greater.search.verified.edits import Edit, deletions, random_edits, swaps
+from dspy_greater.search.verified.edits import Edit, deletions, swaps
 from dspy_greater.search.verified.estimates import exact, own_log_probs, slope, substitutions
 from dspy_greater.search.verified.objectives import (
     Term,
@@ -39,7 +39,7 @@ INSERTION = 1 / 3
 
 
 @dataclass(frozen=True)
-class Candidate:
+class RatedEdit:
     """An edit that survives rendering and tokenising.
 
     Attributes:
@@ -94,7 +94,7 @@ class Funnel:
         self.longest = self._longest()
         self.skipped = 0
 
-    def whole(self) -> list[Candidate]:
+    def whole(self) -> list[RatedEdit]:
         """Return instructions in the incumbent's place: the user's, and some the model writes."""
         config, length = self.config, len(self.tokens)
         given = [Edit("start", 0, length, self.subject.tokens(t)) for t in config.instructions]
@@ -103,24 +103,18 @@ class Funnel:
         written = starts(model, length, contexts, self.rng, config.starts, self.longest)
         return self.surviving([*given, *written], len(given) + config.starts)
 
-    def shortlist(self, merged: Sequence[tuple[int, ...]] = ()) -> list[Candidate]:
+    def shortlist(self, merged: Sequence[tuple[int, ...]] = ()) -> list[RatedEdit]:
         """Return the edits to be run, most promising first.
 
         Args:
             merged: Combinations of earlier edits, to be considered as well.
         """
-        config = self.config
-        if config.shortlist == "random":
-            edits = random_edits(self.tokens, self.allowed, self.rng, 8 * config.race_size)
-            return self.surviving(edits, config.race_size)
         singles = self._single_tokens()
-        if config.shortlist != "exact":
-            return self.surviving(singles, config.race_size)
-        half = config.exact_size // 2
+        half = self.config.exact_size // 2
         kept = [*self.surviving(self._unrated(merged), half), *self.surviving(singles, half)]
         return self._by_objective(kept)
 
-    def _by_objective(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+    def _by_objective(self, candidates: Sequence[RatedEdit]) -> list[RatedEdit]:
         """Recompute the objective under candidates, half as many on each look; best first.
 
         An objective is a sum, so the part of it that was seen is scaled up to the whole.
@@ -140,8 +134,8 @@ class Funnel:
         return [replace(each, estimate=estimates[each]) for each in gained]
 
     def _gains(
-        self, terms: Sequence[Term], candidates: Sequence[Candidate]
-    ) -> dict[Candidate, float]:
+        self, terms: Sequence[Term], candidates: Sequence[RatedEdit]
+    ) -> dict[RatedEdit, float]:
         """Return what each candidate gains on some terms; those without a finite value drop out."""
         tokens = [self.tokens, *(each.tokens for each in candidates)]
         base, *values = exact(self.subject.model, terms, tokens)
@@ -161,20 +155,11 @@ class Funnel:
         )
 
     def _single_tokens(self) -> Iterable[Edit]:
-        """Return replacements and insertions of one token, by gradient or by the model's taste."""
+        """Return replacements and insertions of one token, the best by gradient first."""
         taste = own_log_probs(self.subject.model, self.tokens, self.contexts)
-        by_gradient = self.config.shortlist != "lm"
-        rated = self._by_gradient(taste) if by_gradient else self._by_taste(taste)
+        rated = self._by_gradient(taste)
         per_position = max(2, self.config.exact_size // 4)
         return best_first(rated, self.tokens, self.allowed, per_position) if rated else []
-
-    def _by_taste(self, taste: torch.Tensor) -> list[Rated]:
-        """Rate tokens by the model's own probabilities: against the token there, or absolutely."""
-        allowed = taste[:, self.allowed]
-        return [
-            Rated("replace", range(len(self.tokens)), allowed[:-1] - self._here(taste)),
-            Rated("insert", range(len(self.tokens) + 1), allowed),
-        ]
 
     def _by_gradient(self, taste: torch.Tensor) -> list[Rated]:
         """Rate plausible tokens by the objective's first-order gain, fluency included.
@@ -234,7 +219,7 @@ class Funnel:
         """Return the log-probability of the token at each position, ``[positions, 1]``."""
         return taste[:-1].gather(1, torch.tensor(self.tokens)[:, None])
 
-    def _stand_in(self, gap: int, taste: torch.Tensor) -> Candidate | None:
+    def _stand_in(self, gap: int, taste: torch.Tensor) -> RatedEdit | None:
         """Return the instruction with the likeliest token that survives at a gap."""
         likely = taste[gap, self.allowed].topk(min(8, len(self.allowed))).indices.tolist()
         edits = [Edit("insert", gap, gap, (self.allowed[index],)) for index in likely]
@@ -257,10 +242,10 @@ class Funnel:
 
     def surviving(
         self, edits: Iterable[Edit], count: int, known: set[str] | None = None
-    ) -> list[Candidate]:
+    ) -> list[RatedEdit]:
         """Return the first edits that give a new instruction with exactly their ids."""
         known = {*self.tried, self.instruction} if known is None else known
-        kept: dict[str, Candidate] = {}
+        kept: dict[str, RatedEdit] = {}
         for edit in edits:
             if len(kept) == count:
                 break
@@ -269,5 +254,5 @@ class Funnel:
                 continue
             text = self.subject.text_of(tokens)
             if text is not None and text not in known:
-                kept.setdefault(text, Candidate(edit, text, tokens))
+                kept.setdefault(text, RatedEdit(edit, text, tokens))
         return list(kept.values())

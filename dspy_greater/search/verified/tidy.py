@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dspy_greater.search.verified.edits import Edit
 from dspy_greater.search.verified.estimates import exact
 from dspy_greater.search.verified.objectives import Term
-from dspy_greater.search.verified.shortlist import Candidate
+from dspy_greater.search.verified.shortlist import RatedEdit
 
 if TYPE_CHECKING:
     from dspy_greater.search.protocols import Subject
@@ -22,7 +22,7 @@ SENTENCE = re.compile(r"\s*\S.*?(?:[.!?](?=\s|$)|$)", re.DOTALL)
 
 def shortened(
     subject: Subject, instruction: str, terms: Sequence[Term], count: int
-) -> list[Candidate]:
+) -> list[RatedEdit]:
     """Return an instruction without one of its words or sentences, what costs least first.
 
     Args:
@@ -36,7 +36,7 @@ def shortened(
     for text in [*without_a_part(instruction, SENTENCE), *without_a_part(instruction, WORD)]:
         tokens = subject.tokens(text)
         if subject.text_of(tokens) == text:
-            candidates.append(Candidate(Edit("tidy", 0, length, tokens), text, tokens))
+            candidates.append(RatedEdit(Edit("tidy", 0, length, tokens), text, tokens))
     values = exact(subject.model, terms, [each.tokens for each in candidates])
     pairs = [(v, c) for v, c in zip(values, candidates, strict=True) if math.isfinite(v)]
     pairs.sort(key=lambda pair: -pair[0])

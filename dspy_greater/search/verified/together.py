@@ -78,8 +78,7 @@ class WholeRace:
         """Run the program at the start on the training examples."""
         (self._runs,) = self.roll_out([key(self.start)], self.book.order)
         self.book.scores[key(self.start)] = [run.score for run in self._runs]
-        if self.config.limit_answers:
-            self.book.limit = limit_of(max(run.longest for run in self._runs))
+        self.book.limit = limit_of(max(run.longest for run in self._runs))
 
     def hopeful(self) -> bool:
         """Whether a program that is right on every example would be accepted."""
