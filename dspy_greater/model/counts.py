@@ -46,12 +46,6 @@ class Counts:
         """A copy that later work does not change."""
         return replace(self)
 
-    def __add__(self, other: Counts) -> Counts:
-        """The work of both."""
-        return Counts(
-            **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
-        )
-
     def __sub__(self, earlier: Counts) -> Counts:
         """The work done since ``earlier``."""
         return Counts(

@@ -119,8 +119,3 @@ class Judge:
         if self.perfect_score is None or train_score < self.perfect_score:
             return False
         return self.score(instruction) >= self.perfect_score
-
-    @property
-    def best(self) -> float:
-        """The best mean validation score so far."""
-        return max(mean(scores) for scores in self.validated.values())

@@ -87,7 +87,6 @@ class PaperStep:
         number: Counted from 1.
         position: Token position that was edited.
         grew: Whether the step tried to append a token.
-        proposed: How many candidate tokens the model proposed.
         tried: Candidates re-scored, most promising first.
         incumbent: The instruction held after the step.
         accepted: Whether the incumbent changed in this step.
@@ -96,7 +95,6 @@ class PaperStep:
     number: int
     position: int
     grew: bool
-    proposed: int
     tried: tuple[Trial, ...]
     incumbent: Trial
     accepted: bool
@@ -205,8 +203,7 @@ class PaperSchedule:
             grew = position == len(incumbent.tokens)
             if slope is None and not grew:
                 slope = self._slope(incumbent.instruction, incumbent)
-            shortlist, proposed = self._shortlist(incumbent, position, None if grew else slope)
-            tried = self.try_out(shortlist)
+            tried = self.try_out(self._shortlist(incumbent, position, None if grew else slope))
             best = max(tried, key=lambda trial: trial.gain_over(incumbent), default=incumbent)
             accepted = best.gain_over(incumbent) > 0
             if accepted:
@@ -214,7 +211,7 @@ class PaperSchedule:
                 self.judge.score(incumbent.instruction)
             state.incumbent, state.position = incumbent.instruction, position + 1
             state.step += 1
-            yield PaperStep(state.step, position, grew, proposed, tried, incumbent, accepted)
+            yield PaperStep(state.step, position, grew, tried, incumbent, accepted)
 
     def dump(self) -> dict[str, Any]:
         """Return, between two steps, all that it takes to go on; JSON-able."""
@@ -251,8 +248,8 @@ class PaperSchedule:
 
     def _shortlist(
         self, incumbent: Trial, position: int, slope: ExampleGradients | None
-    ) -> tuple[list[str], int]:
-        """Return the mu most promising edits at a position, and how many were proposed."""
+    ) -> list[str]:
+        """Return the mu most promising edits at a position."""
         config, subject = self.config, self.subject
         current = incumbent.tokens[position] if position < len(incumbent.tokens) else None
         log_probs = self._next_log_probs(incumbent.instruction, position)
@@ -277,7 +274,7 @@ class PaperSchedule:
                 shortlist.append(text)
             if len(shortlist) == config.shortlist_size:
                 break
-        return shortlist, len(candidates)
+        return shortlist
 
     def _next_log_probs(self, instruction: str, position: int) -> torch.Tensor:
         """Read ``[examples, vocab]`` after each input and the instruction's first tokens."""
