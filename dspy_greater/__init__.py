@@ -13,8 +13,7 @@ from dspy_greater.version import __version__
 
 if TYPE_CHECKING:
     from dspy_greater.lm import local_lm
-    from dspy_greater.outcomes import StepEvent
-    from dspy_greater.results import DetailedResults
+    from dspy_greater.record import DetailedResults, StepEvent
     from dspy_greater.search import PaperConfig, VerifiedConfig
     from dspy_greater.teleprompter import GreaterTeleprompter
 
@@ -29,10 +28,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "DetailedResults": "dspy_greater.results",
+    "DetailedResults": "dspy_greater.record",
     "GreaterTeleprompter": "dspy_greater.teleprompter",
     "PaperConfig": "dspy_greater.search",
-    "StepEvent": "dspy_greater.outcomes",
+    "StepEvent": "dspy_greater.record",
     "VerifiedConfig": "dspy_greater.search",
     "local_lm": "dspy_greater.lm",
 }

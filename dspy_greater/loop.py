@@ -111,9 +111,7 @@ class Loop:
 
     def __init__(self, setup: Setup, state: CompileState) -> None:
         self.setup, self.state = setup, state
-        self.board = ScoreBoard(
-            state.scores, setup.runner, len(setup.train), setup.perfect_score
-        )
+        self.board = ScoreBoard(state.scores, setup.runner, len(setup.train), setup.perfect_score)
         self.stopped = ""
         self._schedules: dict[str, Schedule] = {}
 

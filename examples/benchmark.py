@@ -1,21 +1,17 @@
 """Benchmarks of the search on the small model.
 
     python -m examples.benchmark gap --auto light
-    python -m examples.benchmark signal
-    python -m examples.benchmark ablation --plot examples/results/ablation.png
     python -m examples.benchmark frontier --edits-only --plot examples/results/frontier.png
     python -m examples.benchmark kills
     python -m examples.benchmark speed
     python -m examples.benchmark scaling --plot examples/results/scaling.png
     python -m examples.benchmark memory
-    python -m examples.benchmark plan --params 8e9 --devices 8
-    python -m examples.benchmark engines --backends continuous
     python -m examples.benchmark served
     python -m examples.benchmark copies
     python -m examples.benchmark batches
 
 Each prints what it found, as a Markdown table where there is more than one number. Finished cases
-of gap, signal, ablation and frontier are kept in examples/results/ and not run again, so these may
+of gap and frontier are kept in examples/results/ and not run again, so these may
 be stopped and taken up, and their seeds or tasks may be run apart.
 """
 
@@ -24,32 +20,24 @@ from __future__ import annotations
 import argparse
 
 from examples.benchmarks import (
-    ablation,
     batches,
     copies,
-    engines,
     frontier,
     gap,
     kills,
     memory,
-    plan,
     scaling,
     served,
-    signal,
     speed,
 )
 
 BENCHMARKS = {
     "gap": gap,
-    "signal": signal,
-    "ablation": ablation,
     "frontier": frontier,
     "kills": kills,
     "speed": speed,
     "scaling": scaling,
     "memory": memory,
-    "plan": plan,
-    "engines": engines,
     "served": served,
     "copies": copies,
     "batches": batches,

@@ -6,11 +6,10 @@
         --data FOLDER --model Qwen/Qwen2.5-1.5B-Instruct --prompt-model openai/gpt-5-mini
 
 Rows: greater (this project's default), edits (the same without the instructions that the model
-writes itself), random (single tokens by chance, in the same search), paper (GReaTer's published
-schedule), and DSPy's mipro, copro, gepa and simba. Those four ask a prompt model for instructions:
-the same local model, and in a second row a stand-in (examples/comparison/stand_in.py), unless
---prompt-model names another. Always there: random, and the baselines none (the start), "Let's
-think step by step." and a plain hand-written instruction.
+writes itself), paper (GReaTer's published schedule), and DSPy's mipro, copro, gepa and simba. Those
+four ask a prompt model for instructions: the same local model, and in a second row a stand-in
+(examples/comparison/stand_in.py), unless --prompt-model names another. Always there: the baselines
+none (the start), "Let's think step by step." and a plain hand-written instruction.
 
 Finished cells are kept and not run again, so a comparison may be stopped and taken up, and its
 tasks or seeds may be run apart.
@@ -89,9 +88,8 @@ def parse() -> argparse.Namespace:
         vars(options).update(QUICK)
     if options.seeds < 1 or min(options.budget) < 1:
         parser.error("--seeds and --budget must be at least 1")
-    # The random short-list is a baseline, too.
     wanted = [name for name in options.optimizers if name not in BASELINES]
-    options.optimizers = list(dict.fromkeys([*wanted, "random"]))
+    options.optimizers = list(dict.fromkeys(wanted))
     if "mipro" in options.optimizers and importlib.util.find_spec("optuna") is None:
         parser.error("mipro needs optuna: pip install 'dspy[optuna]', or leave it out")
     return options

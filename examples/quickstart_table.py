@@ -2,7 +2,6 @@
 
     python -m examples.quickstart_table
     python -m examples.quickstart_table --schedule paper
-    python -m examples.quickstart_table --schedule paper --shortlist random
 
 Finished runs of the same model and settings are kept in examples/results/ and not run again, so
 seeds may also be run apart: --seeds 0 1 2.
@@ -13,7 +12,6 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -35,20 +33,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--schedule", choices=list(SCHEDULES), default="verified")
-    parser.add_argument("--shortlist", help="the schedule's own by default")
     parser.add_argument(
         "--results", type=Path, default=RESULTS / "quickstart.jsonl", help="file of finished runs"
     )
     arguments = parser.parse_args()
     lm = load(SMALL_MODEL)
-    config: Any = SCHEDULES[arguments.schedule]
-    if arguments.shortlist:
-        config = replace(config, shortlist=arguments.shortlist)
+    config = SCHEDULES[arguments.schedule]
     settings = {
         "model": lm.model,
         "schedule": arguments.schedule,
         "max_steps": config.max_steps,
-        "shortlist": config.shortlist,
     }
     cases = Cases(arguments.results, settings)
     for seed in arguments.seeds:

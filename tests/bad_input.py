@@ -10,7 +10,7 @@ import dspy
 from dspy.experimental import Noul
 
 from dspy_greater import VerifiedConfig, local_lm
-from dspy_greater.checkpoint import Checkpoint
+from dspy_greater.record import Checkpoint
 from tests.compiling import START, examples, lm_of, small
 from tests.conftest import make_model, make_tokenizer
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import dspy
 import pytest
 
-from dspy_greater.checkpoint import CheckpointError
+from dspy_greater.record import CheckpointError
 from dspy_greater.lm import NotWhiteBoxError, white_box
 from dspy_greater.model import ContextError
 from dspy_greater.program import (

@@ -11,7 +11,7 @@ from pathlib import Path
 import dspy
 import pytest
 
-from dspy_greater.checkpoint import Checkpoint, CheckpointError, fingerprint
+from dspy_greater.record import Checkpoint, CheckpointError, fingerprint
 
 IDENTITY = {"config": "a", "trainset": "b"}
 
@@ -73,7 +73,7 @@ def test_another_run_is_refused_by_what_differs(tmp_path: Path) -> None:
 def test_two_processes_cannot_use_one_folder(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path, IDENTITY)
     script = (
-        "import sys; from dspy_greater.checkpoint import Checkpoint; Checkpoint(sys.argv[1], {})"
+        "import sys; from dspy_greater.record import Checkpoint; Checkpoint(sys.argv[1], {})"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

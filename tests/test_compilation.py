@@ -10,9 +10,9 @@ import dspy
 import pytest
 
 from dspy_greater import PaperConfig, StepEvent, VerifiedConfig, compilation
-from dspy_greater.checkpoint import CheckpointError
+from dspy_greater.record import CheckpointError
 from dspy_greater.model import WhiteBox
-from dspy_greater.phases import PHASES
+from dspy_greater.cost.phases import PHASES
 from tests.compiling import SCHEDULES, START, configured, examples, lm, small, student
 
 __all__ = ["configured", "lm", "student"]

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from dspy_greater.phases import ANY, PHASES, Phases
+from dspy_greater.cost.phases import ANY, PHASES, Phases
 
 STEP = 10.0
 

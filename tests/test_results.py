@@ -6,7 +6,7 @@ import json
 import math
 
 from dspy_greater import DetailedResults
-from dspy_greater.outcomes import Candidate, ChangedExample, ExampleGradient, Outcome
+from dspy_greater.record import Candidate, ChangedExample, ExampleGradient, Outcome
 from dspy_greater.search import Attempt
 
 

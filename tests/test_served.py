@@ -20,9 +20,9 @@ from dspy_greater import (
     local_lm,
     served,
 )
-from dspy_greater.checkpoint import CheckpointError
+from dspy_greater.record import CheckpointError
 from dspy_greater.program import TooManyErrorsError
-from dspy_greater.served import SAMPLES, ServedError
+from dspy_greater.running.served import SAMPLES, ServedError
 from tests.compiling import (
     PAPER,
     SCHEDULES,

@@ -12,7 +12,7 @@ import pytest
 from dspy import lm15
 
 from dspy_greater import GreaterTeleprompter, PaperConfig, StepEvent, VerifiedConfig
-from dspy_greater.checkpoint import CheckpointError
+from dspy_greater.record import CheckpointError
 from dspy_greater.lm import NotWhiteBoxError
 from dspy_greater.model import WhiteBox
 from dspy_greater.program import TooManyErrorsError

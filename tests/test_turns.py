@@ -13,7 +13,7 @@ import dspy
 import pytest
 
 from dspy_greater import PaperConfig, StepEvent, VerifiedConfig, turns
-from dspy_greater.checkpoint import CheckpointError
+from dspy_greater.record import CheckpointError
 from dspy_greater.program import DataError
 from dspy_greater.search import Comparison, Judge, acceptance
 from dspy_greater.search.verified import race, schedule, together

@@ -46,8 +46,13 @@ class Counts:
         """A copy that later work does not change."""
         return replace(self)
 
+    def restore(self, earlier: Counts) -> None:
+        """Go back to an earlier snapshot: the work since then is done once more."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(earlier, each.name))
+
     def __add__(self, other: Counts) -> Counts:
-        """The work of both."""
+        """Return the work of both."""
         return Counts(
             **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
         )

@@ -27,13 +27,11 @@ def local_lm(
     device: Any = None,
     dtype: Any = None,
     device_map: Any = None,
-    tp_plan: Any = None,
     quantization_config: Any = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
     local_files_only: bool | None = None,
     chat_template_kwargs: Mapping[str, Any] | None = None,
-    generation_backend: str = "generate",
     max_batch: int = 128,
     batch_wait: float = 0.02,
     temperature: float | None = 0.0,
@@ -55,8 +53,6 @@ def local_lm(
         device: Where to run, e.g. ``"cpu"``, ``"cuda:1"`` or ``"mps"``.
         dtype: Number format of the weights, e.g. ``"bfloat16"``.
         device_map: Spreads the weights over devices, e.g. ``"auto"``.
-        tp_plan: ``"auto"`` puts a part of every layer into each of the processes that a launcher
-            started (tensor parallel).
         quantization_config: Loads the weights in 8 or 4 bits: a ``TorchAoConfig``,
             ``BitsAndBytesConfig`` or another of transformers.
         revision: Branch, tag or commit of the hub id.
@@ -64,12 +60,6 @@ def local_lm(
         local_files_only: Never downloads.
         chat_template_kwargs: Further variables of the chat template, e.g.
             ``{"enable_thinking": False}`` for a Qwen 3 that is to answer at once.
-        generation_backend: What writes the answers. ``"generate"``, the default, is
-            transformers' ``generate`` in batches of our own; ``"continuous"`` its continuous
-            batching, for models that it runs (others are refused); ``"auto"`` the latter on CUDA
-            with flash attention, where the model allows, and else the former; ``"vllm"`` vLLM's
-            offline engine (extra ``vllm``), which needs a hub id or folder and a GPU with room
-            for a second copy of the weights. Gradients and scores stay with the loaded model.
         max_batch: Most requests answered in one generation.
         batch_wait: Seconds without a new request after which a batch goes out.
         temperature: 0 (or None) always takes the likeliest token. With a
@@ -91,7 +81,6 @@ def local_lm(
         "device": device,
         "dtype": dtype,
         "device_map": device_map,
-        "tp_plan": tp_plan,
         "quantization_config": quantization_config,
         "revision": revision,
         "trust_remote_code": trust_remote_code,
@@ -99,14 +88,11 @@ def local_lm(
         "chat_template_kwargs": chat_template_kwargs,
     }
     if isinstance(model, WhiteBox):
-        if generation_backend not in ("generate", model.generation_backend):
-            options["generation_backend"] = generation_backend
         given = [name for name, value in {"tokenizer": tokenizer, **options}.items() if value]
         if given:
             raise ValueError(f"A WhiteBox is already loaded: {', '.join(given)} can't be given")
         loaded, source = model, None
     else:
-        options["generation_backend"] = generation_backend
         loaded = load(model, tokenizer=tokenizer, **options)
         source = Source.of(model, tokenizer, **options)
     engine = LocalEngine(loaded, source=source, max_batch=max_batch, batch_wait=batch_wait)

@@ -6,7 +6,6 @@ import asyncio
 import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -58,14 +57,7 @@ class LocalEngine:
             max_batch: Most requests in one generation.
             batch_wait: Seconds without a new request after which a batch goes out.
         """
-        self._set_up(
-            white_box.name,
-            white_box.fingerprint,
-            source,
-            max_batch,
-            batch_wait,
-            white_box.generation_backend,
-        )
+        self._set_up(white_box.name, white_box.fingerprint, source, max_batch, batch_wait)
         self._white_box: WhiteBox | None = white_box
         with _registry:
             _white_boxes.add(white_box)
@@ -78,12 +70,10 @@ class LocalEngine:
         source: Source | None,
         max_batch: int,
         batch_wait: float,
-        generation_backend: str = "generate",
     ) -> None:
         self.name = name
         self.fingerprint = fingerprint
         self.source = source
-        self.generation_backend = generation_backend
         self._settings = {"max_batch": max_batch, "batch_wait": batch_wait}
         self._batcher = Batcher(answer, max_batch=max_batch, batch_wait=batch_wait)
         self._loading = threading.Lock()
@@ -118,16 +108,6 @@ class LocalEngine:
         """Answers one request without blocking the event loop."""
         return await asyncio.wrap_future(self._batcher.submit(Job.of(self, request)))
 
-    @contextmanager
-    def widened(self, factor: int) -> Iterator[None]:
-        """Allows as many times the requests in a generation, for the time of a block."""
-        own = self._batcher.max_batch
-        self._batcher.max_batch = own * factor
-        try:
-            yield
-        finally:
-            self._batcher.max_batch = own
-
     def close(self) -> None:
         """Stops generating for good; requests that still wait fail."""
         with _registry:
@@ -140,7 +120,6 @@ class LocalEngine:
             "name": self.name,
             "fingerprint": self.fingerprint,
             "source": None if self.source is None else asdict(self.source),
-            "generation_backend": self.generation_backend,
             **self._settings,
         }
 
@@ -154,7 +133,7 @@ class LocalEngine:
             engine = cls.__new__(cls)
             source = None if state["source"] is None else Source(**state["source"])
             engine._set_up(**{**state, "source": source})
-            engine._white_box = _living(engine)
+            engine._white_box = _living(engine.fingerprint)
             if engine._white_box is None and source is None:
                 raise RuntimeError(engine._lost())
             _engines.add(engine)
@@ -174,7 +153,7 @@ class LocalEngine:
 
     def _find_or_load(self) -> WhiteBox:
         with _registry:
-            living = _living(self)
+            living = _living(self.fingerprint)
             if living is not None:
                 return living
             if self.source is None:
@@ -232,9 +211,6 @@ def _engine_of(state: dict[str, Any]) -> LocalEngine:
     return LocalEngine.load_state(state)
 
 
-def _living(engine: LocalEngine) -> WhiteBox | None:
-    """A white box of the engine's weights that generates as the engine's does."""
-    wanted = (engine.fingerprint, engine.generation_backend)
-    return next(
-        (box for box in _white_boxes if (box.fingerprint, box.generation_backend) == wanted), None
-    )
+def _living(fingerprint: str) -> WhiteBox | None:
+    """A white box of some weights that is in this process already."""
+    return next((box for box in _white_boxes if box.fingerprint == fingerprint), None)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import dspy
 from dspy import lm15
 
+from dspy_greater.basics.spans import Message
 from dspy_greater.cost.meter import SETTING, Meter
 from dspy_greater.lm.translation import check_supported, messages_of, response_of, sampling_of
-from dspy_greater.basics.spans import Message
 
 if TYPE_CHECKING:
     from dspy_greater.lm.engine import LocalEngine

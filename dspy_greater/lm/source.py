@@ -21,13 +21,11 @@ class Source:
     device: str | None = None
     dtype: str | None = None
     device_map: str | dict[str, str | int] | None = None
-    tp_plan: str | dict[str, str] | None = None
     quantization_config: dict[str, Any] | None = None
     revision: str | None = None
     trust_remote_code: bool = False
     local_files_only: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
-    generation_backend: str = "generate"
 
     @classmethod
     def of(cls, model: Any, tokenizer: Any = None, **options: Any) -> Source | None:

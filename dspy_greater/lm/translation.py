@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dspy import lm15
 
-from dspy_greater.spans import Message
+from dspy_greater.basics.spans import Message
 
 if TYPE_CHECKING:
     from dspy_greater.model.requests import Generation, Sampling

@@ -1,6 +1,5 @@
 """The white box: a frozen causal language model with gradients (torch, transformers; no DSPy)."""
 
-from dspy_greater.model.counts import Counts
 from dspy_greater.model.encoding import ChatEncoder, Encoding
 from dspy_greater.model.errors import (
     ContextError,
@@ -20,7 +19,6 @@ from dspy_greater.model.white_box import WhiteBox
 __all__ = [
     "ChatEncoder",
     "ContextError",
-    "Counts",
     "Encoding",
     "Generation",
     "Gradient",

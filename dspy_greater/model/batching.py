@@ -25,7 +25,7 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 @dataclass
-class Budget:
+class BatchLimit:
     """The most that one micro-batch may cost, for one kind of work; lowered when memory runs out.
 
     Attributes:
@@ -52,7 +52,7 @@ class Size:
 def in_batches(
     items: Sequence[Item],
     sizes: Sequence[Size],
-    budget: Budget,
+    budget: BatchLimit,
     work: Callable[[list[Item]], list[Result]],
 ) -> list[Result]:
     """Run ``work`` on micro-batches of ``items``; results come back in the order of ``items``.
@@ -81,7 +81,7 @@ def in_batches(
     return [results[i] for i in range(len(items))]
 
 
-def _next_batch(waiting: deque[int], sizes: Sequence[Size], budget: Budget) -> list[int]:
+def _next_batch(waiting: deque[int], sizes: Sequence[Size], budget: BatchLimit) -> list[int]:
     """Take as many items from ``waiting`` (longest first) as the budget allows; at least one."""
     batch = [waiting.popleft()]
     longest, logits = sizes[batch[0]].tokens, sizes[batch[0]].logits

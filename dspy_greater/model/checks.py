@@ -92,8 +92,3 @@ def name_of(model: Any) -> str:
     """The model's own name: hub id, last part of its folder, or its kind."""
     path = str(getattr(model, "name_or_path", "") or "")
     return path or f"{model.config.model_type} (in memory)"
-
-
-def spans_processes(model: Any) -> bool:
-    """Whether this process holds a part of the model alone (tensor parallel)."""
-    return (getattr(model, "tp_size", None) or 1) > 1

@@ -13,9 +13,9 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
+from dspy_greater.basics.spans import THINKING, Message, Span, TextSpan
 from dspy_greater.model.templates import ChatTemplate
 from dspy_greater.model.thinking import Thinking
-from dspy_greater.spans import THINKING, Message, Span, TextSpan
 
 # How SentencePiece-like and byte-level vocabularies write a space.
 BLANK, BYTE_SPACE = "▁", "Ġ"
@@ -70,7 +70,7 @@ class ChatEncoder:
             completion: The assistant's text, appended after the generation prompt.
             thinking: What the assistant thought before it; left out where the model has no marks
                 for it or the prompt says that it does not think. Where it is not, its block has
-                the span :data:`dspy_greater.spans.THINKING`.
+                the span :data:`dspy_greater.basics.spans.THINKING`.
             spans: Texts to find, by name; ``message == len(messages)`` means the completion.
             open_end: End right after the last message's content: no end of turn, no generation
                 prompt. For contexts to which more tokens of that message are appended.

@@ -5,9 +5,8 @@ shape and dtype, a strided sample of at least ``SAMPLE`` elements, and the sum o
 as integers*. An integer sum is exact, so it does not depend on threads or on the device, as a
 floating-point sum would; any single changed element changes it.
 
-Quantized weights are hashed by the tensors that they are made of, weights that lie on a disk or in
-several processes like those in memory, and of an adapter also how strongly it acts, which is not in
-its weights.
+Quantized weights are hashed by the tensors that they are made of, weights that lie on a disk like
+those in memory, and of an adapter also how strongly it acts, which is not in its weights.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch.distributed.tensor import DTensor
 
 SAMPLE = 4096
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -50,8 +48,6 @@ def fingerprint(
 
 def _parts(name: str, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
     """A tensor, or the plain ones within one that only looks like one: codes, scales, zeros."""
-    if isinstance(tensor, DTensor):  # its parts lie in several processes
-        tensor = tensor.full_tensor()
     if not hasattr(tensor, "__tensor_flatten__"):
         yield name, tensor
         return

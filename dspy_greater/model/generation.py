@@ -21,7 +21,6 @@ from transformers import Cache, GenerationConfig, LogitsProcessorList, StoppingC
 
 from dspy_greater.model.cache import RoomyCache
 from dspy_greater.model.forward import Forward
-from dspy_greater.model.objects import up_to_object
 from dspy_greater.model.prefix import beginnings, distinct
 from dspy_greater.model.requests import Generation, Request, TokenLogProb
 from dspy_greater.model.sampler import RowSampler
@@ -117,7 +116,7 @@ def generate(
             mask = torch.cat([mask, mask.new_ones(len(rows), ids.shape[1] - mask.shape[1])], dim=1)
             cache.batch_select_indices(torch.tensor(kept, device=ids.device))
     return [
-        described(
+        _described(
             decoder,
             request,
             ended[row][: stops.length[row]],
@@ -208,13 +207,13 @@ def greedily(
     return output
 
 
-def described(
+def _described(
     decoder: Decoder,
     request: Request,
     ids: Sequence[int],
     *,
     stopped: bool,
-    log_probs: Sequence[TokenLogProb] | None = None,
+    log_probs: Sequence[TokenLogProb] | None,
 ) -> Generation:
     """Describe what was generated for a request.
 
@@ -231,10 +230,6 @@ def described(
         ids, finish = ids[:-1], "stop"
     thinking, sampling = decoder.thinking, request.sampling
     block = thinking.length(request.prompt, ids) if thinking else 0
-    if sampling.json_object:  # not every engine watches for its end
-        end = up_to_object(decoder.tokenizer, ids[block:])
-        if end is not None:
-            ids, finish = ids[: block + end], "stop"
     text = str(
         decoder.tokenizer.decode(
             ids[block:], skip_special_tokens=True, clean_up_tokenization_spaces=False

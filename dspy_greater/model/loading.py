@@ -20,7 +20,6 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from dspy_greater.model.adapters import ADAPTER_CONFIG, Adapter, find_adapter
 from dspy_greater.model.checks import check_config
-from dspy_greater.model.engines import Origin, check_backend
 from dspy_greater.model.errors import (
     LoadingError,
     MissingModelError,
@@ -28,7 +27,6 @@ from dspy_greater.model.errors import (
     TokenizerError,
     first_line,
 )
-from dspy_greater.model.processes import launched
 from dspy_greater.model.quantization import quantization_of
 from dspy_greater.model.white_box import WhiteBox
 
@@ -40,14 +38,12 @@ def load(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     device_map: Any = None,
-    tp_plan: Any = None,
     quantization_config: Any = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
     local_files_only: bool | None = None,
     token_budget: int | None = None,
     chat_template_kwargs: Mapping[str, Any] | None = None,
-    generation_backend: str = "generate",
 ) -> WhiteBox:
     """Load a causal language model as a white box.
 
@@ -61,8 +57,6 @@ def load(
         dtype: By default float32 on the CPU and the checkpoint's own elsewhere (a loaded model
             keeps its own).
         device_map: Passed to transformers, for models spread over devices; excludes ``device``.
-        tp_plan: Passed to transformers, for a model of which each of several processes holds a
-            part of every layer (tensor parallel): ``"auto"``; excludes both.
         quantization_config: Loads the weights in 8 or 4 bits: a ``TorchAoConfig``,
             ``BitsAndBytesConfig`` or another of transformers, or its ``to_dict()``.
         revision: Branch, tag or commit on the hub.
@@ -70,39 +64,32 @@ def load(
         local_files_only: Never download.
         token_budget: See `WhiteBox`.
         chat_template_kwargs: See `WhiteBox`.
-        generation_backend: See `WhiteBox`. ``"vllm"`` loads the weights a second time, from the
-            same folder or hub id, so that it takes no loaded model, adapter or quantization.
 
     Raises:
         MissingModelError: No such folder or name.
         LoadingError: Anything else that keeps the model from being used.
     """
-    _check_places(device, device_map, tp_plan)
+    if device is not None and device_map is not None:
+        raise LoadingError("Give device or device_map, not both.")
     if dtype is not None and dtype != "auto":
         dtype = _dtype(dtype)
     if device is not None:
         device = _device(device)
-    name = origin = None
+    name = None
     if isinstance(model, str | os.PathLike):
-        weights, tokenizer, name, origin = _from_source(
+        weights, tokenizer, name = _from_source(
             model,
             tokenizer,
             device=device,
             dtype=dtype,
             device_map=device_map,
-            tp_plan=tp_plan,
             quantization_config=quantization_config,
             revision=revision,
             trust_remote_code=trust_remote_code,
             local_files_only=local_files_only,
-            generation_backend=generation_backend,
         )
     else:
-        for_loading = {
-            "device_map": device_map,
-            "tp_plan": tp_plan,
-            "quantization_config": quantization_config,
-        }
+        for_loading = {"device_map": device_map, "quantization_config": quantization_config}
         for option, value in for_loading.items():
             if value is not None:
                 raise LoadingError(f"{option} is for loading: a loaded model stays as it is.")
@@ -113,23 +100,7 @@ def load(
         name=name,
         token_budget=token_budget,
         chat_template_kwargs=chat_template_kwargs,
-        generation_backend=generation_backend,
-        origin=origin,
     )
-
-
-def _check_places(device: Any, device_map: Any, tp_plan: Any) -> None:
-    """Refuse several answers to where the weights are to be, and parts for a single process."""
-    places = {"device": device, "device_map": device_map, "tp_plan": tp_plan}
-    given = [name for name, place in places.items() if place is not None]
-    if len(given) > 1:
-        raise LoadingError(f"Give {' or '.join(given)}, not both.")
-    if tp_plan is not None and launched() is None:
-        raise LoadingError(
-            "tp_plan puts a part of the model into each of several processes, and this is one "
-            "alone: start the script with accelerate launch --num_processes N (or torchrun), or "
-            'give device_map="auto" to spread the model over devices from one process.'
-        )
 
 
 def _from_source(
@@ -139,14 +110,12 @@ def _from_source(
     device: Any,
     dtype: Any,
     device_map: Any,
-    tp_plan: Any,
     quantization_config: Any,
     revision: str | None,
     trust_remote_code: bool,
     local_files_only: bool | None,
-    generation_backend: str,
-) -> tuple[Any, Any, str, Origin]:
-    """Return the weights of a folder or hub id, their tokenizer, name and origin."""
+) -> tuple[Any, Any, str]:
+    """Return the weights of a folder or hub id, their tokenizer and name."""
     source, is_folder = _source(model)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if revision is not None:
@@ -166,21 +135,10 @@ def _from_source(
     elif isinstance(tokenizer, str | os.PathLike):
         tokenizer = _tokenizer(tokenizer, {"trust_remote_code": trust_remote_code})
     quantization = quantization_of(quantization_config, config)
-    origin = Origin(
-        base,
-        base_options.get("revision"),
-        trust_remote_code,
-        adapted=adapter is not None,
-        quantized=quantization is not None,
-    )
-    check_backend(generation_backend, origin)
-    spread: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
-    if tp_plan is not None:
-        spread = _tensor_parallel(tp_plan)
-    weights = _weights(base, config, device, dtype, spread, quantization, base_options)
+    weights = _weights(base, config, device, dtype, device_map, quantization, base_options)
     if adapter is not None:
         adapter.put_onto(weights, options)
-    return weights, tokenizer, Path(source).name if is_folder else source, origin
+    return weights, tokenizer, Path(source).name if is_folder else source
 
 
 def _from_memory(pair: Any, tokenizer: Any, device: Any, dtype: Any) -> tuple[Any, Any]:
@@ -316,34 +274,24 @@ def _tokenizer(source: str | os.PathLike[str], options: dict[str, Any]) -> Any:
         ) from error
 
 
-def _tensor_parallel(plan: Any) -> dict[str, Any]:
-    """How the installed transformers wants to be told of a plan."""
-    try:
-        from transformers.distributed import DistributedConfig
-
-        return {"distributed_config": DistributedConfig(tp_plan=plan)}
-    except (ImportError, TypeError):  # before 5.14 or so
-        return {"tp_plan": plan}
-
-
 def _weights(
     source: str,
     config: Any,
     device: Any,
     dtype: Any,
-    spread: Mapping[str, Any],
+    device_map: Any,
     quantization: Any,
     options: dict[str, Any],
 ) -> Any:
-    """The model on its device, or ``spread`` over several, in its dtype."""
-    if "device_map" in spread and importlib.util.find_spec("accelerate") is None:
+    """The model on its device, or spread over several, in its dtype."""
+    if device_map is not None and importlib.util.find_spec("accelerate") is None:
         raise LoadingError("device_map needs the package accelerate: pip install accelerate.")
-    place = _best_device() if device is None and "device_map" not in spread else device
+    place = _best_device() if device is None and device_map is None else device
     if dtype is None:
         on_cpu = place is not None and place.type == "cpu"
         dtype = torch.float32 if on_cpu else "auto"
-    extra = dict(spread)
-    if quantization is not None and not spread and place.type != "cpu":
+    extra: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
+    if quantization is not None and device_map is None and place.type != "cpu":
         extra["device_map"] = {"": place}  # quantized where they will be: some can't be moved
     if quantization is not getattr(config, "quantization_config", None):
         extra["quantization_config"] = quantization
@@ -368,13 +316,10 @@ def _weights(
             f": {first_line(error)} Choose another kind in quantization_config; the cause stands "
             "above, in the report of transformers."
         ) from error
-    return model if extra.keys() & {"device_map", *spread} else model.to(place)
+    return model if "device_map" in extra else model.to(place)
 
 
 def _best_device() -> torch.device:
-    processes = launched()
-    if processes is not None:  # one device each
-        return torch.device(processes.device)
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

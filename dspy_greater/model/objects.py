@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 
 class ObjectEnd:
     """Reads a text piece by piece until the brace that closes its first JSON object.
@@ -37,15 +34,3 @@ class ObjectEnd:
             self._depth -= 1
             return self._depth == 0
         return False
-
-
-def up_to_object(tokenizer: Any, ids: Sequence[int]) -> int | None:
-    """Return how many tokens a text has up to the end of its first object; None without any.
-
-    Args:
-        tokenizer: What tells a token's text.
-        ids: The text's.
-    """
-    end = ObjectEnd()
-    pieces = (tokenizer.decode([token]) for token in ids)
-    return next((at + 1 for at, piece in enumerate(pieces) if end.read(piece)), None)

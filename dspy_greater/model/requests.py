@@ -48,11 +48,6 @@ class Sampling:
         if not isinstance(stop, tuple) or not all(isinstance(s, str) and s for s in stop):
             raise ValueError(f"stop must be a tuple of non-empty strings, not {self.stop!r}.")
 
-    @property
-    def watched(self) -> bool:
-        """Whether the text itself may say that it is to end, and not only a token."""
-        return bool(self.stop) or self.json_object
-
 
 @dataclass(frozen=True)
 class TokenLogProb:

@@ -106,12 +106,7 @@ def keep_likeliest(scaled: torch.Tensor, settings: Sequence[Sampling]) -> torch.
 
 
 def generator(seed: int | None, prompt: Sequence[int], device: torch.device) -> torch.Generator:
-    """A random generator of one row's own."""
-    return torch.Generator(device=device).manual_seed(seed_of(seed, prompt))
-
-
-def seed_of(seed: int | None, prompt: Sequence[int]) -> int:
-    """The seed of one row's own, in [0, 2**63).
+    """A random generator of one row's own.
 
     The prompt goes into it: rows that share a seed would otherwise all draw the same noise, and
     their samples would err in the same direction.
@@ -119,4 +114,5 @@ def seed_of(seed: int | None, prompt: Sequence[int]) -> int:
     if seed is None:
         seed = int(torch.randint(2**62, ()))
     text = f"{seed} {list(prompt)}".encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") % 2**63
+    own = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") % 2**63
+    return torch.Generator(device=device).manual_seed(own)

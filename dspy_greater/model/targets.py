@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dspy_greater.spans import Span
+from dspy_greater.basics.spans import Span
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,19 @@ class Gradient:
     log_probs: torch.Tensor
     loss: float
     positions: torch.Tensor
+
+
+def check_spans(index: int, item: Targeted) -> None:
+    """Refuse an item whose targets or inputs lie where there are none; ``index`` names it."""
+    length = len(item.ids)
+    if not 1 <= item.targets.start <= item.targets.end <= length:
+        raise ValueError(
+            f"Item {index}: targets [{item.targets.start}, {item.targets.end}) must lie in "
+            f"[1, {length}): a first token has nothing to be predicted from."
+        )
+    inputs = item.inputs or Span(0, 0)
+    if not 0 <= inputs.start <= inputs.end <= length:
+        raise ValueError(f"Item {index}: inputs [{inputs.start}, {inputs.end}) lie outside.")
 
 
 def target_ids(items: Sequence[Targeted]) -> torch.Tensor:

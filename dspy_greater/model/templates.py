@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from dspy_greater.basics.spans import Message
 from dspy_greater.model.errors import TemplateError
-from dspy_greater.spans import Message
 
 SEPARATOR = "\n\n"
 

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
 import torch
 
+from dspy_greater.basics.spans import Span
+from dspy_greater.cost import Counts, Meter
 from dspy_greater.model import checks
 from dspy_greater.model.adapters import unwrapped
-from dspy_greater.model.batching import Budget, Size, free_memory, in_batches, is_out_of_memory
-from dspy_greater.model.counts import Counts
+from dspy_greater.model.batching import BatchLimit, Size, free_memory, in_batches, is_out_of_memory
 from dspy_greater.model.encoding import ChatEncoder, Encoding
-from dspy_greater.model.engines import Origin, Plain, backend_of, check_backend
 from dspy_greater.model.errors import ContextError
 from dspy_greater.model.fingerprint import fingerprint
 from dspy_greater.model.forward import Forward, at_least_float32, recomputing
+from dspy_greater.model.generating import BatchedGeneration
 from dspy_greater.model.generation import Decoder
 from dspy_greater.model.memory import peak_memory
 from dspy_greater.model.prefix import Group, Prefix, by_prefix, distinct
 from dspy_greater.model.quantization import check_gradients
 from dspy_greater.model.requests import Generation, Request, Sampling
 from dspy_greater.model.stops import end_tokens
-from dspy_greater.model.targets import Gradient, Targeted, log_probs_of, target_ids
-from dspy_greater.model.team import Team, shared
+from dspy_greater.model.targets import Gradient, Targeted, check_spans, log_probs_of, target_ids
 from dspy_greater.model.vocabulary import allowed_tokens
-from dspy_greater.phases import Phases
-from dspy_greater.spans import Span
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +46,19 @@ Result = TypeVar("Result")
 LOOKUP = 16_384
 
 
+@dataclass
+class _Learned:
+    """What was found out while working, for all that share the model.
+
+    Attributes:
+        recomputes: Whether layers run a second time in a gradient instead of being remembered.
+        allowed: The mask of tokens that an instruction may be made of.
+    """
+
+    recomputes: bool = False
+    allowed: torch.Tensor | None = None
+
+
 class WhiteBox:
     """A frozen causal language model with its tokenizer.
 
@@ -60,11 +72,8 @@ class WhiteBox:
         fingerprint: Short hash of the weights, the vocabulary and the chat template.
         context: Most positions the model can read.
         encoder: Messages to ids.
-        counts: Work done so far.
-        phases: Where the time went.
-        team: The processes that do its calls together; None where it works alone.
-        generation_backend: What was asked for; see `__init__`.
-        backend: What generates; its ``name`` says what ``auto`` has become.
+        counts: Work done so far, for whomever.
+        meter: On which its work is booked besides, see :meth:`metered`.
     """
 
     def __init__(
@@ -75,8 +84,6 @@ class WhiteBox:
         name: str | None = None,
         token_budget: int | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
-        generation_backend: str = "generate",
-        origin: Origin | None = None,
     ) -> None:
         """Take over a loaded model: its weights are frozen and it is put into eval mode.
 
@@ -88,17 +95,11 @@ class WhiteBox:
                 gradients. By default 16k tokens on the CPU and 64k elsewhere.
             chat_template_kwargs: Further variables of the chat template, e.g.
                 ``{"enable_thinking": False}``.
-            generation_backend: What continues prompts: ``"generate"``, ``"continuous"`` (the
-                continuous batching of transformers), ``"vllm"``, or ``"auto"``; see `engines`.
-            origin: Where the weights were loaded from, which vLLM needs to know.
 
         Raises:
-            ModelError: Not a causal language model with a head, no gradient goes through it, or
-                continuous batching was asked for and does not run it.
+            ModelError: Not a causal language model with a head, or no gradient goes through it.
             TokenizerError: No character offsets, or more tokens than the model has embeddings.
-            LoadingError: No such ``generation_backend``, or vLLM cannot load these weights.
         """
-        check_backend(generation_backend, origin)
         model = unwrapped(model)
         checks.check_model(model)
         checks.check_tokenizer(tokenizer, model)
@@ -110,29 +111,24 @@ class WhiteBox:
         self.context = checks.context_of(model, tokenizer)
         self.encoder = ChatEncoder(tokenizer, chat_template_kwargs or {})
         self.counts = Counts()
-        self.phases = Phases()
-        self.team: Team | None = None
+        self.meter: Meter | None = None
         self.fingerprint = fingerprint(model, tokenizer, chat_template_kwargs)
         self._end = end_tokens(model, tokenizer, self.encoder)
         self._forward = Forward(model, self._end.pad)
         tokens = token_budget or (CPU_TOKENS if self.device.type == "cpu" else ACCELERATOR_TOKENS)
         self._budgets = {
-            "score": Budget(tokens, LOGITS),
-            "gradient": Budget(max(1, tokens // GRADIENT_COST), LOGITS // GRADIENT_COST),
+            "score": BatchLimit(tokens, LOGITS),
+            "gradient": BatchLimit(max(1, tokens // GRADIENT_COST), LOGITS // GRADIENT_COST),
         }
-        self._recomputes = False
-        self._allowed: torch.Tensor | None = None
+        self._learned = _Learned()
         check_gradients(model)
         checks.check_causal(self._forward, self.vocab_size)
         self._shares = self._forward.shares_prefixes()
         decoder = Decoder(
             model, tokenizer, self._end, self.context, self.device, self.encoder.thinking
         )
-        budget = Budget(tokens, LOGITS)
-        plain = Plain(decoder, self._forward, budget, shares=self._shares)
-        self.generation_backend = generation_backend
-        self.backend = backend_of(
-            generation_backend, plain, decoder, self._forward, replace(budget), origin
+        self._generation = BatchedGeneration(
+            decoder, self._forward, BatchLimit(tokens, LOGITS), shares=self._shares
         )
 
     def __repr__(self) -> str:
@@ -142,16 +138,6 @@ class WhiteBox:
     def device(self) -> torch.device:
         """Where token ids go in."""
         return self._forward.device
-
-    @property
-    def spans_processes(self) -> bool:
-        """Whether this process holds a part of the model alone (tensor parallel)."""
-        return checks.spans_processes(self._model)
-
-    @property
-    def width(self) -> int:
-        """How many rows are done in the time of one: as many as processes share them."""
-        return 1 if self.team is None else self.team.width
 
     @property
     def thinks(self) -> bool:
@@ -168,16 +154,27 @@ class WhiteBox:
         """Rows of the embedding; may exceed the tokenizer's vocabulary."""
         return int(self._model.get_input_embeddings().weight.shape[0])
 
+    def metered(self, meter: Meter | None) -> WhiteBox:
+        """Return the same model, whose work is booked on a compile's meter, too."""
+        if meter is self.meter:
+            return self
+        twin = copy.copy(self)
+        twin.meter = meter
+        return twin
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """Count the time of a block on the meter, if there is one."""
+        return nullcontext() if self.meter is None else self.meter.phase(name)
+
     def peak_memory(self) -> int:
         """Return the most bytes that were in use on the device so far; see ``memory``."""
         return peak_memory(self.device)
 
     def encode(self, *args: Any, **kwargs: Any) -> Encoding:
         """Messages to ids and spans; see `ChatEncoder.encode`."""
-        with self.phases("render"):
+        with self.phase("render"):
             return self.encoder.encode(*args, **kwargs)
 
-    @shared("generate")
     def generate(
         self, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]
     ) -> list[Generation]:
@@ -190,10 +187,9 @@ class WhiteBox:
             Request(prompt, self._fitted(prompt, sampling))
             for prompt, sampling in zip(prompts, samplings, strict=True)
         ]
-        with self._lock, self.phases("generate"):
-            return self.backend.generate(requests, self.counts)
+        with self._working("generate"):
+            return self._generation.generate(requests, self.counts)
 
-    @shared("score")
     def log_probs(
         self, items: Sequence[Targeted], *, temperature: float = 1.0
     ) -> list[torch.Tensor]:
@@ -203,13 +199,11 @@ class WhiteBox:
             items: Sequences with targets.
             temperature: Divides the logits; below 1 it sharpens the distribution.
         """
-        self._check(items)
-        _check_temperature(temperature)
+        self._check(items, temperature)
         most = [item.targets.start - 1 for item in items]
         work = partial(self._log_probs_batch, temperature=temperature)
         return self._behind_prefixes(items, most, "score", work)
 
-    @shared("gradient")
     def gradients(self, items: Sequence[Targeted], *, temperature: float = 1.0) -> list[Gradient]:
         """Gradient of each item's mean target loss at its input positions.
 
@@ -220,8 +214,7 @@ class WhiteBox:
             items: Sequences with targets and inputs.
             temperature: Divides the logits in the loss; below 1 it sharpens the distribution.
         """
-        self._check(items)
-        _check_temperature(temperature)
+        self._check(items, temperature)
         for index, item in enumerate(items):
             if item.targets.start == item.targets.end:
                 raise ValueError(f"Item {index} has no targets, so its loss is undefined.")
@@ -235,17 +228,15 @@ class WhiteBox:
         try:
             return self._behind_prefixes(items, most, "gradient", work)
         except (RuntimeError, MemoryError) as error:
-            if self._recomputes or not is_out_of_memory(error):
+            if self._learned.recomputes or not is_out_of_memory(error):
                 raise
         logger.warning("No memory for the gradient of one sequence: layers now run twice instead.")
         free_memory()
-        self._recomputes, self.counts = True, counts
+        self._learned.recomputes = True
+        self.counts.restore(counts)
         self._budgets["gradient"].tokens = tokens
         return self._behind_prefixes(items, most, "gradient", work)
 
-    # One process is enough for these: their results are larger than the work is long.
-
-    @shared("score", divides=False)
     def next_log_probs(self, sequences: Sequence[Sequence[int]], last: int = 1) -> torch.Tensor:
         """Distribution of the next token after each of the last positions of each sequence.
 
@@ -262,11 +253,10 @@ class WhiteBox:
                 raise ValueError(f"A sequence of {len(sequence)} tokens has no {last} last ones.")
         sizes = [Size(len(sequence), last * self.vocab_size) for sequence in sequences]
         work = partial(self._next_batch, last=last)
-        with self._lock, self.phases("score"):
+        with self._working("score"):
             rows = in_batches(sequences, sizes, self._budgets["score"], work)
         return torch.stack(rows) if rows else torch.empty(0, last, self.vocab_size)
 
-    @shared("score", divides=False)
     def substitution(self, gradient: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         """First-order loss of putting each token at each position.
 
@@ -292,9 +282,18 @@ class WhiteBox:
     def allowed_tokens(self) -> torch.Tensor:
         """Bool ``[vocab]``: tokens an instruction may be made of; see `vocabulary`."""
         with self._lock:
-            if self._allowed is None:
-                self._allowed = allowed_tokens(self._tokenizer, self.vocab_size)
-            return self._allowed
+            if self._learned.allowed is None:
+                self._learned.allowed = allowed_tokens(self._tokenizer, self.vocab_size)
+            return self._learned.allowed
+
+    @contextmanager
+    def _working(self, phase: str) -> Iterator[None]:
+        """Have the model to oneself for a block, and book its time and what was done."""
+        with self._lock, self.phase(phase):
+            before = self.counts.snapshot()
+            yield
+            if self.meter is not None:
+                self.meter.book(self.counts - before)
 
     # What sequences share.
 
@@ -314,10 +313,10 @@ class WhiteBox:
             work: A micro-batch and ``prefix`` to one result per item.
         """
         results: dict[int, Result] = {}
-        with self._lock, self.phases(kind):
+        with self._working(kind):
             everything = [Group(0, range(len(items)))]
             ids = [item.ids for item in items]
-            shares = self._shares and not (kind == "gradient" and self._recomputes)
+            shares = self._shares and not (kind == "gradient" and self._learned.recomputes)
             for group in by_prefix(ids, most) if shares else everything:
                 members = [items[index] for index in group.members]
                 shared = group.shared
@@ -348,7 +347,7 @@ class WhiteBox:
         self.counts.tokens_forward += sum(
             len(item.ids) - lengths[number] for item, number in zip(items, chosen, strict=True)
         )
-        # Copies: a part that is sent to another process would take the whole batch with it.
+        # Copies: a part that is kept would keep the whole batch.
         parts = log_probs.float().cpu().split([len(item.rows) for item in items])
         return [part.clone() for part in parts]
 
@@ -367,7 +366,10 @@ class WhiteBox:
     ) -> list[Gradient]:
         lengths = [len(item.rows) for item in items]
         start = prefix.lengths[0] if prefix else 0
-        with torch.enable_grad(), recomputing(self._model) if self._recomputes else nullcontext():
+        with (
+            torch.enable_grad(),
+            recomputing(self._model) if self._learned.recomputes else nullcontext(),
+        ):
             logits, embeddings = self._forward(
                 [i.ids for i in items], [i.rows for i in items], embeddings=True, prefix=prefix
             )
@@ -415,19 +417,12 @@ class WhiteBox:
     def _sizes(self, items: Sequence[Targeted]) -> list[Size]:
         return [Size(len(item.ids), len(item.rows) * self.vocab_size) for item in items]
 
-    def _check(self, items: Sequence[Targeted]) -> None:
+    def _check(self, items: Sequence[Targeted], temperature: float) -> None:
         for index, item in enumerate(items):
             self._check_length(len(item.ids))
-            if not 1 <= item.targets.start <= item.targets.end <= len(item.ids):
-                raise ValueError(
-                    f"Item {index}: targets [{item.targets.start}, {item.targets.end}) must lie in "
-                    f"[1, {len(item.ids)}): a first token has nothing to be predicted from."
-                )
-            inputs = item.inputs or Span(0, 0)
-            if not 0 <= inputs.start <= inputs.end <= len(item.ids):
-                raise ValueError(
-                    f"Item {index}: inputs [{inputs.start}, {inputs.end}) lie outside."
-                )
+            check_spans(index, item)
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive, not {temperature}.")
 
     def _check_length(self, length: int, purpose: str = "") -> None:
         if length == 0:
@@ -438,8 +433,3 @@ class WhiteBox:
                 f"tokens of {self.name}. Shorten the instruction, the demos or the inputs, or use "
                 "a model with a longer context."
             )
-
-
-def _check_temperature(temperature: float) -> None:
-    if not temperature > 0:
-        raise ValueError(f"temperature must be positive, not {temperature}.")

@@ -33,7 +33,6 @@ from dspy_greater.program.predictors import (
 from dspy_greater.program.rendering import Call, Rendered, current_adapter, end_marks, render
 from dspy_greater.program.runs import MAX_THREADS, Exchange, Run, run_programs
 from dspy_greater.program.selection import Selector, select
-from dspy_greater.program.usage import Usage
 
 __all__ = [
     "MAX_THREADS",
@@ -52,7 +51,6 @@ __all__ = [
     "Score",
     "Selector",
     "TooManyErrorsError",
-    "Usage",
     "beside",
     "call_of",
     "check_adapter",

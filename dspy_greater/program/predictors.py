@@ -49,13 +49,6 @@ class Component:
         """Return the instruction that the predictor gets where a search has found ``text``."""
         return text + self.fixed
 
-    @property
-    def reasoning_fields(self) -> tuple[str, ...]:
-        """The output fields the model fills in itself before the first label."""
-        fields = list(self.signature.output_fields)
-        end = fields.index(self.label_fields[0]) if self.label_fields else len(fields)
-        return tuple(fields[:end])
-
 
 def check_program(program: Any) -> None:
     """Raise unless the program is a DSPy module with an instruction to improve.

@@ -16,8 +16,8 @@ from typing import Any
 
 import dspy
 
+from dspy_greater.basics.spans import INSTRUCTION, Message, TextSpan
 from dspy_greater.program.errors import RenderingError
-from dspy_greater.spans import INSTRUCTION, Message, TextSpan
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dspy_greater.record.outcomes import (
     Outcome,
     StepEvent,
 )
-from dspy_greater.record.results import DetailedResults, usage_text
+from dspy_greater.record.results import DetailedResults, looks, usage_text
 
 __all__ = [
     "Candidate",
@@ -20,5 +20,6 @@ __all__ = [
     "Outcome",
     "StepEvent",
     "fingerprint",
+    "looks",
     "usage_text",
 ]

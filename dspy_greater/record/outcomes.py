@@ -174,7 +174,7 @@ class Outcome:
         noise: Noise floor: mean absolute change of a training example's score when the same
             prompt is run once more, in batches of another make-up; None if not measured.
         stood_in: Steps that the gold answer's likelihood led, because no run of the instruction
-            held then earned a reward (or, for an objective of contrasts, all did alike).
+            held then earned a reward.
         tokens_before: Length of ``before`` in tokens of the white box.
         tokens_after: Length of ``after``.
         perplexity_before: Of ``before`` under the white box, read after training inputs.

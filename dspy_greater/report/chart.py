@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import mean
 
-from dspy_greater.outcomes import Candidate
+from dspy_greater.record import Candidate, DetailedResults
 from dspy_greater.report.text import percent, short
-from dspy_greater.results import DetailedResults
 
 #: Labels of the horizontal axis that have room on a telephone.
 LABELS = 10

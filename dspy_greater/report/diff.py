@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import pairwise
 
-from dspy_greater.outcomes import Candidate, Outcome
-from dspy_greater.results import DetailedResults
+from dspy_greater.record import Candidate, DetailedResults, Outcome
 
 # A word, a sign, a stretch of blanks; scripts that write no blanks between words go sign by sign.
 _UNSPACED = "\u3040-\u30ff\u3400-\u9fff"

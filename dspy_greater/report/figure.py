@@ -9,7 +9,7 @@ from dspy_greater.report.chart import Panel, Series, panels, predictors
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from dspy_greater.results import DetailedResults
+    from dspy_greater.record import DetailedResults
 
 #: Colour, mark and size of each measure: told apart without colours and on top of each other.
 STYLES = {

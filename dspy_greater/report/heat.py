@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dspy_greater.outcomes import ExampleGradient, Outcome
+from dspy_greater.record import ExampleGradient, Outcome
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dspy_greater.files import write_whole
+from dspy_greater.basics.files import write_whole
+from dspy_greater.record import DetailedResults, looks
 from dspy_greater.report import chart, diff, heat, text
-from dspy_greater.results import DetailedResults, looks
 
 _TEMPLATES = Environment(
     loader=PackageLoader("dspy_greater.report"),

@@ -119,4 +119,5 @@ def same_lm(one: BaseLM, lm: dspy.LM) -> bool:
 
 
 def is_local(lm: BaseLM) -> bool:
+    """Whether an LM runs in this process."""
     return isinstance(getattr(lm, "engine", None), LocalEngine)

@@ -14,8 +14,8 @@ from statistics import mean
 
 import torch
 
+from dspy_greater.basics.spans import Message
 from dspy_greater.model import Generation, Sampling, WhiteBox
-from dspy_greater.spans import Message
 
 #: Tokens back where another one may have begun, and how many are tried there.
 BACK, LIKELIEST = 3, 100

@@ -12,7 +12,8 @@ temperature, and the distribution of the model whose gradients are taken. They a
 
 What the white box would run, of either kind, a server of the same weights may run in its place, the
 rollout LM: an engine made for many requests at a time. Gradients, exact scores and what the model
-proposes stay in the white box; :mod:`dspy_greater.served` sees to it that the weights are the same.
+proposes stay in the white box; :mod:`dspy_greater.running.served` sees to it that the weights are
+the same.
 
 The white box reads the text of any run, whoever wrote it: a run keeps what its predictors were
 asked and answered, and that is rendered, tokenised and scored as if the white box had written it,
@@ -53,6 +54,7 @@ from dspy_greater.search.programs import Program
 #: waits for weights to be read and not for arithmetic; a longer queue only makes each request wait,
 #: and time out, sooner. A program's own work also takes a thread of Python for each.
 IN_FLIGHT = 64
+
 
 @dataclass
 class ProgramRunner:
@@ -249,5 +251,3 @@ def _with_own_lms(program: dspy.Module, settings: dict[str, Any]) -> dspy.Module
     for name, predictor in twin.named_predictors():
         predictor.lm = lms[name].copy(**settings)
     return twin
-
-

@@ -49,12 +49,12 @@ from dspy import lm15
 from dspy.clients.base_lm import BaseLM
 from dspy.utils.exceptions import LMError, LMInvalidRequestError, LMUnsupportedFeatureError
 
+from dspy_greater.basics.spans import Message
 from dspy_greater.model import Sampling, WhiteBox
 from dspy_greater.program import Component, call_of, render
 from dspy_greater.program.errors import shown
 from dspy_greater.program.outages import remedy
-from dspy_greater.reading import Answer, Reading, distances, loss, read
-from dspy_greater.spans import Message
+from dspy_greater.running.reading import Answer, Reading, distances, loss, read
 
 #: Examples that are tried, and tokens of each answer.
 PROMPTS, TOKENS = 4, 48

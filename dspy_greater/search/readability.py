@@ -13,9 +13,7 @@ LENGTH_WEIGHT = 0.02
 COPY_WEIGHT = 1.0
 
 
-def log_likelihood(
-    view: View, instructions: Sequence[str], examples: Sequence[int]
-) -> list[float]:
+def log_likelihood(view: View, instructions: Sequence[str], examples: Sequence[int]) -> list[float]:
     """Return each instruction's mean log-probability per token after the examples' inputs."""
     items = [item for text in instructions for item in view.proposals(text, examples)]
     means = [float(log_probs.mean()) for log_probs in view.model.log_probs(items)]
@@ -23,9 +21,7 @@ def log_likelihood(
     return [sum(means[i : i + count]) / count for i in range(0, len(means), count)]
 
 
-def readability(
-    view: View, instructions: Sequence[str], examples: Sequence[int]
-) -> list[float]:
+def readability(view: View, instructions: Sequence[str], examples: Sequence[int]) -> list[float]:
     """Rate how instructions read, higher is better.
 
     The mean log-probability per token, less a little for length and more for words copied

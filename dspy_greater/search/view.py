@@ -13,6 +13,7 @@ from typing import Any
 
 import dspy
 
+from dspy_greater.basics.spans import INSTRUCTION, THINKING, Message, Span
 from dspy_greater.model import ContextError, Targeted, WhiteBox
 from dspy_greater.program import (
     Call,
@@ -31,7 +32,6 @@ from dspy_greater.program import (
     normalise,
     render,
 )
-from dspy_greater.basics.spans import INSTRUCTION, THINKING, Message, Span
 
 
 @dataclass

@@ -24,8 +24,7 @@ from dspy_greater.program import (
     run_programs,
 )
 from dspy_greater.search import PredictorSubject, compare, log_likelihood
-from examples.small_model.evaluate import STEP_BY_STEP
-from examples.small_model.tasks import TASKS, WEAK_INSTRUCTION, Task, examples
+from examples.small_model.tasks import TASKS, Task, examples
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 TRAIN, VALIDATION, HELD_OUT = 50, 50, 500
@@ -79,17 +78,6 @@ def program_with(task: Task, instruction: str | None = None) -> dspy.Module:
 def default_instruction(task: Task) -> str:
     """Return the instruction that DSPy gives a task's program."""
     return str(task.program().predictors()[0].signature.instructions)
-
-
-def starting_points(task_name: str) -> dict[str, str]:
-    """Return four instructions to begin with: by name, none of them good."""
-    task = TASKS[task_name]
-    return {
-        "default": default_instruction(task),
-        "weak": WEAK_INSTRUCTION,
-        "step by step": STEP_BY_STEP,
-        "method only": task.good_instruction.split(". ")[-1],
-    }
 
 
 def subject_of(name: str, instruction: str, size: int, seed: int, lm: dspy.LM) -> PredictorSubject:

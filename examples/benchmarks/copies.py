@@ -1,6 +1,6 @@
 """How far copies of the small model, and models near it, are from it in the check of a server.
 
-What `dspy_greater.served` allows was chosen from these figures.
+What `dspy_greater.running.served` allows was chosen from these figures.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TorchAoConfig
 
 from dspy_greater.model import Sampling, WhiteBox, load
 from dspy_greater.program import components, current_adapter
-from dspy_greater.reading import Answer, distances, loss, read
-from dspy_greater.served import DISTANCE, GAP, LOSS, TOKENS, Prompt, prompts_of
+from dspy_greater.running.reading import Answer, distances, loss, read
+from dspy_greater.running.served import DISTANCE, GAP, LOSS, TOKENS, Prompt, prompts_of
 from examples.benchmarks.common import RESULTS, markdown, program_with
 from examples.quickstart import SMALL_MODEL
 from examples.small_model.finetune import finetune

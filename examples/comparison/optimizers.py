@@ -191,7 +191,6 @@ assert isinstance(_SEARCH, VerifiedConfig)
 OURS: dict[str, Optimizer] = {
     "greater": ours("verified"),
     "edits": ours(replace(_SEARCH, starts=0)),
-    "random": ours(replace(_SEARCH, starts=0, phrases=0, patience=1000, shortlist="random")),
     "paper": ours("paper"),
 }
 #: Optimizers that ask a prompt model for instructions.

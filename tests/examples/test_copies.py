@@ -7,7 +7,7 @@ import json
 import torch
 
 from dspy_greater.model import load
-from dspy_greater.served import DISTANCE, GAP, LOSS
+from dspy_greater.running.served import DISTANCE, GAP, LOSS
 from examples.benchmarks import copies
 from examples.benchmarks.common import RESULTS
 from examples.quickstart import SMALL_MODEL

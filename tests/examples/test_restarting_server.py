@@ -19,7 +19,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dspy_greater import GreaterTeleprompter, VerifiedConfig, local_lm
-from dspy_greater.served import ServedError
+from dspy_greater.running.served import ServedError
 from examples import serving
 from examples.quickstart import SMALL_MODEL
 from examples.small_model.tasks import TASKS, WEAK_INSTRUCTION, examples

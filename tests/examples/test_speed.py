@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from dspy_greater.model import Sampling, WhiteBox
-from examples.benchmarks import batches, engines, memory, models, scaling, speed
+from examples.benchmarks import batches, memory, models, scaling, speed
 from examples.benchmarks.models import AnyText, load_model
 from examples.benchmarks.published import AsPublished
 from tests.conftest import make_model, make_tokenizer
@@ -144,22 +144,6 @@ def test_growth_and_activations_are_those_of_what_is_kept(
         for rows in (1, 6)
     ]
     assert 0 < kept[0] < kept[1]
-
-
-def test_engines_are_compared_on_the_same_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "REPEATS", 1)
-    parser = argparse.ArgumentParser()
-    engines.arguments(parser)
-    table = engines.run(parser.parse_args(["--device", "cpu", "--rows", "4", "--max-tokens", "6"]))
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
-    assert [row[:2] for row in rows] == [
-        ["generate", "alike"],
-        ["continuous", "alike"],
-        ["generate", "uneven"],
-        ["continuous", "uneven"],
-    ]
-    assert [row[3] for row in rows if row[0] == "generate"] == ["1.00", "1.00"]
-    assert {row[4] for row in rows} == {"4 of 4"}
 
 
 def test_a_process_apart_has_the_environment_asked_for_and_this_one_not(

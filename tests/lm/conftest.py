@@ -10,7 +10,7 @@ import pytest
 from dspy_greater.lm import AsyncLocalEngine, LocalEngine
 from dspy_greater.model.encoding import Encoding
 from dspy_greater.model.requests import Generation, Sampling
-from dspy_greater.spans import Message
+from dspy_greater.basics.spans import Message
 
 
 class FakeWhiteBox:
@@ -22,7 +22,6 @@ class FakeWhiteBox:
     def __init__(self, name: str = "some/fake", fingerprint: str = "f00d" * 8) -> None:
         self.name = name
         self.fingerprint = fingerprint
-        self.generation_backend = "generate"
         self.context = 10_000
         self.batches: list[list[str]] = []
         self.samplings: list[Sampling] = []

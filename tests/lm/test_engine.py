@@ -366,31 +366,6 @@ def test_other_weights_at_the_source_are_refused(monkeypatch: pytest.MonkeyPatch
         lm("Hi")
 
 
-def test_a_saved_lm_comes_back_with_its_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    def box(generation_backend: str) -> FakeWhiteBox:
-        made = FakeWhiteBox(fingerprint="7" * 32)
-        made.generation_backend = generation_backend
-        return made
-
-    monkeypatch.setattr(Source, "load", lambda source: box(source.generation_backend))
-    source = Source("some/fake", generation_backend="continuous")
-    saved = pickle.dumps(LocalEngine(box("continuous"), source=source))
-    plain = LocalEngine(box("generate"), source=Source("some/fake"))
-    again = pickle.loads(saved)
-    # The same weights live here, but generate otherwise.
-    assert again.model == plain.model
-    assert again.white_box is not plain.white_box
-    assert again.white_box.generation_backend == "continuous"
-    assert again.dump_state()["generation_backend"] == "continuous"
-
-
-def test_states_from_before_there_were_engines_mean_generate() -> None:
-    living = FakeWhiteBox(fingerprint="6" * 32)
-    state = LocalEngine(living, source=Source("some/fake")).dump_state()
-    del state["generation_backend"], state["source"]["generation_backend"]
-    assert LocalEngine.load_state(state).white_box is living
-
-
 def test_models_without_a_source_must_live_here() -> None:
     with pytest.raises(RuntimeError, match="made from a model object"):
         pickle.loads(elsewhere("9" * 32, None))

@@ -189,26 +189,3 @@ def test_saved_programs_load_the_folder_again(folder: Path, tmp_path: Path) -> N
     gc.collect()
     program.load(tmp_path / "program.json", allow_unsafe_lm_state=True)
     assert program.lm(QUESTION) == answer
-
-
-def test_the_engine_that_generates_is_chosen_by_name(folder: Path) -> None:
-    answers = {}
-    for name in ("generate", "continuous"):
-        lm = local_lm(folder, device="cpu", generation_backend=name, max_tokens=12, cache=False)
-        assert white_box(lm).backend.name == name
-        answers[name] = lm(QUESTION), lm(QUESTION, temperature=1.0, seed=4)
-        data, living = pickle.dumps(lm), weakref.ref(white_box(lm))
-        lm.engine.close()
-        del lm
-        gc.collect()
-        assert living() is None
-        again = pickle.loads(data)
-        assert again(QUESTION) == answers[name][0]
-        assert white_box(again).backend.name == name
-        again.engine.close()
-    assert answers["generate"] == answers["continuous"]
-
-
-def test_a_white_box_brings_its_engine_along(box: WhiteBox) -> None:
-    with pytest.raises(ValueError, match="already loaded: generation_backend can't be given"):
-        local_lm(box, generation_backend="continuous")

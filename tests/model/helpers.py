@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from dspy_greater.model import Sampling, Targeted, WhiteBox
-from dspy_greater.spans import Span
+from dspy_greater.basics.spans import Span
 from tests.conftest import make_model, make_tokenizer
 
 # Ids below this are the tiny tokenizer's special tokens.

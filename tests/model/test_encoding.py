@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from dspy_greater.model import ChatEncoder
 from dspy_greater.model.encoding import closed_gaps, tokens_over, without_added_blanks
-from dspy_greater.spans import Message, Span, TextSpan
+from dspy_greater.basics.spans import Message, Span, TextSpan
 from tests.conftest import make_tokenizer
 from tests.model.small_tokenizers import KINDS
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dspy_greater.model import Gradient, Sampling, Targeted, WhiteBox
-from dspy_greater.spans import Span
+from dspy_greater.basics.spans import Span
 from tests.conftest import make_model, make_tokenizer
 from tests.families import FAMILIES, MEASURED
 from tests.model.helpers import model_of, random_ids, random_items, white_box_of

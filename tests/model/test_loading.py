@@ -91,7 +91,7 @@ def test_fingerprints_survive_saving(architecture: str, tmp_path: Path) -> None:
 SCRIPT = """
 import sys
 from dspy_greater.model import Sampling, Targeted, load
-from dspy_greater.spans import Span
+from dspy_greater.basics.spans import Span
 box = load(sys.argv[1], device="cpu")
 prompt = box.encode([{"role": "user", "content": "Hi"}]).ids
 box.generate([prompt, prompt[:2]], [Sampling(3), Sampling(4, temperature=1.0, seed=0)])

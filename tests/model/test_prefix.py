@@ -17,7 +17,7 @@ from dspy_greater.model.prefix import (
     by_prefix,
     common_beginning,
 )
-from dspy_greater.spans import Span
+from dspy_greater.basics.spans import Span
 from tests.families import FAMILIES, SHARING
 from tests.model.helpers import random_ids, random_items, white_box_of
 
@@ -148,7 +148,7 @@ def test_prompts_under_one_instruction_read_it_once(architecture: str, preamble:
     shared = white_box.generate(prompts, settings)
     alone = (*head, *instructions[2], *questions[3])
     once = sum(map(len, instructions)) + 3 * sum(map(len, questions[:3])) + 2 * len(questions[3])
-    if white_box.backend.mixes:  # not BLOOM in float64
+    if white_box._generation.mixes:  # not BLOOM in float64
         assert white_box.counts.tokens_prompt <= preamble + once + len(alone) + 9
     plain = unshared(white_box_of(architecture, dtype=torch.float64)).generate(prompts, settings)
     assert_alike(shared, plain)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dspy_greater.model import ContextError, Targeted, WhiteBox
-from dspy_greater.spans import Span
+from dspy_greater.basics.spans import Span
 from tests.families import FAMILIES
 from tests.model.helpers import (
     full_log_probs,
@@ -148,3 +148,10 @@ def test_a_real_model_prefers_fluent_text(shared: Any) -> None:
     ]
     good, bad = white_box.log_probs([Targeted(ids, Span(1, len(ids))) for ids in texts])
     assert good.mean() > bad.mean() + 1
+
+
+def test_a_result_takes_nothing_else_of_its_batch_along(white_box: WhiteBox) -> None:
+    items = random_items(6)
+    results = [*white_box.log_probs(items), *(g.log_probs for g in white_box.gradients(items))]
+    for tensor in results:
+        assert tensor.untyped_storage().nbytes() == tensor.nbytes

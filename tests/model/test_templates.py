@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dspy_greater.model import ChatEncoder, TemplateError
-from dspy_greater.spans import Message, TextSpan
+from dspy_greater.basics.spans import Message, TextSpan
 from tests.conftest import CHATML, make_tokenizer
 
 TURN = "<|im_start|>{{ m['role'] }}\n{{ %s }}<|im_end|>\n"

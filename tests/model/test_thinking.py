@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dspy_greater.model import Sampling, WhiteBox
 from dspy_greater.model.encoding import ChatEncoder
 from dspy_greater.model.thinking import Block, Thinking
-from dspy_greater.spans import THINKING, Message, TextSpan
+from dspy_greater.basics.spans import THINKING, Message, TextSpan
 from tests.conftest import make_model, make_tokenizer
 from tests.model.thinkers import TEMPLATES, reciting, thinking_tokenizer
 

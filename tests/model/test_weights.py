@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import sys
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -171,29 +168,6 @@ def test_rounded_activations_are_refused_for_their_gradient_is_wrong(folder: Pat
     rounding = TorchAoConfig(quantization.Int8DynamicActivationInt8WeightConfig())
     with pytest.raises(ModelError, match=r"No gradient .*\.q_proj \(.*Int8WeightOnlyConfig"):
         load(folder, device="cpu", quantization_config=rounding)
-
-
-def test_vllm_is_refused_weights_that_it_would_load_otherwise(
-    folder: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = ModuleType("vllm")
-    module.__spec__ = ModuleSpec("vllm", None)
-    monkeypatch.setitem(sys.modules, "vllm", module)
-    with pytest.raises(LoadingError, match=r"base model .*base' without the adapter\. Merge"):
-        load(adapter, device="cpu", generation_backend="vllm")
-    with pytest.raises(LoadingError, match=r"Leave quantization_config out, or take 'continuous'"):
-        load(folder, device="cpu", generation_backend="vllm", quantization_config=int8())
-
-
-def test_continuous_batching_runs_quantized_and_adapted_weights(
-    folder: Path, adapter: Path
-) -> None:
-    prompts = [random_ids(length, length) for length in (9, 3, 25)]
-    for source, how in ((folder, {"quantization_config": int8()}), (adapter, {})):
-        plain = load(source, device="cpu", **how)
-        white_box = load(source, device="cpu", generation_backend="continuous", **how)
-        together = white_box.generate(prompts, [Sampling(8)] * 3)
-        assert together == plain.generate(prompts, [Sampling(8)] * 3)
 
 
 def test_quantizations_that_cannot_be_had_are_refused(

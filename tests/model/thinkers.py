@@ -32,7 +32,7 @@ def thinking_tokenizer(template: str = "model") -> Any:
     return tokenizer
 
 
-def reciting(tokenizer: Any, script: Sequence[int], **settings: Any) -> WhiteBox:
+def reciting(tokenizer: Any, script: Sequence[int]) -> WhiteBox:
     """A Llama whose likeliest next token is the one that follows in a script of distinct tokens.
 
     Its layers add nothing, so that the head sees the last token alone.
@@ -49,4 +49,4 @@ def reciting(tokenizer: Any, script: Sequence[int], **settings: Any) -> WhiteBox
         model.lm_head.weight.zero_()
         for token, following in pairwise(script):
             model.lm_head.weight[following] = embedding[token]
-    return WhiteBox(model, tokenizer, name="reciter", **settings)
+    return WhiteBox(model, tokenizer, name="reciter")

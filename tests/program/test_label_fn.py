@@ -51,7 +51,6 @@ def test_an_inner_predictor_is_labelled_where_the_function_knows_better() -> Non
     assert asked == [(example, "rewrite.predict") for example in EXAMPLES]
     component = relabelled(rewrite(), labels)
     assert component.label_fields == ("query", "count")
-    assert component.reasoning_fields == ("reasoning",)
     assert [labelled_fields(component, each) for each in labels] == [("query", "count"), (), ()]
     run = {"reasoning": "hm", "query": "?", "count": 9}
     assert gold_outputs(component, labels[0], run) == {

@@ -41,10 +41,10 @@ class Uncopyable(DummyLM):
 def test_every_predictor_is_a_component_with_or_without_labels():
     program = TwoHops()
     search, answer = components(program, QA)
-    assert (search.name, search.label_fields, search.reasoning_fields) == ("search", (), ("query",))
+    assert (search.name, search.label_fields) == ("search", ())
     assert answer.name == "answer.predict"
     assert answer.predictor is program.answer.predict
-    assert (answer.label_fields, answer.reasoning_fields) == (("answer",), ("reasoning",))
+    assert answer.label_fields == ("answer",)
 
 
 def test_labels_of_an_inner_predictor_are_found():
@@ -60,7 +60,7 @@ def test_an_input_is_no_label():
 
 def test_a_bare_predictor_is_called_self():
     (component,) = components(dspy.Predict("question -> answer"), QA)
-    assert (component.name, component.reasoning_fields) == ("self", ())
+    assert component.name == "self"
 
 
 @pytest.mark.parametrize("field", ["reasoning", "rationale"])
@@ -69,12 +69,6 @@ def test_worked_solutions_in_the_dataset_do_not_replace_the_models_reasoning(fie
     examples = [dspy.Example(question="?", answer="2", **{field: "1+1"}).with_inputs("question")]
     (component,) = components(program, examples)
     assert component.label_fields == ("answer",)
-    assert component.reasoning_fields == (field,)
-
-
-def test_multi_chain_comparison_reasons_in_its_rationale():
-    (component,) = components(dspy.MultiChainComparison("question -> answer"), QA)
-    assert component.reasoning_fields == ("rationale",)
 
 
 def test_compiled_parts_are_frozen():

@@ -27,7 +27,7 @@ from dspy_greater.program import (
     render,
 )
 from dspy_greater.program.rendering import assistant_text
-from dspy_greater.spans import INSTRUCTION
+from dspy_greater.basics.spans import INSTRUCTION
 
 
 class Person(pydantic.BaseModel):

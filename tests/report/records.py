@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from dspy_greater import DetailedResults
-from dspy_greater.outcomes import Candidate, ChangedExample, ExampleGradient, Outcome
+from dspy_greater.record import Candidate, ChangedExample, ExampleGradient, Outcome
 
 START, BETTER, BEST = "Answer it.", "Answer it slowly.", "Count, then answer it slowly."
 

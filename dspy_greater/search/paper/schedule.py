@@ -181,9 +181,7 @@ class PaperSchedule:
             return 0
         return length
 
-    def _shortlist(
-        self, here: Trial, position: int, slope: ExampleGradients | None
-    ) -> list[str]:
+    def _shortlist(self, here: Trial, position: int, slope: ExampleGradients | None) -> list[str]:
         """Return the mu most promising edits at a position."""
         config, view = self.config, self.view
         current = here.tokens[position] if position < len(here.tokens) else None

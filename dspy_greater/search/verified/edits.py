@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -90,22 +89,3 @@ def swaps(tokens: Sequence[int]) -> list[Edit]:
         for i in range(len(tokens) - 1)
         if tokens[i] != tokens[i + 1]
     ]
-
-
-def random_edits(
-    tokens: Sequence[int], allowed: Sequence[int], rng: random.Random, count: int
-) -> list[Edit]:
-    """Draw single-token edits regardless of any model."""
-
-    def draw() -> Edit:
-        kind = rng.choice(["replace", "insert", "delete", "swap"])
-        if kind == "insert":
-            gap = rng.randint(0, len(tokens))
-            return Edit("insert", gap, gap, (rng.choice(allowed),))
-        others = {"delete": deletions(tokens), "swap": swaps(tokens)}.get(kind)
-        if others:
-            return rng.choice(others)
-        place = rng.randrange(len(tokens))
-        return Edit("replace", place, place + 1, (rng.choice(allowed),))
-
-    return [draw() for _ in range(count)]

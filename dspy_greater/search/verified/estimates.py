@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Slope:
+class ObjectiveGradient:
     """An objective's value at an instruction and its gradient at every position.
 
     Attributes:
@@ -33,7 +33,7 @@ class Slope:
     skipped: int
 
 
-def slope(model: Model, terms: Sequence[Term]) -> Slope | None:
+def slope(model: Model, terms: Sequence[Term]) -> ObjectiveGradient | None:
     """Take value and gradient in one pass; None when no term is finite."""
     gradients = model.gradients([term.item for term in terms])
     kept = [
@@ -48,7 +48,7 @@ def slope(model: Model, terms: Sequence[Term]) -> Slope | None:
     total = torch.zeros_like(kept[0][1].positions)
     for weight, gradient in kept:
         total -= weight * gradient.positions
-    return Slope(value, total, len(terms) - len(kept))
+    return ObjectiveGradient(value, total, len(terms) - len(kept))
 
 
 def exact(model: Model, terms: Sequence[Term], candidates: Sequence[Sequence[int]]) -> list[float]:

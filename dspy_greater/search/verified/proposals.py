@@ -1,7 +1,7 @@
 """Where candidate edits come from, and their order before anything is run.
 
-Single tokens come from the gradient, from the model's own next-token probabilities or from chance;
-phrases and whole instructions are written by the model itself, after an example's inputs.
+Single tokens come from the gradient; phrases and whole instructions are written by the model
+itself, after an example's inputs.
 """
 
 from __future__ import annotations

@@ -166,7 +166,8 @@ class VerifiedSchedule:
         reached = self.race.run(list(programs), current)
         accepted = self.race.accepted(reached, current, state.noise or 0.0)
         gained = [p for p in reached if self._mean(p) > self._mean(current)]
-        self._remember(racers, [programs[p] for p in gained], programs.get(accepted), proposer)
+        winner = None if accepted is None else programs[accepted]
+        self._remember(racers, [programs[p] for p in gained], winner, proposer)
         return self._report(current, accepted, racers)
 
     def _whole(self, current: Program) -> tuple[Proposer, list[RatedEdit]]:
@@ -243,9 +244,7 @@ class VerifiedSchedule:
         held = current[name]
         if held == self.state.start:
             return None
-        fluency = fluency_terms(
-            self.view, held, order[:CONTEXTS], self.config.fluency_weight
-        )
+        fluency = fluency_terms(self.view, held, order[:CONTEXTS], self.config.fluency_weight)
         terms = [*self.rollouts.terms(current), *fluency]
         shorter = shortened(self.view, held, terms, 2 * self.config.race_size)
         tried: list[RatedEdit] = []

@@ -11,33 +11,31 @@ from typing import TYPE_CHECKING
 from dspy_greater.search.verified.edits import Edit
 from dspy_greater.search.verified.estimates import exact
 from dspy_greater.search.verified.objectives import Term
-from dspy_greater.search.verified.shortlist import Candidate
+from dspy_greater.search.verified.proposer import RatedEdit
 
 if TYPE_CHECKING:
-    from dspy_greater.search.protocols import Subject
+    from dspy_greater.search.protocols import View
 
 WORD = re.compile(r"\s*\S+")
 SENTENCE = re.compile(r"\s*\S.*?(?:[.!?](?=\s|$)|$)", re.DOTALL)
 
 
-def shortened(
-    subject: Subject, instruction: str, terms: Sequence[Term], count: int
-) -> list[Candidate]:
+def shortened(view: View, instruction: str, terms: Sequence[Term], count: int) -> list[RatedEdit]:
     """Return an instruction without one of its words or sentences, what costs least first.
 
     Args:
-        subject: The predictor being improved.
+        view: The predictor being improved.
         instruction: The text to be shortened.
         terms: The objective on its rollouts.
         count: How many to return.
     """
-    length = len(subject.tokens(instruction))
+    length = len(view.tokens(instruction))
     candidates = []
     for text in [*without_a_part(instruction, SENTENCE), *without_a_part(instruction, WORD)]:
-        tokens = subject.tokens(text)
-        if subject.text_of(tokens) == text:
-            candidates.append(Candidate(Edit("tidy", 0, length, tokens), text, tokens))
-    values = exact(subject.model, terms, [each.tokens for each in candidates])
+        tokens = view.tokens(text)
+        if view.text_of(tokens) == text:
+            candidates.append(RatedEdit(Edit("tidy", 0, length, tokens), text, tokens))
+    values = exact(view.model, terms, [each.tokens for each in candidates])
     pairs = [(v, c) for v, c in zip(values, candidates, strict=True) if math.isfinite(v)]
     pairs.sort(key=lambda pair: -pair[0])
     return [replace(candidate, estimate=value) for value, candidate in pairs[:count]]

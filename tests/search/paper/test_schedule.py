@@ -57,14 +57,6 @@ def test_one_backward_pass_serves_all_positions_until_the_instruction_changes() 
     assert subject.model.backward_items == subject.examples
 
 
-def test_a_random_shortlist_asks_for_no_gradient() -> None:
-    subject = FakeSubject()
-    steps = list(schedule(subject, "read the answer", shortlist="random").steps())
-    assert subject.model.backward_items == 0
-    assert all(len(step.tried) == 3 for step in steps)
-    assert steps[-1].incumbent.loss < steps[0].tried[0].loss
-
-
 def test_no_instruction_is_generated_twice() -> None:
     subject = FakeSubject()
     list(schedule(subject, max_steps=12).steps())

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import random
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_greater.search.verified.edits import Edit, deletions, merges, random_edits, swaps
+from dspy_greater.search.verified.edits import Edit, deletions, merges, swaps
 
 TOKENS = tuple(range(10, 18))
 
@@ -66,12 +64,3 @@ def test_deletions_and_swaps_of_every_place() -> None:
     assert [edit.apply((1, 2, 2)) for edit in deletions((1, 2, 2))] == [(2, 2), (1, 2), (1, 2)]
     assert [edit.apply((1, 2, 2)) for edit in swaps((1, 2, 2))] == [(2, 1, 2)]
     assert deletions((1,)) == []
-
-
-@given(st.integers(0, 10**6), st.integers(1, 6))
-def test_random_edits_change_one_place(seed: int, length: int) -> None:
-    tokens = TOKENS[:length]
-    for edit in random_edits(tokens, [7, 8], random.Random(seed), 10):
-        assert len(edit.tokens) <= 2
-        assert edit.end - edit.start <= 2
-        assert edit.apply(tokens)

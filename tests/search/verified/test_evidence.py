@@ -12,7 +12,6 @@ from dspy_greater.model import Targeted
 from dspy_greater.program import Run
 from dspy_greater.search.verified import VerifiedConfig
 from dspy_greater.search.verified.evidence import Evidence
-from dspy_greater.search.verified.objectives import Mixture, Objective, Policy, Success
 from dspy_greater.search.verified.race import ScoreBook
 from tests.search.fakes import FakeSubject, run_of
 
@@ -73,13 +72,6 @@ def test_greedy_runs_are_made_again_where_only_their_scores_are_known() -> None:
     known.book.scores["count the items"] = [1.0] * 8
     assert len(known.terms("count the items")) == 6
     assert subject.roll_outs == ["count the items"]
-
-
-@pytest.mark.parametrize("objective", [Policy(), Mixture(((Success(), 1.0), (Policy(), 0.1)))])
-def test_a_policys_advantages_come_from_samples_alone(objective: Objective) -> None:
-    subject = Luck(examples=8, greedily_right=1.0)
-    evidence(subject, objective=objective, terms=100).terms("count the items")
-    assert subject.samples == [1, 1, 2]
 
 
 def test_terms_of_different_examples_stand_for_all() -> None:

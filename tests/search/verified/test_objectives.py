@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dspy_greater.model import Targeted
-from dspy_greater.program import Run
-from dspy_greater.search.verified import Answer, Mixture, Policy, Success
 from dspy_greater.search.verified.estimates import exact, slope, substitutions
 from dspy_greater.search.verified.objectives import (
+    AnswerLikelihood,
     Rollouts,
+    SuccessLikelihood,
     Term,
-    advantages,
     fluency_terms,
     parted,
     runs_in,
     with_tokens,
 )
 from dspy_greater.search.verified.objectives import sampled as some
-from dspy_greater.spans import Span
-from tests.search.fakes import WORDS, FakeModel, FakeSubject, margin
+from dspy_greater.basics.spans import Span
+from tests.search.fakes import WORDS, FakeModel, FakeSubject
 
 START = "read the answer"
 ALL = list(range(len(WORDS)))
@@ -36,51 +33,17 @@ def sampled(subject: FakeSubject, instruction: str = START, count: int = 8) -> R
     return Rollouts(instruction, examples * count, tuple(runs), tuple(run.score for run in runs))
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1)), min_size=1, max_size=20))
-def test_an_advantage_is_the_reward_less_the_mean_of_the_others(
-    pairs: list[tuple[int, float]],
-) -> None:
-    examples, rewards = zip(*pairs, strict=True)
-    found = advantages(Rollouts("", examples, (Run(0.0, None),) * len(pairs), rewards))
-    for index, (example, reward) in enumerate(pairs):
-        others = [r for i, (e, r) in enumerate(pairs) if e == example and i != index]
-        expected = reward - sum(others) / len(others) if others else 0.0
-        assert found[index] == pytest.approx(expected, abs=1e-9)
-
-
-def test_an_example_without_contrast_costs_nothing() -> None:
+def test_the_gradient_points_at_the_words_that_raise_the_expected_metric() -> None:
     subject = FakeSubject()
-    sure = "count items carefully"  # right in nearly every run
-    rollouts = sampled(subject, sure, count=4)
-    contrast = {e for e, r in zip(rollouts.examples, rollouts.rewards, strict=True) if not r}
-    terms = Policy().terms(subject, rollouts)
-    assert {term.item.ids[1] for term in terms} == contrast
-
-
-def test_the_policy_gradient_points_at_the_words_that_raise_the_expected_metric() -> None:
-    subject = FakeSubject()
-    found = slope(subject.model, Policy().terms(subject, sampled(subject, count=60)))
+    terms = SuccessLikelihood().terms(subject, sampled(subject, count=60))
+    found = slope(subject.model, terms)
     assert found is not None
     gains = substitutions(subject.model, found.positions, subject.tokens(START), ALL)
     best, worst = gains[0].argmax(), gains[0].argmin()
     assert (WORDS[best], WORDS[worst]) == ("count", "guess")
 
 
-def test_the_policys_exact_value_estimates_the_change_of_the_metric() -> None:
-    """To first order in the log-odds, which a weak word changes little."""
-    subject = FakeSubject(examples=20)
-    terms = Policy().terms(subject, sampled(subject, count=200))
-    tokens = subject.tokens("quickly the answer")
-    before, after = exact(subject.model, terms, [subject.tokens(START), tokens])
-
-    def expected(ids: tuple[int, ...]) -> float:
-        return sum(1 / (1 + math.exp(-margin(e, ids))) for e in range(20)) / 20
-
-    change = expected(tokens) - expected(subject.tokens(START))
-    assert after - before == pytest.approx(change, rel=0.35)
-
-
-@pytest.mark.parametrize("objective", [Answer(), Policy(), Success()])
+@pytest.mark.parametrize("objective", [AnswerLikelihood(), SuccessLikelihood()])
 def test_value_and_gradient_come_from_one_pass_and_agree(objective: object) -> None:
     subject = FakeSubject()
     terms = objective.terms(subject, sampled(subject))  # type: ignore[attr-defined]
@@ -89,18 +52,9 @@ def test_value_and_gradient_come_from_one_pass_and_agree(objective: object) -> N
     assert found.value == pytest.approx(exact(subject.model, terms, [subject.tokens(START)])[0])
 
 
-def test_a_mixture_is_the_weighted_sum() -> None:
-    subject, rollouts = FakeSubject(), sampled(FakeSubject())
-    one, two = Answer(), Policy()
-    mixed = Mixture(((one, 0.5), (two, 2.0))).terms(subject, rollouts)
-    tokens = [subject.tokens("count the answer")]
-    parts = [exact(subject.model, each.terms(subject, rollouts), tokens)[0] for each in (one, two)]
-    assert exact(subject.model, mixed, tokens)[0] == pytest.approx(0.5 * parts[0] + 2 * parts[1])
-
-
 def test_losses_that_are_not_finite_are_left_out_and_counted() -> None:
     subject = FakeSubject(FakeModel(nan_examples=frozenset({0, 1})))
-    terms = Answer().terms(subject, sampled(subject, count=1))
+    terms = AnswerLikelihood().terms(subject, sampled(subject, count=1))
     found = slope(subject.model, terms)
     assert found is not None
     assert found.skipped == 2

@@ -1,11 +1,11 @@
-"""Generation by ``model.generate``, in micro-batches: every setting, on every device."""
+"""Generation by ``model.generate``, in micro-batches under a token budget."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from dspy_greater.model.batching import Budget, Size, in_batches
-from dspy_greater.model.counts import Counts
+from dspy_greater.cost.counts import Counts
+from dspy_greater.model.batching import BatchLimit, Size, in_batches
 from dspy_greater.model.forward import Forward
 from dspy_greater.model.generation import Begun, Decoder, generate
 from dspy_greater.model.padding import reads_past_padding
@@ -15,17 +15,16 @@ from dspy_greater.model.requests import Generation, Request
 DECODED_COST = 0.25
 
 
-class Plain:
-    """Micro-batches under a token budget, which read once what prompts share.
+class BatchedGeneration:
+    """Continues prompts in micro-batches, which read once what prompts share.
 
     Attributes:
-        name: ``generate``.
         mixes: Whether prompts of unequal length may share a batch.
     """
 
-    name = "generate"
-
-    def __init__(self, decoder: Decoder, forward: Forward, budget: Budget, *, shares: bool) -> None:
+    def __init__(
+        self, decoder: Decoder, forward: Forward, budget: BatchLimit, *, shares: bool
+    ) -> None:
         """Try whether prompts of unequal length may share a batch.
 
         Args:
@@ -60,7 +59,7 @@ class Plain:
         prompts = [request.prompt for request in requests]
         begun = Begun.of(self._forward, prompts) if self._begins else None
         done = generate(self._decoder, requests, begun)
-        count(counts, requests, done)
+        _count(counts, requests, done)
         if begun:
             counts.tokens_prompt += begun.tokens - sum(begun.starts)
         return done
@@ -75,7 +74,7 @@ class Plain:
         return list(lengths.values())
 
 
-def count(counts: Counts, requests: Sequence[Request], done: Sequence[Generation]) -> None:
+def _count(counts: Counts, requests: Sequence[Request], done: Sequence[Generation]) -> None:
     """Count requests that were generated together, each prompt as if it was read in full."""
     lengths = [len(generation.ids) for generation in done]
     prompts = [len(request.prompt) for request in requests]
@@ -87,19 +86,3 @@ def count(counts: Counts, requests: Sequence[Request], done: Sequence[Generation
         length * prompt + length * (length + 1) // 2
         for length, prompt in zip(lengths, prompts, strict=True)
     )
-
-
-def handed_out(
-    requests: Sequence[Request],
-    suits: Callable[[Request], bool],
-    engine: Callable[[list[Request]], list[Generation]],
-    others: Callable[[list[Request]], list[Generation]],
-) -> list[Generation]:
-    """Give an engine the requests that suit it and the rest to ``others``; keep their order."""
-    results: dict[int, Generation] = {}
-    for work, wanted in ((engine, True), (others, False)):
-        rows = [row for row, request in enumerate(requests) if suits(request) is wanted]
-        if rows:
-            done = work([requests[row] for row in rows])
-            results.update(zip(rows, done, strict=True))
-    return [results[row] for row in range(len(requests))]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from dspy_greater.search.errors import LossError
-from dspy_greater.search.verified.edits import Edit, deletions, random_edits, swaps
+from dspy_greater.search.verified.edits import Edit, deletions, swaps
 from dspy_greater.search.verified.estimates import exact, own_log_probs, slope, substitutions
 from dspy_greater.search.verified.objectives import (
     Term,
@@ -25,7 +25,7 @@ from dspy_greater.search.verified.objectives import (
 from dspy_greater.search.verified.proposals import Rated, best_first, phrases, starts
 
 if TYPE_CHECKING:
-    from dspy_greater.search.protocols import Subject
+    from dspy_greater.search.protocols import View
     from dspy_greater.search.verified.config import VerifiedConfig
 
 #: Examples whose inputs stand before the instruction where its fluency is read.
@@ -39,7 +39,7 @@ INSERTION = 1 / 3
 
 
 @dataclass(frozen=True)
-class Candidate:
+class RatedEdit:
     """An edit that survives rendering and tokenising.
 
     Attributes:
@@ -56,11 +56,11 @@ class Candidate:
 
 
 @dataclass
-class Funnel:
+class Proposer:
     """Proposes edits of one instruction and narrows them down.
 
     Args:
-        subject: The predictor being improved.
+        view: The predictor being improved.
         config: The sizes of the stages.
         instruction: The incumbent.
         terms: The objective on the incumbent's cached rollouts, without fluency.
@@ -72,7 +72,7 @@ class Funnel:
         tried: Instructions that are not to come again.
     """
 
-    subject: Subject
+    view: View
     config: VerifiedConfig
     instruction: str
     terms: Sequence[Term]
@@ -82,45 +82,39 @@ class Funnel:
     tried: set[str]
 
     def __post_init__(self) -> None:
-        self.tokens = self.subject.tokens(self.instruction)
+        self.tokens = self.view.tokens(self.instruction)
         self.fluency = fluency_terms(
-            self.subject,
+            self.view,
             self.instruction,
             self.examples[:FEW_CONTEXTS],
             self.config.fluency_weight,
         )
-        self.contexts = self.subject.contexts(self.examples)
-        self.allowed = self.subject.model.allowed_tokens().nonzero()[:, 0].tolist()
+        self.contexts = self.view.contexts(self.examples)
+        self.allowed = self.view.model.allowed_tokens().nonzero()[:, 0].tolist()
         self.longest = self._longest()
         self.skipped = 0
 
-    def whole(self) -> list[Candidate]:
+    def whole(self) -> list[RatedEdit]:
         """Return instructions in the incumbent's place: the user's, and some the model writes."""
         config, length = self.config, len(self.tokens)
-        given = [Edit("start", 0, length, self.subject.tokens(t)) for t in config.instructions]
+        given = [Edit("start", 0, length, self.view.tokens(t)) for t in config.instructions]
         contexts = [*self.contexts, *self.solved]
-        model = self.subject.model
+        model = self.view.model
         written = starts(model, length, contexts, self.rng, config.starts, self.longest)
         return self.surviving([*given, *written], len(given) + config.starts)
 
-    def shortlist(self, merged: Sequence[tuple[int, ...]] = ()) -> list[Candidate]:
+    def shortlist(self, merged: Sequence[tuple[int, ...]] = ()) -> list[RatedEdit]:
         """Return the edits to be run, most promising first.
 
         Args:
             merged: Combinations of earlier edits, to be considered as well.
         """
-        config = self.config
-        if config.shortlist == "random":
-            edits = random_edits(self.tokens, self.allowed, self.rng, 8 * config.race_size)
-            return self.surviving(edits, config.race_size)
         singles = self._single_tokens()
-        if config.shortlist != "exact":
-            return self.surviving(singles, config.race_size)
-        half = config.exact_size // 2
+        half = self.config.exact_size // 2
         kept = [*self.surviving(self._unrated(merged), half), *self.surviving(singles, half)]
         return self._by_objective(kept)
 
-    def _by_objective(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+    def _by_objective(self, candidates: Sequence[RatedEdit]) -> list[RatedEdit]:
         """Recompute the objective under candidates, half as many on each look; best first.
 
         An objective is a sum, so the part of it that was seen is scaled up to the whole.
@@ -140,11 +134,11 @@ class Funnel:
         return [replace(each, estimate=estimates[each]) for each in gained]
 
     def _gains(
-        self, terms: Sequence[Term], candidates: Sequence[Candidate]
-    ) -> dict[Candidate, float]:
+        self, terms: Sequence[Term], candidates: Sequence[RatedEdit]
+    ) -> dict[RatedEdit, float]:
         """Return what each candidate gains on some terms; those without a finite value drop out."""
         tokens = [self.tokens, *(each.tokens for each in candidates)]
-        base, *values = exact(self.subject.model, terms, tokens)
+        base, *values = exact(self.view.model, terms, tokens)
         pairs = zip(candidates, values, strict=True)
         gains = {each: value - base for each, value in pairs if math.isfinite(value - base)}
         self.skipped += len(candidates) - len(gains)
@@ -152,7 +146,7 @@ class Funnel:
 
     def _unrated(self, merged: Sequence[tuple[int, ...]]) -> Iterable[Edit]:
         """Return edits that no first-order estimate speaks of."""
-        model, rng, count = self.subject.model, self.rng, self.config.phrases
+        model, rng, count = self.view.model, self.rng, self.config.phrases
         small = [*deletions(self.tokens), *swaps(self.tokens)]
         return chain(
             (Edit("merge", 0, len(self.tokens), tokens) for tokens in merged),
@@ -161,20 +155,11 @@ class Funnel:
         )
 
     def _single_tokens(self) -> Iterable[Edit]:
-        """Return replacements and insertions of one token, by gradient or by the model's taste."""
-        taste = own_log_probs(self.subject.model, self.tokens, self.contexts)
-        by_gradient = self.config.shortlist != "lm"
-        rated = self._by_gradient(taste) if by_gradient else self._by_taste(taste)
+        """Return replacements and insertions of one token, the best by gradient first."""
+        taste = own_log_probs(self.view.model, self.tokens, self.contexts)
+        rated = self._by_gradient(taste)
         per_position = max(2, self.config.exact_size // 4)
         return best_first(rated, self.tokens, self.allowed, per_position) if rated else []
-
-    def _by_taste(self, taste: torch.Tensor) -> list[Rated]:
-        """Rate tokens by the model's own probabilities: against the token there, or absolutely."""
-        allowed = taste[:, self.allowed]
-        return [
-            Rated("replace", range(len(self.tokens)), allowed[:-1] - self._here(taste)),
-            Rated("insert", range(len(self.tokens) + 1), allowed),
-        ]
 
     def _by_gradient(self, taste: torch.Tensor) -> list[Rated]:
         """Rate plausible tokens by the objective's first-order gain, fluency included.
@@ -182,7 +167,7 @@ class Funnel:
         What a token's own log-probability adds to the fluency is known exactly, and no
         gradient sees it: a one-hot only reaches the tokens that follow.
         """
-        model, last = self.subject.model, len(self.tokens)
+        model, last = self.view.model, len(self.tokens)
         terms = [*self.terms, *self.fluency]
         if not terms:
             return []
@@ -212,7 +197,7 @@ class Funnel:
         stand_in = self._stand_in(gap, taste)
         if stand_in is None:
             return None
-        model, token = self.subject.model, stand_in.tokens[gap]
+        model, token = self.view.model, stand_in.tokens[gap]
         there = slope(model, [Term(with_tokens(t.item, stand_in.tokens), t.weight) for t in terms])
         if there is None:
             return None
@@ -234,7 +219,7 @@ class Funnel:
         """Return the log-probability of the token at each position, ``[positions, 1]``."""
         return taste[:-1].gather(1, torch.tensor(self.tokens)[:, None])
 
-    def _stand_in(self, gap: int, taste: torch.Tensor) -> Candidate | None:
+    def _stand_in(self, gap: int, taste: torch.Tensor) -> RatedEdit | None:
         """Return the instruction with the likeliest token that survives at a gap."""
         likely = taste[gap, self.allowed].topk(min(8, len(self.allowed))).indices.tolist()
         edits = [Edit("insert", gap, gap, (self.allowed[index],)) for index in likely]
@@ -253,21 +238,21 @@ class Funnel:
         length = len(self.tokens)
         around = max((len(t.item.ids) for t in (*self.terms, *self.fluency)), default=0) - length
         limit = max(self.config.max_instruction_tokens, length)
-        return min(limit, self.subject.model.context - around)
+        return min(limit, self.view.model.context - around)
 
     def surviving(
         self, edits: Iterable[Edit], count: int, known: set[str] | None = None
-    ) -> list[Candidate]:
+    ) -> list[RatedEdit]:
         """Return the first edits that give a new instruction with exactly their ids."""
         known = {*self.tried, self.instruction} if known is None else known
-        kept: dict[str, Candidate] = {}
+        kept: dict[str, RatedEdit] = {}
         for edit in edits:
             if len(kept) == count:
                 break
             tokens = edit.apply(self.tokens)
             if not 0 < len(tokens) <= self.longest:
                 continue
-            text = self.subject.text_of(tokens)
+            text = self.view.text_of(tokens)
             if text is not None and text not in known:
-                kept.setdefault(text, Candidate(edit, text, tokens))
+                kept.setdefault(text, RatedEdit(edit, text, tokens))
         return list(kept.values())

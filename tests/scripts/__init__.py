@@ -1,1 +1,0 @@
-"""What tests run in several processes at once; see `tests.processes`."""
