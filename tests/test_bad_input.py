@@ -22,8 +22,8 @@ from dspy_greater.program import (
     ProgramError,
     RenderingError,
 )
-from tests.bad_input import REFUSED, held
-from tests.compiling import configured, lm
+from tests.support.bad_input import REFUSED, held
+from tests.support.compiling import configured, lm
 
 __all__ = ["configured", "lm"]
 

@@ -13,7 +13,7 @@ from dspy_greater import PaperConfig, StepEvent, VerifiedConfig, compilation
 from dspy_greater.checkpoint import CheckpointError
 from dspy_greater.model import WhiteBox
 from dspy_greater.phases import PHASES
-from tests.compiling import SCHEDULES, START, configured, examples, lm, small, student
+from tests.support.compiling import SCHEDULES, START, configured, examples, lm, small, student
 
 __all__ = ["configured", "lm", "student"]
 

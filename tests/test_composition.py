@@ -18,8 +18,17 @@ from dspy.utils.exceptions import LMError, LMUnsupportedFeatureError
 
 from dspy_greater.lm import white_box
 from dspy_greater.model import WhiteBox
-from tests.compiling import SCHEDULES, START, configured, examples, lm, metric, small, student
-from tests.composing import (
+from tests.support.compiling import (
+    SCHEDULES,
+    START,
+    configured,
+    examples,
+    lm,
+    metric,
+    small,
+    student,
+)
+from tests.support.composing import (
     TASK,
     Contrary,
     Listener,

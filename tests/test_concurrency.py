@@ -15,8 +15,8 @@ from dspy.utils import parallelizer
 
 from dspy_greater.lm import white_box
 from dspy_greater.program import run_programs
-from tests.compiling import configured, examples, lm, metric, small, student
-from tests.composing import TASK, better_letters, letters, small_lm
+from tests.support.compiling import configured, examples, lm, metric, small, student
+from tests.support.composing import TASK, better_letters, letters, small_lm
 
 __all__ = ["configured", "lm", "student"]
 

@@ -21,7 +21,7 @@ SCRIPT = """
 import json, sys
 import dspy, mlflow
 from mlflow.tracking import MlflowClient
-from tests.compiling import examples, lm_of, metric, small
+from tests.support.compiling import examples, lm_of, metric, small
 
 folder = sys.argv[1]
 mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")

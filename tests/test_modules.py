@@ -14,8 +14,8 @@ import dspy
 import pytest
 
 from dspy_greater.program import components
-from tests.compiling import START, configured, examples, lm, small
-from tests.scripted import TINY, chat, number, one_right, play
+from tests.support.compiling import START, configured, examples, lm, small
+from tests.support.scripted import TINY, chat, number, one_right, play
 
 __all__ = ["configured", "lm"]
 

@@ -23,7 +23,7 @@ from dspy_greater import (
 from dspy_greater.checkpoint import CheckpointError
 from dspy_greater.program import TooManyErrorsError
 from dspy_greater.served import SAMPLES, ServedError
-from tests.compiling import (
+from tests.support.compiling import (
     PAPER,
     SCHEDULES,
     VERIFIED,
@@ -35,9 +35,9 @@ from tests.compiling import (
     small,
     student,
 )
-from tests.conftest import make_model, make_tokenizer
-from tests.copies import NAME, Copy, copy_server, elsewhere
-from tests.targets import Adder, target
+from tests.support.copies import NAME, Copy, copy_server, elsewhere
+from tests.support.targets import Adder, target
+from tests.support.tiny import make_model, make_tokenizer
 
 __all__ = ["configured", "lm", "student"]
 

@@ -12,8 +12,8 @@ import pydantic
 import pytest
 from dspy.adapters.baml_adapter import BAMLAdapter
 
-from tests.compiling import START, configured, examples, lm, small
-from tests.scripted import TINY, chat, number, one_right, play
+from tests.support.compiling import START, configured, examples, lm, small
+from tests.support.scripted import TINY, chat, number, one_right, play
 
 __all__ = ["configured", "lm"]
 

@@ -16,7 +16,7 @@ from dspy_greater.checkpoint import CheckpointError
 from dspy_greater.lm import NotWhiteBoxError
 from dspy_greater.model import WhiteBox
 from dspy_greater.program import TooManyErrorsError
-from tests.compiling import (
+from tests.support.compiling import (
     SCHEDULES,
     START,
     VERIFIED,
@@ -28,7 +28,7 @@ from tests.compiling import (
     small,
     student,
 )
-from tests.targets import Adder, stub_server, target
+from tests.support.targets import Adder, stub_server, target
 
 __all__ = ["configured", "lm", "student"]
 

@@ -17,7 +17,7 @@ from dspy_greater.lm import NotWhiteBoxError
 from dspy_greater.model import ContextError
 from dspy_greater.program import DataError, InstructionError, MetricError
 from dspy_greater.search import LossError
-from tests.compiling import (
+from tests.support.compiling import (
     PAPER,
     SCHEDULES,
     START,
@@ -30,7 +30,8 @@ from tests.compiling import (
     small,
     student,
 )
-from tests.conftest import ARCHITECTURES, make_model, make_tokenizer
+from tests.support.families import ARCHITECTURES
+from tests.support.tiny import make_model, make_tokenizer
 
 __all__ = ["configured", "lm", "student"]
 

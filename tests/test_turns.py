@@ -17,7 +17,16 @@ from dspy_greater.checkpoint import CheckpointError
 from dspy_greater.program import DataError
 from dspy_greater.search import Comparison, Judge, acceptance
 from dspy_greater.search.verified import race, schedule, together
-from tests.compiling import PAPER, SCHEDULES, START, VERIFIED, configured, examples, lm, small
+from tests.support.compiling import (
+    PAPER,
+    SCHEDULES,
+    START,
+    VERIFIED,
+    configured,
+    examples,
+    lm,
+    small,
+)
 
 __all__ = ["configured", "lm"]
 

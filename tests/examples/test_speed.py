@@ -16,8 +16,8 @@ from dspy_greater.model import Sampling, WhiteBox
 from examples.benchmarks import batches, engines, memory, models, scaling, speed
 from examples.benchmarks.models import AnyText, load_model
 from examples.benchmarks.published import AsPublished
-from tests.conftest import make_model, make_tokenizer
-from tests.model.helpers import random_ids, random_items
+from tests.support.tiny import make_model, make_tokenizer
+from tests.support.white_boxes import random_ids, random_items
 
 
 @pytest.fixture(scope="module")

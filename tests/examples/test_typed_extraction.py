@@ -6,8 +6,8 @@ import dspy
 import pytest
 
 from examples.typed_extraction import HASTE, NUMBERS, Order, Read, improve, messages, metric
-from tests.compiling import lm_of
-from tests.scripted import TINY, play
+from tests.support.compiling import lm_of
+from tests.support.scripted import TINY, play
 
 
 def test_messages_are_seeded_and_say_what_they_order() -> None:

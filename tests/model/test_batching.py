@@ -10,8 +10,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from dspy_greater.model import Sampling, WhiteBox
 from dspy_greater.model.batching import Budget, Size, in_batches, is_out_of_memory
-from tests.conftest import ARCHITECTURES
-from tests.model.helpers import model_of, random_ids, random_items, white_box_of
+from tests.support.families import ARCHITECTURES
+from tests.support.white_boxes import model_of, random_ids, random_items, white_box_of
 
 
 class SmallMemory:

@@ -12,9 +12,9 @@ from transformers import GenerationConfig
 from dspy_greater.model import ContextError, Sampling, WhiteBox
 from dspy_greater.model.requests import Request
 from dspy_greater.model.sampler import RowSampler, keep_likeliest
-from tests.conftest import make_model, make_tokenizer
-from tests.families import MEASURED
-from tests.model.helpers import (
+from tests.support.families import MEASURED
+from tests.support.tiny import make_model, make_tokenizer
+from tests.support.white_boxes import (
     check_recorded_log_probs,
     full_log_probs,
     model_of,

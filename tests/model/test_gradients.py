@@ -10,9 +10,9 @@ import torch
 
 from dspy_greater.model import Gradient, Sampling, Targeted, WhiteBox
 from dspy_greater.spans import Span
-from tests.conftest import make_model, make_tokenizer
-from tests.families import FAMILIES, MEASURED
-from tests.model.helpers import model_of, random_ids, random_items, white_box_of
+from tests.support.families import FAMILIES, MEASURED
+from tests.support.tiny import make_model, make_tokenizer
+from tests.support.white_boxes import model_of, random_ids, random_items, white_box_of
 
 
 def loss_at(model: Any, item: Targeted, embeddings: torch.Tensor, temperature: float) -> float:

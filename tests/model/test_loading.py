@@ -21,7 +21,8 @@ from dspy_greater.model import (
     load,
 )
 from dspy_greater.model import loading as loading_module
-from tests.conftest import ARCHITECTURES, make_model, make_tokenizer
+from tests.support.families import ARCHITECTURES
+from tests.support.tiny import make_model, make_tokenizer
 
 SIZES = {
     "vocab_size": 512,

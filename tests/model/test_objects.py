@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from dspy_greater.model import Sampling, WhiteBox
 from dspy_greater.model.objects import ObjectEnd, up_to_object
-from tests.conftest import make_tokenizer
-from tests.model.thinkers import reciting, thinking_tokenizer
+from tests.support.thinkers import reciting, thinking_tokenizer
+from tests.support.tiny import make_tokenizer
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(alphabet='{}[]"\\ ,:aé漢\n', max_size=8),

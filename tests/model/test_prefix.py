@@ -18,8 +18,8 @@ from dspy_greater.model.prefix import (
     common_beginning,
 )
 from dspy_greater.spans import Span
-from tests.families import FAMILIES, SHARING
-from tests.model.helpers import random_ids, random_items, white_box_of
+from tests.support.families import FAMILIES, SHARING
+from tests.support.white_boxes import random_ids, random_items, white_box_of
 
 # Few different tokens, so that sequences do share something.
 SEQUENCES = st.lists(st.lists(st.integers(0, 1), min_size=2, max_size=60), min_size=1, max_size=12)

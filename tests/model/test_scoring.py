@@ -9,8 +9,8 @@ import torch
 
 from dspy_greater.model import ContextError, Targeted, WhiteBox
 from dspy_greater.spans import Span
-from tests.families import FAMILIES
-from tests.model.helpers import (
+from tests.support.families import FAMILIES
+from tests.support.white_boxes import (
     full_log_probs,
     model_of,
     random_ids,

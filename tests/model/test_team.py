@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from dspy_greater.model import LoadingError, WhiteBox, load
 from dspy_greater.model.team import Team, divided
-from tests.conftest import make_model, make_tokenizer
-from tests.model.helpers import random_items
 from tests.processes import Ended, launch
+from tests.support.tiny import make_model, make_tokenizer
+from tests.support.white_boxes import random_items
 
 
 @given(st.lists(st.integers(1, 500), max_size=40), st.integers(1, 9))

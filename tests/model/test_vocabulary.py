@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 
 from dspy_greater.model import WhiteBox, allowed_tokens
 from dspy_greater.model.vocabulary import MARKUP, is_plain_text
-from tests.model.small_tokenizers import KINDS
+from tests.support.small_tokenizers import KINDS
 
 
 def check_mask(tokenizer: Any, vocab: int) -> list[str]:

@@ -12,8 +12,8 @@ import torch
 from dspy_greater.model import Sampling, Targeted, WhiteBox, load
 from dspy_greater.model.team import Team
 from dspy_greater.spans import Span
-from tests.model.helpers import random_ids, random_items, white_box_of
 from tests.processes import report
+from tests.support.white_boxes import random_ids, random_items, white_box_of
 
 
 def main() -> None:

@@ -16,9 +16,9 @@ import torch
 from dspy_greater import StepEvent, local_lm
 from dspy_greater.model import WhiteBox
 from examples.quickstart import SMALL_MODEL
-from tests.compiling import VERIFIED, examples, lm_of, small
 from tests.processes import report
 from tests.small_compile import result_of
+from tests.support.compiling import VERIFIED, examples, lm_of, small
 
 GRADIENTS = WhiteBox._gradients_batch
 RANK = int(os.environ["RANK"])

@@ -6,8 +6,8 @@ import os
 
 from dspy_greater.model import WhiteBox
 from dspy_greater.model.team import ProcessError, Team
-from tests.model.helpers import random_items, white_box_of
 from tests.processes import report
+from tests.support.white_boxes import random_items, white_box_of
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from dspy_greater.model import LoadingError, Sampling, WhiteBox, load
 from dspy_greater.model.engines import continuous
-from tests.conftest import make_model, make_tokenizer
+from tests.support.tiny import make_model, make_tokenizer
 
 
 def box(generation_backend: str, architecture: str = "llama") -> WhiteBox:

@@ -13,9 +13,9 @@ from transformers import GenerationConfig
 
 from dspy_greater.model import ContextError, ModelError, Sampling, WhiteBox
 from dspy_greater.model.engines import continuous
-from tests.conftest import make_model, make_tokenizer
-from tests.model.helpers import model_of, random_ids, random_items, white_box_of
-from tests.model.thinkers import reciting, thinking_tokenizer
+from tests.support.thinkers import reciting, thinking_tokenizer
+from tests.support.tiny import make_model, make_tokenizer
+from tests.support.white_boxes import model_of, random_ids, random_items, white_box_of
 
 PROMPTS = [random_ids(length, length) for length in (9, 3, 45, 1)]
 

@@ -19,9 +19,9 @@ from dspy_greater.model.engines import vllm as adapter
 from dspy_greater.model.engines.vllm import Vllm, generation_of, settings_of, share_of_memory
 from dspy_greater.model.requests import Request
 from dspy_greater.model.sampler import seed_of
-from tests.conftest import make_model, make_tokenizer
 from tests.model.engines import vllm_standin
-from tests.model.helpers import check_recorded_log_probs, random_items
+from tests.support.tiny import make_model, make_tokenizer
+from tests.support.white_boxes import check_recorded_log_probs, random_items
 
 SMALL_MODEL = Path(__file__).resolve().parents[3] / "examples" / "small_model" / "model"
 IS_REAL = importlib.util.find_spec("vllm") is not None

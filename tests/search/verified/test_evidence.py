@@ -14,7 +14,7 @@ from dspy_greater.search.verified import VerifiedConfig
 from dspy_greater.search.verified.evidence import Evidence
 from dspy_greater.search.verified.objectives import Mixture, Objective, Policy, Success
 from dspy_greater.search.verified.race import ScoreBook
-from tests.search.fakes import FakeSubject, run_of
+from tests.support.fakes import FakeSubject, run_of
 
 
 @dataclass

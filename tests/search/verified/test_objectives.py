@@ -24,7 +24,7 @@ from dspy_greater.search.verified.objectives import (
 )
 from dspy_greater.search.verified.objectives import sampled as some
 from dspy_greater.spans import Span
-from tests.search.fakes import WORDS, FakeModel, FakeSubject, margin
+from tests.support.fakes import WORDS, FakeModel, FakeSubject, margin
 
 START = "read the answer"
 ALL = list(range(len(WORDS)))

@@ -10,7 +10,7 @@ import torch
 
 from dspy_greater.model import Sampling, Targeted, WhiteBox
 from dspy_greater.spans import Span
-from tests.conftest import make_model, make_tokenizer
+from tests.support.tiny import make_model, make_tokenizer
 
 # Ids below this are the tiny tokenizer's special tokens.
 FIRST_TEXT = 3
