@@ -16,6 +16,8 @@ from tests.model.test_weights import SIZES, int4, int8, lora
 from tests.support.tiny import make_model, make_tokenizer
 from tests.test_families import check_every_stage, compiled_with
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -11,6 +11,7 @@ from dspy_greater import local_lm
 from dspy_greater.lm import white_box
 from tests.support.every_stage import check_every_stage, compiled_with
 from tests.support.families import FAMILIES, SPECIAL
+from tests.support.marks import mostly_slow, slow
 from tests.support.templates import TEMPLATES
 from tests.support.tiny import CHATML, make_model, make_tokenizer
 
@@ -28,12 +29,13 @@ def lm_of(family: str, template: str | None = CHATML, **changes: Any) -> dspy.LM
     return local_lm((model, tokenizer), max_tokens=5, cache=False)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", mostly_slow(FAMILIES, "llama", "mamba"))
 def test_every_family_goes_through_every_stage_of_a_compile(family: str) -> None:
     lm = lm_of(family)
     check_every_stage(compiled_with(lm), lm)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "tied"), [("llama", True), ("gpt2", False)])
 def test_heads_may_be_tied_to_the_embedding_or_not(family: str, tied: bool) -> None:
     lm = lm_of(family, tie_word_embeddings=tied)
@@ -43,7 +45,7 @@ def test_heads_may_be_tied_to_the_embedding_or_not(family: str, tied: bool) -> N
     check_every_stage(compiled_with(lm), lm)
 
 
-@pytest.mark.parametrize("name", ["none", "raises on a system message", "trims"])
+@pytest.mark.parametrize("name", ["none", slow("raises on a system message"), slow("trims")])
 def test_chat_templates_may_lack_a_system_role_or_be_missing(name: str) -> None:
     lm = lm_of("llama", TEMPLATES[name])
     check_every_stage(compiled_with(lm), lm)

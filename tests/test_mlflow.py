@@ -15,7 +15,10 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.skipif(find_spec("mlflow") is None, reason="needs mlflow")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("mlflow") is None, reason="needs mlflow"),
+]
 
 SCRIPT = """
 import json, sys

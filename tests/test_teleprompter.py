@@ -31,6 +31,7 @@ from tests.support.compiling import (
     student,
 )
 from tests.support.families import ARCHITECTURES
+from tests.support.marks import mostly_slow
 from tests.support.tiny import make_model, make_tokenizer
 
 __all__ = ["configured", "lm", "student"]
@@ -54,7 +55,10 @@ ADAPTERS = {"chat": None, "json": dspy.JSONAdapter(), "xml": dspy.XMLAdapter()}
 @SCHEDULES
 @pytest.mark.parametrize(
     ("architecture", "adapter"),
-    [*((name, "chat") for name in ARCHITECTURES), ("llama", "json"), ("llama", "xml")],
+    mostly_slow(
+        [*((name, "chat") for name in ARCHITECTURES), ("llama", "json"), ("llama", "xml")],
+        ("llama", "chat"),
+    ),
 )
 def test_every_architecture_and_adapter_goes_through_compile(
     architecture: str,

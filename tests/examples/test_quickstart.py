@@ -32,6 +32,7 @@ def quickstart(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_quickstart_prints_and_writes_what_it_did(tmp_path: Path) -> None:
     few = ("--schedule", "paper", "--steps", "3", "--task", "letters", "--seed", "1")
     done = quickstart(*few, "--json", "out.json", folder=tmp_path)

@@ -57,6 +57,7 @@ def test_the_published_way_leaves_our_weights_frozen(
     assert all(p.requires_grad for p in published.unfrozen.parameters())
 
 
+@pytest.mark.slow
 def test_both_ways_score_the_same_candidates_alike() -> None:
     model, tokenizer = load_model("small")
     options = argparse.Namespace(

@@ -33,6 +33,7 @@ def test_no_predictors_output_is_labelled() -> None:
     assert not labels & outputs
 
 
+@pytest.mark.slow
 def test_the_inner_predictor_gets_better(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -44,6 +45,7 @@ def test_the_inner_predictor_gets_better(
     assert "first.predict" in said
 
 
+@pytest.mark.slow
 def test_both_may_be_improved(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

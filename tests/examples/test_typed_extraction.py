@@ -28,6 +28,7 @@ def test_every_value_counts_a_quarter() -> None:
     assert metric(gold, dspy.Prediction(order=other, due=gold.due)) == 0.75
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", [dspy.JSONAdapter(), dspy.ChatAdapter()], ids=["json", "chat"])
 def test_a_compile_reads_and_scores_typed_answers(
     adapter: dspy.ChatAdapter, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -101,6 +101,7 @@ print(box.fingerprint)
 """
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_same_fingerprint_and_says_nothing_else(folder: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-W", "default", "-c", SCRIPT, str(folder)],

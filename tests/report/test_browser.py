@@ -15,6 +15,8 @@ import pytest
 from dspy_greater import DetailedResults
 from tests.support.records import RECORDS, candidate, paper
 
+pytestmark = pytest.mark.slow
+
 playwright = pytest.importorskip("playwright.sync_api")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
