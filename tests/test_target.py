@@ -112,12 +112,12 @@ def test_without_another_lm_the_white_box_does_everything(
     student: dspy.Module, lm: dspy.LM
 ) -> None:
     for knobs in ({}, {"lm": lm}, {"target_lm": lm}):
-        record = small(**knobs).compile(student, trainset=examples()).detailed_results
+        record = small(max_steps=1, **knobs).compile(student, trainset=examples()).detailed_results
         assert (record.target, record.target_usage) == ("", {})
         assert record.phases["target"] == 0
         assert "verified on" not in record.summary()
     with dspy.context(lm=None):
-        record = small(lm=lm).compile(student, trainset=examples()).detailed_results
+        record = small(max_steps=1, lm=lm).compile(student, trainset=examples()).detailed_results
     assert record.target == ""
 
 

@@ -31,7 +31,7 @@ from tests.support.compiling import (
     student,
 )
 from tests.support.families import ARCHITECTURES
-from tests.support.marks import mostly_slow
+from tests.support.marks import mostly_slow, slow
 from tests.support.tiny import make_model, make_tokenizer
 
 __all__ = ["configured", "lm", "student"]
@@ -157,7 +157,7 @@ def test_the_published_schedule_leaves_predictors_without_a_label_alone() -> Non
     assert [outcome.predictor for outcome in compiled.detailed_results.outcomes] == ["answer"]
 
 
-@pytest.mark.parametrize("selector", ["all", ["rewrite"]])
+@pytest.mark.parametrize("selector", [slow("all"), ["rewrite"]])
 def test_predictors_without_a_label_learn_from_rewarded_runs(selector: Any) -> None:
     teleprompter = small(schedule=VERIFIED, component_selector=selector)
     record = teleprompter.compile(Pipeline(), trainset=examples()).detailed_results
