@@ -33,6 +33,7 @@ QUESTION = "At the {place} the counter shows {start}. Then {moves}. What does it
 #: What the model has seen counters begin with.
 STARTS = range(5, 21)
 MOVES = 3
+TRAIN, VALIDATION, HELD_OUT = 50, 50, 200
 
 
 class TwoCounters(dspy.Module):
@@ -85,7 +86,9 @@ def main() -> None:
     )
     options = parser.parse_args()
     load(SMALL_MODEL)
-    examples = questions(300, options.seed)
+    examples = questions(TRAIN + VALIDATION + HELD_OUT, options.seed)
+    trainset, valset = examples[:TRAIN], examples[TRAIN : TRAIN + VALIDATION]
+    held_out = examples[TRAIN + VALIDATION :]
     program, selector = TwoCounters(), "round_robin" if options.turns else "all"
     if not options.both:
         good = {"second.predict": TASKS["arithmetic"].good_instruction}
@@ -96,11 +99,12 @@ def main() -> None:
         frozen=[] if options.both else ["second.predict"],
         seed=options.seed,
         max_tokens=options.max_tokens,
-    ).compile(program, trainset=examples[:50], valset=examples[50:100])
+    ).compile(program, trainset=trainset, valset=valset)
     evaluate = dspy.Evaluate(
-        devset=examples[100:], metric=metric, num_threads=128, display_progress=False
+        devset=held_out, metric=metric, num_threads=128, display_progress=False
     )
-    print(f"200 held-out questions: {evaluate(program).score} % -> {evaluate(compiled).score} %")
+    before, after = evaluate(program).score, evaluate(compiled).score
+    print(f"{HELD_OUT} held-out questions: {before} % -> {after} %")
     for name, predictor in compiled.named_predictors():
         print(f"  {name}: {predictor.signature.instructions!r}")
     record = compiled.detailed_results

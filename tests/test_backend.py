@@ -7,14 +7,14 @@ from typing import Any
 import dspy
 import pytest
 from dspy.clients.cache import Cache
+from dspy_greater.backend import Backend, TargetError, rollouts_of, target_of
 
 from dspy_greater import backend
-from dspy_greater.backend import Backend, TargetError, rollouts_of, target_of
 from dspy_greater.lm import white_box
 from dspy_greater.program import Metric
-from tests.compiling import configured, examples, lm, lm_of, metric, student
-from tests.copies import Copy, elsewhere
-from tests.targets import Adder, target
+from tests.support.compiling import configured, examples, lm, lm_of, metric, student
+from tests.support.copies import Copy, elsewhere
+from tests.support.targets import Adder, target
 
 __all__ = ["configured", "lm", "student"]
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import dspy
 import pytest
 
-from dspy_greater.record import CheckpointError
 from dspy_greater.lm import NotWhiteBoxError, white_box
 from dspy_greater.model import ContextError
 from dspy_greater.program import (
@@ -22,8 +21,9 @@ from dspy_greater.program import (
     ProgramError,
     RenderingError,
 )
-from tests.bad_input import REFUSED, held
-from tests.compiling import configured, lm
+from dspy_greater.record import CheckpointError
+from tests.support.bad_input import REFUSED, held
+from tests.support.compiling import configured, lm
 
 __all__ = ["configured", "lm"]
 

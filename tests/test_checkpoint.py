@@ -72,9 +72,7 @@ def test_another_run_is_refused_by_what_differs(tmp_path: Path) -> None:
 
 def test_two_processes_cannot_use_one_folder(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path, IDENTITY)
-    script = (
-        "import sys; from dspy_greater.record import Checkpoint; Checkpoint(sys.argv[1], {})"
-    )
+    script = "import sys; from dspy_greater.record import Checkpoint; Checkpoint(sys.argv[1], {})"
     command = [sys.executable, "-c", script, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "in use by another process" in done.stderr

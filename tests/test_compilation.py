@@ -10,10 +10,10 @@ import dspy
 import pytest
 
 from dspy_greater import PaperConfig, StepEvent, VerifiedConfig, compilation
-from dspy_greater.record import CheckpointError
-from dspy_greater.model import WhiteBox
 from dspy_greater.cost.phases import PHASES
-from tests.compiling import SCHEDULES, START, configured, examples, lm, small, student
+from dspy_greater.model import WhiteBox
+from dspy_greater.record import CheckpointError
+from tests.support.compiling import SCHEDULES, START, configured, examples, lm, small, student
 
 __all__ = ["configured", "lm", "student"]
 

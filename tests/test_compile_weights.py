@@ -12,9 +12,11 @@ from transformers import TorchAoConfig
 
 from dspy_greater import local_lm
 from dspy_greater.lm import white_box
-from tests.conftest import make_model, make_tokenizer
 from tests.model.test_weights import SIZES, int4, int8, lora
+from tests.support.tiny import make_model, make_tokenizer
 from tests.test_families import check_every_stage, compiled_with
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,17 @@ from dspy.utils.exceptions import LMError, LMUnsupportedFeatureError
 
 from dspy_greater.lm import white_box
 from dspy_greater.model import WhiteBox
-from tests.compiling import SCHEDULES, START, configured, examples, lm, metric, small, student
-from tests.composing import (
+from tests.support.compiling import (
+    SCHEDULES,
+    START,
+    configured,
+    examples,
+    lm,
+    metric,
+    small,
+    student,
+)
+from tests.support.composing import (
     TASK,
     Contrary,
     Listener,
@@ -34,6 +43,7 @@ from tests.composing import (
     willing,
     worth,
 )
+from tests.support.marks import slow
 
 __all__ = ["configured", "lm", "student"]
 
@@ -52,7 +62,7 @@ def bootstrapped(program: dspy.Module) -> dspy.Module:
     return few_shot.compile(program, trainset=examples())
 
 
-FEW_SHOT = pytest.mark.parametrize("few_shot", [labelled, bootstrapped])
+FEW_SHOT = pytest.mark.parametrize("few_shot", [labelled, slow(bootstrapped)])
 
 
 @pytest.fixture
@@ -103,6 +113,7 @@ def test_demos_made_afterwards_go_with_the_new_instruction(few_shot: Any) -> Non
     assert with_demos.demos
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["words -> demos", "demos -> words"])
 def test_better_together_runs_it_in_any_order(strategy: str) -> None:
     program = dspy.Predict(TASK.program().signature)
@@ -193,6 +204,7 @@ class Trainer(Provider):
         return f"{model}-tuned"
 
 
+@pytest.mark.slow
 def test_fine_tuning_afterwards_trains_on_the_new_instruction() -> None:
     trainer = Trainer()
     program = better_letters().deepcopy()
@@ -213,6 +225,7 @@ def test_fine_tuning_afterwards_trains_on_the_new_instruction() -> None:
         tuned(question="Why?")  # nobody trained it: the old weights do not answer in its name
 
 
+@pytest.mark.slow
 def test_fine_tuning_asks_for_a_provider_as_it_does_of_any_lm() -> None:
     program = better_letters().deepcopy()
     program.set_lm(small_lm())
@@ -220,6 +233,7 @@ def test_fine_tuning_asks_for_a_provider_as_it_does_of_any_lm() -> None:
         BootstrapFinetune(TASK.metric, num_threads=8).compile(program, trainset=letters("test", 8))
 
 
+@pytest.mark.slow
 def test_fine_tuning_refuses_a_program_without_lms_with_dspys_own_words() -> None:
     with (
         dspy.context(lm=small_lm()),
@@ -241,6 +255,7 @@ def test_contexts_inside_of_contexts_decide(student: dspy.Module, lm: dspy.LM) -
     assert not any("[[ ## reasoning ## ]]" in system for system in asked)
 
 
+@pytest.mark.slow
 def test_a_compiled_program_says_what_a_run_used() -> None:
     program, question = better_letters(), letters("test", 1)[0].question
     with dspy.context(lm=small_lm(), track_usage=True):

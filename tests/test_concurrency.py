@@ -15,8 +15,8 @@ from dspy.utils import parallelizer
 
 from dspy_greater.lm import white_box
 from dspy_greater.program import run_programs
-from tests.compiling import configured, examples, lm, metric, small, student
-from tests.composing import TASK, better_letters, letters, small_lm
+from tests.support.compiling import configured, examples, lm, metric, small, student
+from tests.support.composing import TASK, better_letters, letters, small_lm
 
 __all__ = ["configured", "lm", "student"]
 
@@ -28,6 +28,7 @@ def alone() -> list[str]:
         return [better_letters()(question=each.question).answer for each in letters("test", 16)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_threads", [1, 2, 8, 64])
 def test_evaluate_gives_the_same_scores_on_any_number_of_threads(
     num_threads: int, alone: list[str]
@@ -42,6 +43,7 @@ def test_evaluate_gives_the_same_scores_on_any_number_of_threads(
     assert result.score == round(100 * sum(right) / 16, 2) > 50
 
 
+@pytest.mark.slow
 def test_many_runs_may_be_awaited_at_once(alone: list[str]) -> None:
     async def main() -> list[Any]:
         calls = [better_letters().acall(question=each.question) for each in letters("test", 16)]
@@ -55,6 +57,7 @@ def test_many_runs_may_be_awaited_at_once(alone: list[str]) -> None:
     assert work.rollouts == 16
 
 
+@pytest.mark.slow
 def test_asyncify_runs_a_program_from_an_event_loop(alone: list[str]) -> None:
     async def main() -> list[Any]:
         run = dspy.asyncify(better_letters())
@@ -97,6 +100,7 @@ def test_a_compile_in_a_thread_leaves_the_event_loop_free(
     assert asyncio.run(main()).detailed_results.counts["backwards"] > 0
 
 
+@pytest.mark.slow
 def test_two_compiles_may_share_one_model(student: dspy.Module, lm: dspy.LM) -> None:
     def compiled(seed: int) -> list[Any]:
         with dspy.context(lm=lm):

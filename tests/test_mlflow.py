@@ -15,13 +15,16 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.skipif(find_spec("mlflow") is None, reason="needs mlflow")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("mlflow") is None, reason="needs mlflow"),
+]
 
 SCRIPT = """
 import json, sys
 import dspy, mlflow
 from mlflow.tracking import MlflowClient
-from tests.compiling import examples, lm_of, metric, small
+from tests.support.compiling import examples, lm_of, metric, small
 
 folder = sys.argv[1]
 mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")

@@ -14,8 +14,9 @@ import dspy
 import pytest
 
 from dspy_greater.program import components
-from tests.compiling import START, configured, examples, lm, small
-from tests.scripted import TINY, chat, number, one_right, play
+from tests.support.compiling import START, configured, examples, lm, small
+from tests.support.marks import mostly_slow, slow
+from tests.support.scripted import TINY, chat, number, one_right, play
 
 __all__ = ["configured", "lm"]
 
@@ -110,7 +111,7 @@ VALUES = {
 }
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", mostly_slow(MODULES, "BestOfN"))
 def test_modules_of_dspy_go_through_compile(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if not hasattr(dspy, name):
         pytest.skip(f"this DSPy has no {name}")
@@ -130,7 +131,7 @@ def test_modules_of_dspy_go_through_compile(name: str, monkeypatch: pytest.Monke
     assert {c.predictor for c in record.candidates if c.step} >= set(predictors) - idle
 
 
-@pytest.mark.parametrize(("make", "name"), [(react, "react"), (code_act, "codeact")])
+@pytest.mark.parametrize(("make", "name"), [slow((react, "react")), (code_act, "codeact")])
 def test_an_agents_own_part_of_the_instruction_is_kept_to_the_letter(
     make: Callable[[], dspy.Module],
     name: str,

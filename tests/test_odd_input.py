@@ -13,9 +13,9 @@ from dspy_greater.program import (
     MetricError,
     TooManyErrorsError,
 )
-from tests.bad_input import QA, program
-from tests.compiling import VERIFIED, configured, examples, lm, small
-from tests.scripted import TINY, chat, one_right, play
+from tests.support.bad_input import QA, program
+from tests.support.compiling import VERIFIED, configured, examples, lm, small
+from tests.support.scripted import TINY, chat, one_right, play
 
 __all__ = ["configured", "lm"]
 

@@ -17,8 +17,8 @@ from dspy.teleprompt import Teleprompter
 from dspy_greater import GreaterTeleprompter
 from dspy_greater.lm import white_box
 from dspy_greater.program import DataError
-from tests.compiling import SCHEDULES, configured, examples, lm, metric, small, student
-from tests.composing import Listener
+from tests.support.compiling import SCHEDULES, configured, examples, lm, metric, small, student
+from tests.support.composing import Listener
 
 __all__ = ["configured", "lm", "student"]
 

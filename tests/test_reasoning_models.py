@@ -9,10 +9,10 @@ import pytest
 
 from dspy_greater import GreaterTeleprompter, PaperConfig, local_lm
 from dspy_greater.model import WhiteBox
-from tests.compiling import examples, metric
-from tests.conftest import make_model
-from tests.model.thinkers import thinking_tokenizer
-from tests.scripted import TINY, chat, one_right, play
+from tests.support.compiling import examples, metric
+from tests.support.scripted import TINY, chat, one_right, play
+from tests.support.thinkers import thinking_tokenizer
+from tests.support.tiny import make_model
 
 ANSWER = chat({"reasoning": "r", "answer": one_right})
 

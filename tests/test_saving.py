@@ -18,8 +18,8 @@ from dspy.adapters.baml_adapter import BAMLAdapter
 
 import dspy_greater
 from dspy_greater import DetailedResults, __version__
-from tests.compiling import START, configured, lm
-from tests.composing import Contrary, improved, instructions, messages
+from tests.support.compiling import START, configured, lm
+from tests.support.composing import Contrary, improved, instructions, messages
 
 __all__ = ["configured", "lm"]
 

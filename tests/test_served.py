@@ -20,10 +20,10 @@ from dspy_greater import (
     local_lm,
     served,
 )
-from dspy_greater.record import CheckpointError
 from dspy_greater.program import TooManyErrorsError
+from dspy_greater.record import CheckpointError
 from dspy_greater.running.served import SAMPLES, ServedError
-from tests.compiling import (
+from tests.support.compiling import (
     PAPER,
     SCHEDULES,
     VERIFIED,
@@ -35,9 +35,9 @@ from tests.compiling import (
     small,
     student,
 )
-from tests.conftest import make_model, make_tokenizer
-from tests.copies import NAME, Copy, copy_server, elsewhere
-from tests.targets import Adder, target
+from tests.support.copies import NAME, Copy, copy_server, elsewhere
+from tests.support.targets import Adder, target
+from tests.support.tiny import make_model, make_tokenizer
 
 __all__ = ["configured", "lm", "student"]
 
@@ -282,6 +282,7 @@ def die(event: StepEvent) -> None:
     raise KilledError
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_with_the_same_server_alone(
     student: dspy.Module, engine: Copy, tmp_path: Path
 ) -> None:
@@ -301,6 +302,7 @@ def at(url: str, **settings: Any) -> dspy.LM:
     return dspy.LM("openai/copy", **settings)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_busy_now_and_then_is_asked_again(student: dspy.Module) -> None:
     here = compiled(student)
     with copy_server(lm_of(), lambda number: 429 if number in (12, 40) else 200) as url:
@@ -308,6 +310,7 @@ def test_a_server_that_is_busy_now_and_then_is_asked_again(student: dspy.Module)
     assert [vars(each) for each in there.candidates] == [vars(each) for each in here.candidates]
 
 
+@pytest.mark.slow
 def test_a_server_that_is_gone_for_good_ends_the_run_which_goes_on_elsewhere(
     student: dspy.Module, tmp_path: Path
 ) -> None:

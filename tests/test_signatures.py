@@ -12,8 +12,9 @@ import pydantic
 import pytest
 from dspy.adapters.baml_adapter import BAMLAdapter
 
-from tests.compiling import START, configured, examples, lm, small
-from tests.scripted import TINY, chat, number, one_right, play
+from tests.support.compiling import START, configured, examples, lm, small
+from tests.support.marks import mostly_slow
+from tests.support.scripted import TINY, chat, number, one_right, play
 
 __all__ = ["configured", "lm"]
 
@@ -93,11 +94,16 @@ def check(record: Any) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "adapter"),
-    [
-        *((kind, "chat") for kind in TYPES),
-        *(("pydantic", name) for name in ("json", "xml", "baml")),
-        *(("Literal", "json"), ("int", "xml")),
-    ],
+    mostly_slow(
+        [
+            *((kind, "chat") for kind in TYPES),
+            *(("pydantic", name) for name in ("json", "xml", "baml")),
+            *(("Literal", "json"), ("int", "xml")),
+        ],
+        ("int", "chat"),
+        ("Literal", "chat"),
+        ("pydantic", "json"),
+    ),
 )
 def test_typed_outputs(kind: str, adapter: str, monkeypatch: pytest.MonkeyPatch) -> None:
     annotation, right, wrong = TYPES[kind]

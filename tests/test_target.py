@@ -12,11 +12,11 @@ import pytest
 from dspy import lm15
 
 from dspy_greater import GreaterTeleprompter, PaperConfig, StepEvent, VerifiedConfig
-from dspy_greater.record import CheckpointError
 from dspy_greater.lm import NotWhiteBoxError
 from dspy_greater.model import WhiteBox
 from dspy_greater.program import TooManyErrorsError
-from tests.compiling import (
+from dspy_greater.record import CheckpointError
+from tests.support.compiling import (
     SCHEDULES,
     START,
     VERIFIED,
@@ -28,7 +28,8 @@ from tests.compiling import (
     small,
     student,
 )
-from tests.targets import Adder, stub_server, target
+from tests.support.marks import slow
+from tests.support.targets import Adder, stub_server, target
 
 __all__ = ["configured", "lm", "student"]
 
@@ -111,12 +112,12 @@ def test_without_another_lm_the_white_box_does_everything(
     student: dspy.Module, lm: dspy.LM
 ) -> None:
     for knobs in ({}, {"lm": lm}, {"target_lm": lm}):
-        record = small(**knobs).compile(student, trainset=examples()).detailed_results
+        record = small(max_steps=1, **knobs).compile(student, trainset=examples()).detailed_results
         assert (record.target, record.target_usage) == ("", {})
         assert record.phases["target"] == 0
         assert "verified on" not in record.summary()
     with dspy.context(lm=None):
-        record = small(lm=lm).compile(student, trainset=examples()).detailed_results
+        record = small(max_steps=1, lm=lm).compile(student, trainset=examples()).detailed_results
     assert record.target == ""
 
 
@@ -173,6 +174,7 @@ def die(event: StepEvent) -> None:
     raise KilledError
 
 
+@pytest.mark.slow
 @SCHEDULES
 def test_a_run_that_was_killed_goes_on_with_the_same_target_alone(
     schedule: PaperConfig | VerifiedConfig, student: dspy.Module, tmp_path: Path
@@ -206,7 +208,7 @@ def far_lm(url: str, **settings: Any) -> dspy.LM:
     return dspy.LM("openai/m", api_base=url, api_key="k", cache=False, num_retries=0, **settings)
 
 
-@pytest.mark.parametrize("engine", ["auto", "litellm"])
+@pytest.mark.parametrize("engine", ["auto", slow("litellm")])
 def test_any_server_of_the_openai_kind_may_be_the_target(
     engine: str, served: str, student: dspy.Module
 ) -> None:
@@ -215,7 +217,7 @@ def test_any_server_of_the_openai_kind_may_be_the_target(
     assert compiled.detailed_results.outcomes[0].score_after == 1.0
 
 
-@pytest.mark.parametrize("engine", ["auto", "litellm"])
+@pytest.mark.parametrize("engine", ["auto", slow("litellm")])
 @pytest.mark.parametrize(
     ("status", "remedy"),
     [(500, "server runs"), (401, "api_key"), (404, "model"), (429, "num_threads=")],

@@ -17,7 +17,7 @@ from dspy_greater.lm import NotWhiteBoxError
 from dspy_greater.model import ContextError
 from dspy_greater.program import DataError, InstructionError, MetricError
 from dspy_greater.search import LossError
-from tests.compiling import (
+from tests.support.compiling import (
     PAPER,
     SCHEDULES,
     START,
@@ -30,7 +30,9 @@ from tests.compiling import (
     small,
     student,
 )
-from tests.conftest import ARCHITECTURES, make_model, make_tokenizer
+from tests.support.families import ARCHITECTURES
+from tests.support.marks import mostly_slow, slow
+from tests.support.tiny import make_model, make_tokenizer
 
 __all__ = ["configured", "lm", "student"]
 
@@ -53,7 +55,10 @@ ADAPTERS = {"chat": None, "json": dspy.JSONAdapter(), "xml": dspy.XMLAdapter()}
 @SCHEDULES
 @pytest.mark.parametrize(
     ("architecture", "adapter"),
-    [*((name, "chat") for name in ARCHITECTURES), ("llama", "json"), ("llama", "xml")],
+    mostly_slow(
+        [*((name, "chat") for name in ARCHITECTURES), ("llama", "json"), ("llama", "xml")],
+        ("llama", "chat"),
+    ),
 )
 def test_every_architecture_and_adapter_goes_through_compile(
     architecture: str,
@@ -152,7 +157,7 @@ def test_the_published_schedule_leaves_predictors_without_a_label_alone() -> Non
     assert [outcome.predictor for outcome in compiled.detailed_results.outcomes] == ["answer"]
 
 
-@pytest.mark.parametrize("selector", ["all", ["rewrite"]])
+@pytest.mark.parametrize("selector", [slow("all"), ["rewrite"]])
 def test_predictors_without_a_label_learn_from_rewarded_runs(selector: Any) -> None:
     teleprompter = small(schedule=VERIFIED, component_selector=selector)
     record = teleprompter.compile(Pipeline(), trainset=examples()).detailed_results

@@ -13,11 +13,20 @@ import dspy
 import pytest
 
 from dspy_greater import PaperConfig, StepEvent, VerifiedConfig, turns
-from dspy_greater.record import CheckpointError
 from dspy_greater.program import DataError
+from dspy_greater.record import CheckpointError
 from dspy_greater.search import Comparison, Judge, acceptance
 from dspy_greater.search.verified import race, schedule, together
-from tests.compiling import PAPER, SCHEDULES, START, VERIFIED, configured, examples, lm, small
+from tests.support.compiling import (
+    PAPER,
+    SCHEDULES,
+    START,
+    VERIFIED,
+    configured,
+    examples,
+    lm,
+    small,
+)
 
 __all__ = ["configured", "lm"]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import dspy
 import numpy as np
+from dspy_greater.backend import within_limit
 
 from dspy_greater import GreaterTeleprompter
-from dspy_greater.backend import within_limit
 from dspy_greater.lm import white_box
 from dspy_greater.program import (
     Metric,

@@ -22,8 +22,8 @@ from typing import Any
 
 import torch
 
-from dspy_greater.model import Targeted, WhiteBox
 from dspy_greater.basics.spans import Span
+from dspy_greater.model import Targeted, WhiteBox
 from examples.benchmarks.common import markdown
 from examples.benchmarks.models import load_model
 

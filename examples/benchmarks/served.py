@@ -19,9 +19,9 @@ from typing import Any
 import dspy
 import torch
 from dspy import lm15
+from dspy_greater.backend import IN_FLIGHT
 
 from dspy_greater import local_lm
-from dspy_greater.backend import IN_FLIGHT
 from dspy_greater.program import call_of, components, current_adapter, render
 from examples.benchmarks.common import RESULTS, markdown, program_with
 from examples.benchmarks.models import load_model, quiet

@@ -16,11 +16,11 @@ import dspy
 import torch
 
 from dspy_greater import GreaterTeleprompter, local_lm
+from dspy_greater.basics.spans import Span
 from dspy_greater.model import Sampling, Targeted, WhiteBox
 from dspy_greater.program import call_of, components, current_adapter, render
 from dspy_greater.search import Judge, PaperConfig, VerifiedConfig, schedule_for, settings
 from dspy_greater.search.paper import AnswerObjective
-from dspy_greater.basics.spans import Span
 from examples.benchmarks.common import (
     default_instruction,
     markdown,

@@ -22,6 +22,7 @@ from examples.comparison.stand_in import stand_in
 from examples.quickstart import SMALL_MODEL, load
 from examples.tasks import BenchmarkTask, Splits
 from examples.tasks import load as load_task
+from tests.support.marks import slow
 
 START = "Given the fields `question`, produce the fields `answer`."
 
@@ -81,7 +82,7 @@ class Advice(dspy.Signature):
     advice: dict[str, str] = dspy.OutputField()
 
 
-@pytest.mark.parametrize("adapter", [dspy.ChatAdapter(), dspy.JSONAdapter()])
+@pytest.mark.parametrize("adapter", [slow(dspy.ChatAdapter()), dspy.JSONAdapter()])
 def test_the_stand_in_fills_every_field_with_words_of_the_model(
     lm: dspy.LM, task: BenchmarkTask, adapter: dspy.Adapter
 ) -> None:

@@ -27,6 +27,7 @@ def url() -> Iterator[str]:
         yield url
 
 
+@pytest.mark.slow
 @needs_server
 @pytest.mark.parametrize("engine", ["litellm", "auto"])
 def test_the_served_model_answers_as_the_local_one(engine: str, url: str) -> None:
@@ -42,6 +43,7 @@ def test_the_served_model_answers_as_the_local_one(engine: str, url: str) -> Non
     assert there.history[-1]["usage"]["completion_tokens"] > 0
 
 
+@pytest.mark.slow
 @needs_server
 def test_what_is_found_here_and_verified_there_is_better_there(
     url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path

@@ -10,6 +10,7 @@ import pytest
 from examples import few_shot_then_instructions as example
 
 
+@pytest.mark.slow
 def test_four_programs_are_scored_on_the_same_questions(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

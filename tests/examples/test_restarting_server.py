@@ -24,6 +24,8 @@ from examples import serving
 from examples.quickstart import SMALL_MODEL
 from examples.small_model.tasks import TASKS, WEAK_INSTRUCTION, examples
 
+pytestmark = pytest.mark.slow
+
 TASK = TASKS["letters"]
 CONFIG = VerifiedConfig(
     max_steps=2,

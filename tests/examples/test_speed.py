@@ -16,8 +16,8 @@ from dspy_greater.model import Sampling, WhiteBox
 from examples.benchmarks import batches, memory, models, scaling, speed
 from examples.benchmarks.models import AnyText, load_model
 from examples.benchmarks.published import AsPublished
-from tests.conftest import make_model, make_tokenizer
-from tests.model.helpers import random_ids, random_items
+from tests.support.tiny import make_model, make_tokenizer
+from tests.support.white_boxes import random_ids, random_items
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,7 @@ def test_the_published_way_leaves_our_weights_frozen(
     assert all(p.requires_grad for p in published.unfrozen.parameters())
 
 
+@pytest.mark.slow
 def test_both_ways_score_the_same_candidates_alike() -> None:
     model, tokenizer = load_model("small")
     options = argparse.Namespace(

@@ -10,6 +10,7 @@ import pytest
 TUTORIAL = Path(__file__).resolve().parents[2] / "examples" / "tutorial.py"
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs_and_its_program_is_better(capsys: pytest.CaptureFixture[str]) -> None:
     state = runpy.run_path(str(TUTORIAL))
     said = capsys.readouterr().out

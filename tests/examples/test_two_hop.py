@@ -33,6 +33,14 @@ def test_no_predictors_output_is_labelled() -> None:
     assert not labels & outputs
 
 
+@pytest.fixture
+def few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, count in {"TRAIN": 20, "VALIDATION": 20, "HELD_OUT": 40}.items():
+        monkeypatch.setattr(two_hop, name, count)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_questions")
 def test_the_inner_predictor_gets_better(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -44,6 +52,8 @@ def test_the_inner_predictor_gets_better(
     assert "first.predict" in said
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_questions")
 def test_both_may_be_improved(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

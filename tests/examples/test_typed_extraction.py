@@ -6,8 +6,8 @@ import dspy
 import pytest
 
 from examples.typed_extraction import HASTE, NUMBERS, Order, Read, improve, messages, metric
-from tests.compiling import lm_of
-from tests.scripted import TINY, play
+from tests.support.compiling import lm_of
+from tests.support.scripted import TINY, play
 
 
 def test_messages_are_seeded_and_say_what_they_order() -> None:
@@ -28,6 +28,7 @@ def test_every_value_counts_a_quarter() -> None:
     assert metric(gold, dspy.Prediction(order=other, due=gold.due)) == 0.75
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", [dspy.JSONAdapter(), dspy.ChatAdapter()], ids=["json", "chat"])
 def test_a_compile_reads_and_scores_typed_answers(
     adapter: dspy.ChatAdapter, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -17,8 +17,7 @@ from dspy import lm15
 
 from dspy_greater.lm import LocalEngine, NotWhiteBoxError, white_box
 from dspy_greater.lm.source import Source
-
-from .conftest import FakeWhiteBox, MakeLM
+from tests.support.fake_white_box import FakeWhiteBox, MakeLM
 
 
 def ask(lm: dspy.LM, text: str, **config: Any) -> lm15.Request:

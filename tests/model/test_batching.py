@@ -10,8 +10,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from dspy_greater.model import Sampling, WhiteBox
 from dspy_greater.model.batching import BatchLimit, Size, in_batches, is_out_of_memory
-from tests.conftest import ARCHITECTURES
-from tests.model.helpers import model_of, random_ids, random_items, white_box_of
+from tests.support.families import ARCHITECTURES
+from tests.support.marks import mostly_slow
+from tests.support.white_boxes import model_of, random_ids, random_items, white_box_of
 
 
 class SmallMemory:
@@ -70,7 +71,7 @@ def test_one_sequence_that_does_not_fit_is_an_error() -> None:
         white_box.log_probs(random_items(3))
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", mostly_slow(ARCHITECTURES, "llama"))
 def test_where_one_gradient_does_not_fit_layers_run_twice(
     architecture: str, caplog: pytest.LogCaptureFixture
 ) -> None:

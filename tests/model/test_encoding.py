@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from dspy_greater.basics.spans import Message, Span, TextSpan
 from dspy_greater.model import ChatEncoder
 from dspy_greater.model.encoding import closed_gaps, tokens_over, without_added_blanks
-from dspy_greater.basics.spans import Message, Span, TextSpan
-from tests.conftest import make_tokenizer
-from tests.model.small_tokenizers import KINDS
+from tests.support.small_tokenizers import KINDS
+from tests.support.tiny import make_tokenizer
 
 REAL = ("tokenizers/gpt2", "tokenizers/qwen2.5", "models/tiny1m")
 BOS = "{{ bos_token }}"

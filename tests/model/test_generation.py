@@ -12,9 +12,10 @@ from transformers import GenerationConfig
 from dspy_greater.model import ContextError, Sampling, WhiteBox
 from dspy_greater.model.requests import Request
 from dspy_greater.model.sampler import RowSampler, keep_likeliest
-from tests.conftest import make_model, make_tokenizer
-from tests.families import MEASURED
-from tests.model.helpers import (
+from tests.support.families import MEASURED
+from tests.support.marks import mostly_slow
+from tests.support.tiny import make_model, make_tokenizer
+from tests.support.white_boxes import (
     check_recorded_log_probs,
     full_log_probs,
     model_of,
@@ -32,7 +33,9 @@ def greedy_by_hand(model: Any, prompt: list[int], count: int) -> tuple[int, ...]
     return tuple(ids[len(prompt) :])
 
 
-@pytest.mark.parametrize("architecture", [*MEASURED, "gemma4_text"])
+@pytest.mark.parametrize(
+    "architecture", mostly_slow([*MEASURED, "gemma4_text"], "llama", "gemma2", "mamba")
+)
 def test_greedy_in_a_batch_is_greedy_by_hand(architecture: str) -> None:
     white_box = white_box_of(architecture)
     together = white_box.generate(PROMPTS, [Sampling(12)] * 4)

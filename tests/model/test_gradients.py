@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from dspy_greater.model import Gradient, Sampling, Targeted, WhiteBox
 from dspy_greater.basics.spans import Span
-from tests.conftest import make_model, make_tokenizer
-from tests.families import FAMILIES, MEASURED
-from tests.model.helpers import model_of, random_ids, random_items, white_box_of
+from dspy_greater.model import Gradient, Sampling, Targeted, WhiteBox
+from tests.support.families import FAMILIES, MEASURED
+from tests.support.marks import mostly_slow
+from tests.support.tiny import make_model, make_tokenizer
+from tests.support.white_boxes import model_of, random_ids, random_items, white_box_of
 
 
 def loss_at(model: Any, item: Targeted, embeddings: torch.Tensor, temperature: float) -> float:
@@ -37,7 +38,7 @@ def all_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("all_in_float64")
 @pytest.mark.parametrize("temperature", [1.0, 0.2])
-@pytest.mark.parametrize("architecture", MEASURED)
+@pytest.mark.parametrize("architecture", mostly_slow(MEASURED, "llama", "gemma2", "mamba"))
 def test_gradient_agrees_with_finite_differences(architecture: str, temperature: float) -> None:
     white_box = white_box_of(architecture, dtype=torch.float64)
     model = model_of(white_box)
@@ -57,7 +58,7 @@ def test_gradient_agrees_with_finite_differences(architecture: str, temperature:
         assert float(predicted) == pytest.approx((up - down) / (2 * step), rel=1e-5, abs=1e-7)
 
 
-@pytest.mark.parametrize("architecture", FAMILIES)
+@pytest.mark.parametrize("architecture", mostly_slow(FAMILIES, "llama", "gemma2", "mamba"))
 def test_batched_gradients_are_single_gradients(architecture: str) -> None:
     white_box = white_box_of(architecture)
     items = random_items()

@@ -21,7 +21,8 @@ from dspy_greater.model import (
     load,
 )
 from dspy_greater.model import loading as loading_module
-from tests.conftest import ARCHITECTURES, make_model, make_tokenizer
+from tests.support.families import ARCHITECTURES
+from tests.support.tiny import make_model, make_tokenizer
 
 SIZES = {
     "vocab_size": 512,
@@ -100,6 +101,7 @@ print(box.fingerprint)
 """
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_same_fingerprint_and_says_nothing_else(folder: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-W", "default", "-c", SCRIPT, str(folder)],

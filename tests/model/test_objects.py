@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dspy_greater.model import Sampling, WhiteBox
 from dspy_greater.model.objects import ObjectEnd
-from tests.model.thinkers import reciting, thinking_tokenizer
+from tests.support.thinkers import reciting, thinking_tokenizer
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(alphabet='{}[]"\\ ,:aé漢\n', max_size=8),

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dspy_greater.basics.spans import Span
 from dspy_greater.model import Generation, Sampling, Targeted, WhiteBox
 from dspy_greater.model.prefix import (
     BATCH_COST,
@@ -17,10 +18,12 @@ from dspy_greater.model.prefix import (
     by_prefix,
     common_beginning,
 )
-from dspy_greater.basics.spans import Span
-from tests.families import FAMILIES, SHARING
-from tests.model.helpers import random_ids, random_items, white_box_of
+from tests.support.families import FAMILIES, SHARING
+from tests.support.marks import mostly_slow
+from tests.support.white_boxes import random_ids, random_items, white_box_of
 
+#: Rotary, learned and linear positions for the fast suite.
+MOSTLY = mostly_slow(SHARING, "llama", "gpt2", "bloom")
 # Few different tokens, so that sequences do share something.
 SEQUENCES = st.lists(st.lists(st.integers(0, 1), min_size=2, max_size=60), min_size=1, max_size=12)
 
@@ -105,7 +108,7 @@ def test_short_sequences_stay_in_one_batch() -> None:
     assert group.shared == 0
 
 
-@pytest.mark.parametrize("architecture", SHARING)
+@pytest.mark.parametrize("architecture", MOSTLY)
 def test_log_probs_are_those_without_sharing(architecture: str) -> None:
     items = instructions_with_rollouts()
     shared = white_box_of(architecture, dtype=torch.float64).log_probs(items)
@@ -114,7 +117,7 @@ def test_log_probs_are_those_without_sharing(architecture: str) -> None:
         torch.testing.assert_close(left, right, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("architecture", SHARING)
+@pytest.mark.parametrize("architecture", MOSTLY)
 def test_gradients_are_those_without_sharing(architecture: str) -> None:
     items = instructions_with_rollouts()
     shared = white_box_of(architecture, dtype=torch.float64).gradients(items)
@@ -125,7 +128,7 @@ def test_gradients_are_those_without_sharing(architecture: str) -> None:
         torch.testing.assert_close(left.positions / scale, right.positions / scale)
 
 
-@pytest.mark.parametrize("architecture", SHARING)
+@pytest.mark.parametrize("architecture", MOSTLY)
 def test_generations_are_those_without_sharing(architecture: str) -> None:
     head = random_ids(40)
     prompts = [(*head, *random_ids(1 + 5 * i, seed=i)) for i in range(6)]
@@ -135,7 +138,7 @@ def test_generations_are_those_without_sharing(architecture: str) -> None:
     assert_alike(shared, plain)
 
 
-@pytest.mark.parametrize("architecture", SHARING)
+@pytest.mark.parametrize("architecture", MOSTLY)
 @pytest.mark.parametrize("preamble", [0, 20])
 def test_prompts_under_one_instruction_read_it_once(architecture: str, preamble: int) -> None:
     head = random_ids(preamble)
@@ -159,7 +162,7 @@ def test_models_that_drop_keys_or_keep_a_state_read_everything(architecture: str
     assert white_box_of(architecture)._shares is (architecture in SHARING)
 
 
-@pytest.mark.parametrize("architecture", SHARING)
+@pytest.mark.parametrize("architecture", MOSTLY)
 def test_prompts_with_several_continuations_are_read_once(architecture: str) -> None:
     white_box = white_box_of(architecture, dtype=torch.float64)
     head = random_ids(40)

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from dspy_greater.model import ContextError, Targeted, WhiteBox
 from dspy_greater.basics.spans import Span
-from tests.families import FAMILIES
-from tests.model.helpers import (
+from dspy_greater.model import ContextError, Targeted, WhiteBox
+from tests.support.families import FAMILIES
+from tests.support.marks import mostly_slow
+from tests.support.white_boxes import (
     full_log_probs,
     model_of,
     random_ids,
@@ -19,7 +20,7 @@ from tests.model.helpers import (
 )
 
 
-@pytest.mark.parametrize("architecture", FAMILIES)
+@pytest.mark.parametrize("architecture", mostly_slow(FAMILIES, "llama", "gemma2", "mamba"))
 def test_scores_are_those_of_a_plain_forward_pass(architecture: str) -> None:
     white_box = white_box_of(architecture)
     items = random_items()
@@ -33,7 +34,7 @@ def test_scores_are_those_of_a_plain_forward_pass(architecture: str) -> None:
         torch.testing.assert_close(scores, single, atol=2e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("architecture", FAMILIES)
+@pytest.mark.parametrize("architecture", mostly_slow(FAMILIES, "llama", "gemma2", "mamba"))
 def test_next_token_distributions(architecture: str) -> None:
     white_box = white_box_of(architecture)
     prefixes = [random_ids(length, length) for length in (3, 30, 1, 12)]

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dspy_greater.basics.spans import THINKING, Message, TextSpan
 from dspy_greater.model import Sampling, WhiteBox
 from dspy_greater.model.encoding import ChatEncoder
 from dspy_greater.model.thinking import Block, Thinking
-from dspy_greater.basics.spans import THINKING, Message, TextSpan
-from tests.conftest import make_model, make_tokenizer
-from tests.model.thinkers import TEMPLATES, reciting, thinking_tokenizer
+from tests.support.thinkers import TEMPLATES, reciting, thinking_tokenizer
+from tests.support.tiny import make_model, make_tokenizer
 
 ASK = [Message(role="user", content="What is 2 + 3?")]
 TEXTS = st.text(st.sampled_from("ab 2.\n[]#"), max_size=20)

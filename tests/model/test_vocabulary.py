@@ -9,7 +9,8 @@ from transformers import AutoTokenizer
 
 from dspy_greater.model import WhiteBox, allowed_tokens
 from dspy_greater.model.vocabulary import MARKUP, is_plain_text
-from tests.model.small_tokenizers import KINDS
+from tests.support.marks import slow
+from tests.support.small_tokenizers import KINDS
 
 
 def check_mask(tokenizer: Any, vocab: int) -> list[str]:
@@ -37,7 +38,7 @@ def test_allowed_tokens_are_plain_text(kind: str) -> None:
     assert "answer" in {text.strip() for text in texts}
 
 
-@pytest.mark.parametrize("folder", ["tokenizers/gpt2", "tokenizers/qwen2.5", "models/tiny1m"])
+@pytest.mark.parametrize("folder", ["tokenizers/gpt2", slow("tokenizers/qwen2.5"), "models/tiny1m"])
 def test_allowed_tokens_of_real_vocabularies(shared: Any, folder: str) -> None:
     if not (shared / folder).is_dir():
         pytest.skip(f"no {folder} among the shared assets")

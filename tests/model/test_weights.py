@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, TorchAoConfig
+from transformers import AutoModelForCausalLM, TorchAoConfig
 
 from dspy_greater.lm.source import Source
 from dspy_greater.model import (
@@ -21,13 +21,9 @@ from dspy_greater.model import (
     WhiteBox,
     load,
 )
-from tests.conftest import make_model, make_tokenizer
-from tests.model.helpers import full_log_probs, model_of, random_ids, random_items
-
-quantization = pytest.importorskip("torchao.quantization")
-peft = pytest.importorskip("peft")
-
-SIZES = {"hidden_size": 64, "intermediate_size": 128}
+from tests.support.tiny import make_model, make_tokenizer
+from tests.support.weights import SIZES, int4, int8, lora, nf4, peft, quantization
+from tests.support.white_boxes import full_log_probs, model_of, random_ids, random_items
 
 
 @pytest.fixture(scope="module")
@@ -40,40 +36,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def lora(base: Path | Any, seed: int = 1, **settings: Any) -> Any:
-    """A LoRA of random weights on a saved or loaded model, in peft's own wrapper."""
-    model = base if not isinstance(base, Path) else AutoModelForCausalLM.from_pretrained(base)
-    torch.manual_seed(seed)
-    targets = ["q_proj", "v_proj", "up_proj"]
-    plain = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.2, "init_lora_weights": False}
-    config = peft.LoraConfig(target_modules=targets, task_type="CAUSAL_LM", **{**plain, **settings})
-    return peft.get_peft_model(model, config)
-
-
 @pytest.fixture(scope="module")
 def adapter(folder: Path) -> Path:
     """A saved adapter: its weights and ``adapter_config.json``, no model and no tokenizer."""
     path = folder.parent / "adapter"
     lora(folder).save_pretrained(path)
     return path
-
-
-def int8() -> Any:
-    return TorchAoConfig(quantization.Int8WeightOnlyConfig())
-
-
-def int4() -> Any:
-    groups = quantization.PerGroup(32)
-    return TorchAoConfig(
-        quantization.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=groups)
-    )
-
-
-def nf4() -> Any:
-    pytest.importorskip("bitsandbytes")
-    return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
-    )
 
 
 def plain_gradient(model: Any, item: Targeted) -> torch.Tensor:

@@ -16,6 +16,7 @@ from dspy.utils.exceptions import AdapterParseError
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
+from dspy_greater.basics.spans import INSTRUCTION
 from dspy_greater.program import (
     Call,
     InstructionError,
@@ -27,7 +28,6 @@ from dspy_greater.program import (
     render,
 )
 from dspy_greater.program.rendering import assistant_text
-from dspy_greater.basics.spans import INSTRUCTION
 
 
 class Person(pydantic.BaseModel):

@@ -19,7 +19,7 @@ from dspy_greater.program import (
     Usage,
     run_programs,
 )
-from tests.targets import Adder, target
+from tests.support.targets import Adder, target
 
 
 def run_program(program, *args, lm=None, **kwargs):

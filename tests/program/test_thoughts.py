@@ -10,7 +10,7 @@ from dspy import lm15
 from dspy.utils.callback import BaseCallback
 
 from dspy_greater.program import Run, run_programs
-from tests.targets import Adder, target
+from tests.support.targets import Adder, target
 
 
 class Thinker(Adder):

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from dspy_greater import DetailedResults
-from tests.report.records import RECORDS, candidate, paper
+from tests.support.records import RECORDS, candidate, paper
+
+pytestmark = pytest.mark.slow
 
 playwright = pytest.importorskip("playwright.sync_api")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dspy_greater import DetailedResults
 from dspy_greater.report.chart import LABELS, panels, predictors, ticks_over
-from tests.report.records import candidate, improved, interrupted, paper, several
+from tests.support.records import candidate, improved, interrupted, paper, several
 
 
 def test_what_was_held_is_told_from_what_was_refused() -> None:

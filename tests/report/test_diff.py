@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dspy_greater.report.diff import Stretch, history, whole, words
-from tests.report.records import BEST, BETTER, START, improved, kept, several
+from tests.support.records import BEST, BETTER, START, improved, kept, several
 
 TEXTS = st.lists(
     st.sampled_from(

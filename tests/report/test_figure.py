@@ -10,7 +10,7 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from dspy_greater import DetailedResults
-from tests.report.records import RECORDS, improved, paper, several
+from tests.support.records import RECORDS, improved, paper, several
 
 
 @pytest.mark.parametrize("record", RECORDS.values(), ids=RECORDS)

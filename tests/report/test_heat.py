@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dspy_greater.report.heat import rows
-from tests.report.records import improved, outcome
+from tests.support.records import improved, outcome
 
 
 def test_shares_of_each_example_and_their_mean() -> None:

@@ -14,8 +14,8 @@ import pytest
 
 from dspy_greater import DetailedResults, PaperConfig, VerifiedConfig
 from dspy_greater.report import page, table
-from tests.compiling import SCHEDULES, configured, examples, lm, small, student
-from tests.report.records import (
+from tests.support.compiling import SCHEDULES, configured, examples, lm, small, student
+from tests.support.records import (
     BEST,
     HOSTILE,
     RECORDS,

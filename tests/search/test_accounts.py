@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from dspy_greater.search.accounts import COSTS
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dspy_greater.search import Accounts, Budget
-from dspy_greater.search.accounts import COSTS
 
 
 class Meter:

@@ -16,7 +16,7 @@ from dspy_greater.program import Exchange, Run, components, run_programs
 from dspy_greater.search import PredictorSubject
 from dspy_greater.search.verified.estimates import exact, slope
 from dspy_greater.search.verified.objectives import Rollouts, SuccessLikelihood
-from tests.model.helpers import model_of, white_box_of
+from tests.support.white_boxes import model_of, white_box_of
 
 START = "Solve the problem step by step."
 ADAPTER = dspy.ChatAdapter()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dspy_greater.search import gradient_norms
-from tests.search.fakes import FakeModel, FakeSubject, weights
+from tests.support.fakes import FakeModel, FakeSubject, weights
 
 INSTRUCTION = "read the items"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from dspy_greater.search.presets import PAPER, VERIFIED
 
 from dspy_greater.search import PaperConfig, VerifiedConfig, settings
-from dspy_greater.search.presets import PAPER, VERIFIED
 
 
 def test_light_is_the_default() -> None:

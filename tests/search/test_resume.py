@@ -7,7 +7,7 @@ import json
 import pytest
 
 from dspy_greater.search import Judge, PaperConfig, Schedule, VerifiedConfig, schedule_for
-from tests.search.fakes import FakeSubject
+from tests.support.fakes import FakeSubject
 
 CONFIGS = {
     "paper": PaperConfig(max_steps=6, top_k=10),

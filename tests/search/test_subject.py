@@ -13,8 +13,8 @@ from dspy_greater.model import Targeted, WhiteBox
 from dspy_greater.program import Exchange, Run, components
 from dspy_greater.search import PredictorSubject
 from dspy_greater.search.verified.objectives import with_tokens
-from tests.conftest import make_model
-from tests.model.thinkers import TEMPLATES, thinking_tokenizer
+from tests.support.thinkers import TEMPLATES, thinking_tokenizer
+from tests.support.tiny import make_model
 
 START = "Solve the problem step by step."
 EXAMPLES = [

@@ -1,0 +1,1 @@
+"""What tests share: tiny models, scripted ones, fakes, records, servers; no test stands here."""

@@ -62,7 +62,7 @@ def two(seed: int, **knobs: Any) -> dspy.Module:
 
 
 def resumed(compiles: Callable[..., dspy.Module], stop_after: int, **knobs: Any) -> dspy.Module:
-    """Compile until a callback raises after some steps, then once more with the same ``log_dir``."""
+    """Compile until a callback raises after some steps, then again with the same ``log_dir``."""
     told = []
 
     class Killed(BaseException):
@@ -97,9 +97,7 @@ CASES: dict[str, Callable[[dspy.LM], dspy.Module]] = {
     "target": lambda lm: one("letters", 6, schedule=EDITS, target_lm=lm.copy(max_tokens=60)),
     "two, one after the other": lambda lm: two(0, schedule=SMALL),
     "two in turns": lambda lm: two(1, schedule=EDITS, round_robin=True),
-    "two in turns, runs bounded": lambda lm: two(
-        2, max_metric_calls=400, round_robin=True
-    ),
+    "two in turns, runs bounded": lambda lm: two(2, max_metric_calls=400, round_robin=True),
     "two, one frozen": lambda lm: two(3, schedule=SMALL, frozen=["second.predict"]),
     "killed, arithmetic": lambda lm: resumed(
         lambda **k: one("arithmetic", 1, schedule=SMALL, **k), 2

@@ -21,7 +21,7 @@ from examples.tasks.answers import (
     YES_NO_SMALL,
     Answers,
 )
-from tests.examples.tasks.helpers import OPTIONS
+from tests.support.tasks import OPTIONS
 
 # A comma in the option's own text made two options of it, and the text itself the answer.
 TORN = "Find a movie like these:\nOptions:\n(A) Rivers\n(B) Ltd\n(C) A long walk"

@@ -11,7 +11,7 @@ from dspy.utils import DummyLM
 from dspy_greater.program import Metric, check_dataset, check_instruction
 from examples.tasks import NAMES, PUBLISHED, SYNTHETIC, load
 from examples.tasks.catalog import BBH
-from tests.examples.tasks.helpers import OPTIONS, assert_disjoint
+from tests.support.tasks import OPTIONS, assert_disjoint
 
 
 def test_there_are_all_tasks() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from examples.tasks import NAMES, PUBLISHED, load, sources
 from examples.tasks.__main__ import table
-from tests.examples.tasks.helpers import assert_disjoint
+from tests.support.tasks import assert_disjoint
 
 
 @pytest.fixture(scope="module")

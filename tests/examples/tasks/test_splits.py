@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dspy_greater.program import DataError
 from examples.tasks.splits import divide, divide_two
-from tests.examples.tasks.helpers import assert_disjoint
+from tests.support.tasks import assert_disjoint
 
 
 def questions(count: int, word: str = "pears") -> list[dspy.Example]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dspy_greater.search.paper import AnswerObjective, propose
-from tests.search.fakes import BASE, WORDS, FakeModel, FakeSubject
+from tests.support.fakes import BASE, WORDS, FakeModel, FakeSubject
 
 
 def words(*names: str) -> list[int]:

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from dspy_greater.search import Judge, LossError, PaperConfig, PaperSchedule
-from tests.search.fakes import FakeModel, FakeSubject
+from tests.support.fakes import FakeModel, FakeSubject
 
 
 def schedule(

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from dspy_greater.search.verified.evidence import Evidence
 
 from dspy_greater.model import Targeted
 from dspy_greater.program import Run
 from dspy_greater.search.verified import VerifiedConfig
-from dspy_greater.search.verified.evidence import Evidence
 from dspy_greater.search.verified.race import ScoreBook
-from tests.search.fakes import FakeSubject, run_of
+from tests.support.fakes import FakeSubject, run_of
 
 
 @dataclass

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dspy_greater.basics.spans import Span
 from dspy_greater.model import Targeted
 from dspy_greater.search.verified.estimates import exact, slope, substitutions
 from dspy_greater.search.verified.objectives import (
@@ -20,8 +21,7 @@ from dspy_greater.search.verified.objectives import (
     with_tokens,
 )
 from dspy_greater.search.verified.objectives import sampled as some
-from dspy_greater.basics.spans import Span
-from tests.search.fakes import WORDS, FakeModel, FakeSubject
+from tests.support.fakes import WORDS, FakeModel, FakeSubject
 
 START = "read the answer"
 ALL = list(range(len(WORDS)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dspy_greater.search.verified.race import LEAST_LIMIT, ScoreBook, limit_of, next_stop, race
-from tests.search.fakes import FakeSubject
+from tests.support.fakes import FakeSubject
 
 
 def book(examples: int = 40) -> ScoreBook:

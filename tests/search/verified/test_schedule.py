@@ -13,7 +13,7 @@ from dspy_greater.search import Judge, VerifiedConfig, VerifiedSchedule, choose
 from dspy_greater.search.verified import shortlist
 from dspy_greater.search.verified.estimates import exact
 from dspy_greater.search.verified.tidy import SENTENCE, WORD, without_a_part
-from tests.search.fakes import FakeModel, FakeSubject, run_of
+from tests.support.fakes import FakeModel, FakeSubject, run_of
 
 START = "read the answer"
 

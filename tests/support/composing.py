@@ -12,9 +12,9 @@ from dspy.utils.callback import BaseCallback
 
 from dspy_greater import GreaterTeleprompter, PaperConfig, VerifiedConfig, local_lm
 from examples.small_model import tasks
-from tests.compiling import START, small
+from tests.support.compiling import START, small
 
-SMALL_MODEL = Path(__file__).resolve().parents[1] / "examples" / "small_model" / "model"
+SMALL_MODEL = Path(__file__).resolve().parents[2] / "examples" / "small_model" / "model"
 TASK = tasks.TASKS["letters"]
 #: A search of a few seconds in which the small model's own instructions are tried.
 QUICK = VerifiedConfig(

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 
 import torch
 
+from dspy_greater.basics.spans import Span
 from dspy_greater.model import Generation, Gradient, Sampling, Targeted
 from dspy_greater.program import Exchange, Run
-from dspy_greater.basics.spans import Span
 
 WORDS = ["read", "answer", "carefully", "slowly", "count", "items", "quickly", "guess", "the", "."]
 #: Words that lower or raise the loss of every example; the rest do nothing.

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from dspy_greater.model import Sampling, Targeted, WhiteBox
 from dspy_greater.basics.spans import Span
-from tests.conftest import make_model, make_tokenizer
+from dspy_greater.model import Sampling, Targeted, WhiteBox
+from tests.support.tiny import make_model, make_tokenizer
 
 # Ids below this are the tiny tokenizer's special tokens.
 FIRST_TEXT = 3

@@ -9,7 +9,7 @@ import dspy
 import pytest
 
 from dspy_greater import GreaterTeleprompter, PaperConfig, VerifiedConfig, local_lm
-from tests.conftest import make_model, make_tokenizer
+from tests.support.tiny import make_model, make_tokenizer
 
 START = "Solve the problem step by step."
 

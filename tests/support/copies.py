@@ -11,7 +11,7 @@ from typing import Any
 import dspy
 from dspy import lm15
 
-from tests.targets import Recorder, chat_server, choices
+from tests.support.targets import Recorder, chat_server, choices
 
 NAME = "far/copy"
 # What the server reads of a request.

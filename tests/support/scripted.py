@@ -71,10 +71,10 @@ def chat(values: Mapping[str, str | Callable[[str], str]]) -> Callable[[str], st
 
 
 def number(prompt: str) -> int:
-    """Return the number that a question of ``tests.compiling.examples`` is about."""
+    """Return the number that a question of ``tests.support.compiling.examples`` is about."""
     return int(re.findall(r"What is (\d+) \+ 3", prompt)[-1])
 
 
 def one_right(prompt: str) -> str:
-    """Answer the first question of ``tests.compiling.examples`` right, and no other."""
+    """Answer the first question of ``tests.support.compiling.examples`` right, and no other."""
     return "0" if number(prompt) else "3"

@@ -100,6 +100,7 @@ FURTHER: dict[str, dict[str, Any]] = {
 }
 
 SPECIAL = {**CORE, **FURTHER}
+ARCHITECTURES = tuple(CORE)
 FAMILIES = tuple(SPECIAL)
 
 #: Families that read every prompt in full: a window or a chunk drops keys, a state cannot be put in

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from dspy_greater.model import WhiteBox
-from tests.conftest import CHATML, make_model, make_tokenizer
+from tests.support.tiny import CHATML, make_model, make_tokenizer
 
 ASSISTANT = "<|im_start|>assistant\n"
 #: By who opens the block: the model; the model, unless thinking is turned off; the template.

@@ -11,8 +11,8 @@ from dspy.experimental import Noul
 
 from dspy_greater import VerifiedConfig, local_lm
 from dspy_greater.record import Checkpoint
-from tests.compiling import START, examples, lm_of, small
-from tests.conftest import make_model, make_tokenizer
+from tests.support.compiling import START, examples, lm_of, small
+from tests.support.tiny import make_model, make_tokenizer
 
 Compile = Callable[[Path], Any]
 QA = dspy.Signature("question -> answer", START)
