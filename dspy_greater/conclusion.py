@@ -12,7 +12,7 @@ from typing import Any
 import dspy
 
 from dspy_greater.loop import GRADIENTS, Loop
-from dspy_greater.program import Component, excerpt, replace_instruction
+from dspy_greater.program import Predictor, excerpt, replace_instruction
 from dspy_greater.record import (
     Candidate,
     ChangedExample,
@@ -81,7 +81,7 @@ def _standing(candidate: Candidate) -> tuple[float, float]:
     return (-1.0 if score is None else score, candidate.train_score)
 
 
-def _outcome(loop: Loop, predictor: Component) -> Outcome:
+def _outcome(loop: Loop, predictor: Predictor) -> Outcome:
     """Return what became of one predictor."""
     setup, state, verdict = loop.setup, loop.state, loop.verdict()
     name, program = predictor.name, verdict.program

@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 
 from dspy_greater.cost import SETUP, Bounds
 from dspy_greater.model import WhiteBox
-from dspy_greater.program import Component
+from dspy_greater.program import Predictor
 from dspy_greater.record import Candidate, Checkpoint, StepEvent, usage_text
 from dspy_greater.running import ProgramRunner
 from dspy_greater.search import (
@@ -78,7 +78,7 @@ class Setup:
         progress: Whether to show a progress bar.
     """
 
-    predictors: Sequence[Component]
+    predictors: Sequence[Predictor]
     train: Sequence[dspy.Example]
     validation: Sequence[dspy.Example]
     labels: Mapping[str, Sequence[dspy.Example]]
@@ -140,7 +140,7 @@ class Loop:
         return choose(state.scores.validation, state.start, self.setup.confidence)
 
     def view(
-        self, predictor: Component, program: Program, labelled_only: bool = False
+        self, predictor: Predictor, program: Program, labelled_only: bool = False
     ) -> PredictorView:
         """Return a predictor as the search sees it, within a program.
 
@@ -151,7 +151,7 @@ class Loop:
         """
         setup = self.setup
         return PredictorView(
-            component=predictor,
+            predictor=predictor,
             train=setup.train,
             model=setup.model,
             adapter=setup.adapter,
@@ -160,7 +160,7 @@ class Loop:
             labelled_only=labelled_only,
         )
 
-    def _next(self) -> Component | None:
+    def _next(self) -> Predictor | None:
         """Return whose turn it is: in the program's order, or who had the fewest."""
         searches = self.state.searches
         waiting = [each for each in self.setup.predictors if each.name in self._waiting()]
@@ -174,7 +174,7 @@ class Loop:
         over = {name for name, search in self.state.searches.items() if search.ended}
         return [each.name for each in self.setup.predictors if each.name not in over]
 
-    def _turn(self, predictor: Component, bar: tqdm) -> None:
+    def _turn(self, predictor: Predictor, bar: tqdm) -> None:
         """Let a predictor's search take one step, or end."""
         state, name = self.state, predictor.name
         state.meter.turn(name)
@@ -197,7 +197,7 @@ class Loop:
         bar.update(taken - bar.n)  # a run taken up begins in the middle
         self._tell(self._event(predictor, step.number, step.accepted, tuple(step.attempts)))
 
-    def _note_step(self, predictor: Component, step: Step) -> None:
+    def _note_step(self, predictor: Predictor, step: Step) -> None:
         """Go on from the program after a step, and put what was tried on record."""
         name = predictor.name
         self.state.current = step.current
@@ -219,7 +219,7 @@ class Loop:
         if not self.setup.round_robin:
             self.state.current = self.verdict().program
 
-    def _opened(self, predictor: Component) -> Schedule:
+    def _opened(self, predictor: Predictor) -> Schedule:
         """Return a predictor's schedule, begun anew if another predictor has changed."""
         state, name = self.state, predictor.name
         search, around = state.searches.get(name), state.current.around(name)
@@ -239,7 +239,7 @@ class Loop:
             self._schedules[name] = self._schedule(predictor, search)
         return self._schedules[name]
 
-    def _schedule(self, predictor: Component, search: SearchUnderWay) -> Schedule:
+    def _schedule(self, predictor: Predictor, search: SearchUnderWay) -> Schedule:
         setup = self.setup
         view = self.view(predictor, self.state.current, setup.config.needs_labels)
         seed = f"{setup.seed} {predictor.name}"
@@ -281,7 +281,7 @@ class Loop:
         return Attempt(program[name], TOGETHER, None, known)
 
     def _event(
-        self, predictor: Component, number: int, accepted: bool, attempts: tuple[Attempt, ...]
+        self, predictor: Predictor, number: int, accepted: bool, attempts: tuple[Attempt, ...]
     ) -> StepEvent:
         state = self.state
         return StepEvent(
@@ -323,7 +323,7 @@ class Loop:
             record.candidates.append(known)
         known.accepted |= accepted
 
-    def _estimate(self, predictor: Component, seconds: float) -> None:
+    def _estimate(self, predictor: Predictor, seconds: float) -> None:
         """Say what a search may cost, from the time that the first runs took."""
         setup, meter = self.setup, self.state.meter
         if not setup.progress:

@@ -18,16 +18,15 @@ from dspy_greater.cost import Bounds
 from dspy_greater.lm import NotWhiteBoxError, white_box
 from dspy_greater.loop import Loop, Setup
 from dspy_greater.program import (
-    Component,
     DataError,
     LabelFn,
     Metric,
+    Predictor,
     Selector,
     check_adapter,
     check_dataset,
     check_labels,
     check_media,
-    components,
     current_adapter,
     given_labels,
     relabelled,
@@ -266,7 +265,7 @@ class GreaterTeleprompter(Teleprompter):
             warn_of_overlap(trainset, valset)
         lm = self._local_lm(student)
         lms = self._lms(student, lm)
-        found = components(student, trainset)
+        found = predictors_of(student, trainset)
         check_media(found)
         train, validation = self._split(trainset, valset, random.Random(self.seed))
         predictors, left_out, labels = self._chosen(student, found, trainset, train)
@@ -292,7 +291,7 @@ class GreaterTeleprompter(Teleprompter):
     def _loop(
         self,
         student: dspy.Module,
-        predictors: Sequence[Component],
+        predictors: Sequence[Predictor],
         data: Data,
         lms: LMs,
         checkpoint: Checkpoint | None,
@@ -385,10 +384,10 @@ class GreaterTeleprompter(Teleprompter):
     def _chosen(
         self,
         student: dspy.Module,
-        found: Sequence[Component],
+        found: Sequence[Predictor],
         trainset: list[dspy.Example],
         train: list[dspy.Example],
-    ) -> tuple[list[Component], list[str], Labels]:
+    ) -> tuple[list[Predictor], list[str], Labels]:
         """Return the predictors to optimize, the others' names, and labels by the user's function.
 
         Labels are asked for on the whole trainset, so that a fault shows wherever it is, and
@@ -396,15 +395,15 @@ class GreaterTeleprompter(Teleprompter):
         """
         labels: Labels = {}
 
-        def relabel(part: Component) -> Component:
+        def relabel(predictor: Predictor) -> Predictor:
             if self.label_fn is None:
-                return part
-            given = given_labels(self.label_fn, part, trainset, current_adapter())
+                return predictor
+            given = given_labels(self.label_fn, predictor, trainset, current_adapter())
             by_example = dict(zip(map(id, trainset), given, strict=True))
-            labels[part.name] = [by_example[id(example)] for example in train]
-            return relabelled(part, labels[part.name])
+            labels[predictor.name] = [by_example[id(example)] for example in train]
+            return relabelled(predictor, labels[predictor.name])
 
-        parts, left_out = select(
+        predictors, left_out = select(
             student,
             found,
             self.predictors,
@@ -412,10 +411,10 @@ class GreaterTeleprompter(Teleprompter):
             labelled=self.config.needs_labels,
             relabel=relabel,
         )
-        check_adapter(current_adapter(), parts, trainset)
+        check_adapter(current_adapter(), predictors, trainset)
         if self.label_fn is None:
-            check_labels("trainset", trainset, parts, current_adapter())
-        return parts, left_out, labels
+            check_labels("trainset", trainset, predictors, current_adapter())
+        return predictors, left_out, labels
 
     def _identity(
         self,
@@ -436,7 +435,7 @@ class GreaterTeleprompter(Teleprompter):
     def _checkpoint(
         self,
         student: dspy.Module,
-        predictors: Sequence[Component],
+        predictors: Sequence[Predictor],
         data: Data,
         lms: LMs,
     ) -> Iterator[Checkpoint | None]:

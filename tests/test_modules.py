@@ -13,7 +13,7 @@ from typing import Any
 import dspy
 import pytest
 
-from dspy_greater.program import components
+from dspy_greater.program import predictors_of
 from tests.support.compiling import START, configured, examples, lm, small
 from tests.support.marks import mostly_slow, slow
 from tests.support.scripted import TINY, chat, number, one_right, play
@@ -174,8 +174,8 @@ def test_an_agents_own_part_of_the_instruction_is_kept_to_the_letter(
     loaded = make()
     loaded.load(tmp_path / "agent.json")
     for program in (compiled, loaded):
-        (component, _) = components(program, examples())
-        assert (component.instruction, component.fixed) == (BETTER, fixed)
+        (predictor, _) = predictors_of(program, examples())
+        assert (predictor.instruction, predictor.fixed) == (BETTER, fixed)
 
 
 def test_the_tools_of_an_unknown_agent_are_not_touched() -> None:

@@ -22,28 +22,28 @@ from dspy_greater.program.labels import (
 )
 from dspy_greater.program.metrics import Metric, Score
 from dspy_greater.program.predictors import (
-    Component,
+    Predictor,
     call_of,
     check_program,
-    components,
     copy_program,
+    predictors_of,
     replace_instruction,
     with_lm,
 )
 from dspy_greater.program.rendering import Call, Rendered, current_adapter, end_marks, render
-from dspy_greater.program.runs import MAX_THREADS, Exchange, Run, run_programs
+from dspy_greater.program.runs import MAX_THREADS, PredictorCall, Run, run_programs
 from dspy_greater.program.selection import Selector, select
 
 __all__ = [
     "MAX_THREADS",
     "Call",
-    "Component",
     "DataError",
-    "Exchange",
     "InstructionError",
     "LabelFn",
     "Metric",
     "MetricError",
+    "Predictor",
+    "PredictorCall",
     "ProgramError",
     "Rendered",
     "RenderingError",
@@ -59,7 +59,6 @@ __all__ = [
     "check_labels",
     "check_media",
     "check_program",
-    "components",
     "copied_words",
     "copy_program",
     "current_adapter",
@@ -70,6 +69,7 @@ __all__ = [
     "gold_value",
     "labelled_fields",
     "normalise",
+    "predictors_of",
     "relabelled",
     "render",
     "replace_instruction",

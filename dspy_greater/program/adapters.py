@@ -8,38 +8,38 @@ from typing import Any
 import dspy
 
 from dspy_greater.program.errors import RenderingError
-from dspy_greater.program.predictors import Component, call_of
+from dspy_greater.program.predictors import Predictor, call_of
 from dspy_greater.program.rendering import completion_of, render
 
 #: What an adapter hands on as pictures, sounds or files, and never as text.
 _MEDIA = (dspy.Image, dspy.Audio, dspy.File)
 
 
-def check_media(found: Sequence[Component]) -> None:
+def check_media(found: Sequence[Predictor]) -> None:
     """Raise if a predictor, whether optimized or not, reads or writes something other than text.
 
     Raises:
         RenderingError: Names the predictor and the field.
     """
-    for component in found:
-        for name, field in component.signature.fields.items():
+    for predictor in found:
+        for name, field in predictor.signature.fields.items():
             kinds = dspy.Type.extract_custom_type_from_annotation(field.annotation)
             if media := [kind.__name__ for kind in kinds if issubclass(kind, _MEDIA)]:
                 raise RenderingError(
-                    f"the field {name!r} of predictor {component.name!r} is a dspy.{media[0]}, but "
+                    f"the field {name!r} of predictor {predictor.name!r} is a dspy.{media[0]}, but "
                     "a causal language model reads and writes text alone: give a description "
                     "instead, or optimize another program."
                 )
 
 
 def check_adapter(
-    adapter: Any, components: Sequence[Component], trainset: Sequence[dspy.Example]
+    adapter: Any, predictors: Sequence[Predictor], trainset: Sequence[dspy.Example]
 ) -> None:
     """Raise unless an adapter writes what predictors read and answer, as text that can be cut.
 
     Args:
         adapter: What the user configured.
-        components: The predictors to be optimized.
+        predictors: The predictors to be optimized.
         trainset: Examples that passed ``check_dataset``; the first is written.
 
     Raises:
@@ -60,24 +60,24 @@ def check_adapter(
             "that the program's own model would have to write: compile with ChatAdapter, "
             "JSONAdapter or XMLAdapter; the instruction can be used with any adapter afterwards."
         )
-    for component in components:
+    for predictor in predictors:
         try:
-            _write(adapter, component, trainset[0])
+            _write(adapter, predictor, trainset[0])
         except RenderingError as error:
-            raise RenderingError(f"predictor {component.name!r}: {error}") from error
+            raise RenderingError(f"predictor {predictor.name!r}: {error}") from error
         except Exception as error:
             raise RenderingError(
-                f"{type(adapter).__name__} cannot write a call of predictor {component.name!r} "
+                f"{type(adapter).__name__} cannot write a call of predictor {predictor.name!r} "
                 f"({type(error).__name__}: {error}): it needs format() and "
                 "format_assistant_message_content(), as in dspy.Adapter, or use ChatAdapter."
             ) from error
 
 
-def _write(adapter: dspy.Adapter, component: Component, example: dspy.Example) -> None:
+def _write(adapter: dspy.Adapter, predictor: Predictor, example: dspy.Example) -> None:
     """Write a call with an answer of made-up values; its inputs only where they are known."""
-    outputs = dict.fromkeys(component.signature.output_fields, "text")
-    call = call_of(component, example)
-    if call.inputs.keys() == component.signature.input_fields.keys():
+    outputs = dict.fromkeys(predictor.signature.output_fields, "text")
+    call = call_of(predictor, example)
+    if call.inputs.keys() == predictor.signature.input_fields.keys():
         render(adapter, call, outputs)
     else:
-        completion_of(adapter, component.signature, outputs)
+        completion_of(adapter, predictor.signature, outputs)

@@ -10,20 +10,20 @@ import dspy
 
 from dspy_greater.program.errors import DataError, shown
 from dspy_greater.program.labels import check_label
-from dspy_greater.program.predictors import Component, label_fields
+from dspy_greater.program.predictors import Predictor, label_fields
 
 #: ``label_fn(example, predictor_name)`` gives labels by output field; nothing means none.
 LabelFn = Callable[[dspy.Example, str], Mapping[str, Any] | None]
 
 
 def given_labels(
-    label_fn: LabelFn, component: Component, examples: Sequence[dspy.Example], adapter: dspy.Adapter
+    label_fn: LabelFn, predictor: Predictor, examples: Sequence[dspy.Example], adapter: dspy.Adapter
 ) -> list[dspy.Example]:
     """Return a predictor's labels for each training example, asked for once and checked.
 
     Args:
         label_fn: The user's function.
-        component: The predictor.
+        predictor: The predictor.
         examples: The trainset.
         adapter: The program's adapter.
 
@@ -34,15 +34,15 @@ def given_labels(
         DataError: Names the predictor, the field and the example, and what to do.
     """
     return [
-        _labels(label_fn, component, example, adapter, f"trainset[{index}]")
+        _labels(label_fn, predictor, example, adapter, f"trainset[{index}]")
         for index, example in enumerate(examples)
     ]
 
 
-def relabelled(component: Component, labels: Sequence[dspy.Example]) -> Component:
+def relabelled(predictor: Predictor, labels: Sequence[dspy.Example]) -> Predictor:
     """Return the predictor with these labels in the place of those in the examples."""
     fields = {field for each in labels for field in each}
-    return replace(component, label_fields=label_fields(component.signature, fields))
+    return replace(predictor, label_fields=label_fields(predictor.signature, fields))
 
 
 def beside(example: dspy.Example, labels: dspy.Example) -> dspy.Example:
@@ -52,11 +52,11 @@ def beside(example: dspy.Example, labels: dspy.Example) -> dspy.Example:
 
 
 def _labels(
-    label_fn: LabelFn, component: Component, example: dspy.Example, adapter: dspy.Adapter, name: str
+    label_fn: LabelFn, predictor: Predictor, example: dspy.Example, adapter: dspy.Adapter, name: str
 ) -> dspy.Example:
-    where = f"for predictor {component.name!r} on {name}"
+    where = f"for predictor {predictor.name!r} on {name}"
     try:
-        labels = label_fn(example, component.name)
+        labels = label_fn(example, predictor.name)
     except Exception as error:
         raise DataError(
             f"label_fn raised {type(error).__name__}: {error} {where}. Let it return None for a "
@@ -64,7 +64,7 @@ def _labels(
         ) from error
     if labels is None:
         return dspy.Example()
-    outputs = list(component.signature.output_fields)
+    outputs = list(predictor.signature.output_fields)
     if not isinstance(labels, Mapping):
         raise DataError(
             f"label_fn returned {shown(labels)} {where}, not a dict: let it return values by "
@@ -78,7 +78,7 @@ def _labels(
     given = dspy.Example(dict(labels))
     for field in labels:
         try:
-            check_label(component, [field], given, adapter)
+            check_label(predictor, [field], given, adapter)
         except DataError as error:
             raise DataError(
                 f"what label_fn returned {where} {error}. Where there is no label, let it leave "

@@ -11,17 +11,17 @@ from dspy.adapters.utils import annotation_allows_none, parse_value
 from dspy.utils.exceptions import AdapterParseError
 
 from dspy_greater.program.errors import DataError, shown
-from dspy_greater.program.predictors import Component
+from dspy_greater.program.predictors import Predictor
 from dspy_greater.program.rendering import assistant_text
 
 
 def gold_outputs(
-    component: Component, example: dspy.Example, outputs: Mapping[str, Any]
+    predictor: Predictor, example: dspy.Example, outputs: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return a run's own outputs with the gold values in place of its answers.
 
     Args:
-        component: The predictor.
+        predictor: The predictor.
         example: Where the labels are.
         outputs: What the run put out: the reasoning before a label is taken from here.
 
@@ -29,21 +29,21 @@ def gold_outputs(
         The values of all output fields up to the last one that has a label, in order.
     """
     values: dict[str, Any] = {}
-    fields = labelled_fields(component, example)
-    for field in component.signature.output_fields:
+    fields = labelled_fields(predictor, example)
+    for field in predictor.signature.output_fields:
         labelled = field in fields
-        values[field] = gold_value(component, field, example) if labelled else outputs[field]
+        values[field] = gold_value(predictor, field, example) if labelled else outputs[field]
         if field == fields[-1]:
             break
     return values
 
 
-def labelled_fields(component: Component, example: dspy.Example) -> tuple[str, ...]:
+def labelled_fields(predictor: Predictor, example: dspy.Example) -> tuple[str, ...]:
     """Return the output fields of which an example has a label, in order; some or none."""
-    return tuple(field for field in component.label_fields if field in example)
+    return tuple(field for field in predictor.label_fields if field in example)
 
 
-def gold_value(component: Component, field: str, example: dspy.Example) -> Any:
+def gold_value(predictor: Predictor, field: str, example: dspy.Example) -> Any:
     """Return the label of an output field as a value of the field's type.
 
     A list of texts for a ``str`` field means several accepted answers, as in
@@ -52,11 +52,11 @@ def gold_value(component: Component, field: str, example: dspy.Example) -> Any:
     Raises:
         DataError: The label is missing, empty, or not of the field's type.
     """
-    annotation = component.signature.output_fields[field].annotation
+    annotation = predictor.signature.output_fields[field].annotation
     label = example.get(field)
     if label is None and not (field in example and annotation_allows_none(annotation)):
         raise DataError(
-            f"has no label {field!r}, an output field of predictor {component.name!r}: give it "
+            f"has no label {field!r}, an output field of predictor {predictor.name!r}: give it "
             "one, or leave the example out"
         )
     try:
@@ -65,12 +65,12 @@ def gold_value(component: Component, field: str, example: dspy.Example) -> Any:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
             f"has the label {field}={shown(label)}, which is not a value of the output field's "
-            f"type {_type_name(annotation)} in predictor {component.name!r}: change the label or "
+            f"type {_type_name(annotation)} in predictor {predictor.name!r}: change the label or "
             f"the type ({reason})"
         ) from error
     if value == "":
         raise DataError(
-            f"has an empty label {field!r}, an output field of predictor {component.name!r}: give "
+            f"has an empty label {field!r}, an output field of predictor {predictor.name!r}: give "
             "it a text, or leave the example out"
         )
     return value
@@ -79,7 +79,7 @@ def gold_value(component: Component, field: str, example: dspy.Example) -> Any:
 def check_labels(
     name: str,
     examples: Sequence[dspy.Example],
-    found: Sequence[Component],
+    found: Sequence[Predictor],
     adapter: dspy.Adapter,
 ) -> None:
     """Raise unless every gold value can be written and read back by the adapter.
@@ -87,31 +87,31 @@ def check_labels(
     Args:
         name: What to call the dataset in messages, e.g. ``"trainset"``.
         examples: Examples that passed ``check_dataset``.
-        found: The components; those without labels are passed over.
+        found: The predictors; those without labels are passed over.
         adapter: The program's adapter.
 
     Raises:
         DataError: Names the first example at fault and what to do.
     """
-    labelled = [component for component in found if component.label_fields]
+    labelled = [predictor for predictor in found if predictor.label_fields]
     for index, example in enumerate(examples):
-        for component in labelled:
+        for predictor in labelled:
             try:
-                check_label(component, component.label_fields, example, adapter)
+                check_label(predictor, predictor.label_fields, example, adapter)
             except DataError as error:
                 raise DataError(f"{name}[{index}] {error}.") from error
 
 
 def check_label(
-    component: Component, fields: Sequence[str], example: dspy.Example, adapter: dspy.Adapter
+    predictor: Predictor, fields: Sequence[str], example: dspy.Example, adapter: dspy.Adapter
 ) -> None:
     """Raise unless an example's labels can be written and read back by the adapter.
 
     Raises:
         DataError: Its text goes on after the example's name.
     """
-    values = {field: gold_value(component, field, example) for field in fields}
-    _check_round_trip(adapter, component, values)
+    values = {field: gold_value(predictor, field, example) for field in fields}
+    _check_round_trip(adapter, predictor, values)
 
 
 def _text(label: Any) -> str:
@@ -134,11 +134,11 @@ def _typed(label: Any, annotation: Any) -> Any:
 
 
 def _check_round_trip(
-    adapter: dspy.Adapter, component: Component, values: Mapping[str, Any]
+    adapter: dspy.Adapter, predictor: Predictor, values: Mapping[str, Any]
 ) -> None:
     if not isinstance(adapter, dspy.ChatAdapter):
         return  # JSONAdapter and XMLAdapter are ChatAdapters too; others may parse with an LM.
-    signature = component.signature
+    signature = predictor.signature
     for field in [name for name in signature.output_fields if name not in values]:
         signature = signature.delete(field)
     try:
@@ -153,7 +153,7 @@ def _check_round_trip(
         if not same:
             raise DataError(
                 f"has the label {field}={shown(value)}, an output field of predictor "
-                f"{component.name!r}, which {type(adapter).__name__} cannot read back from its own "
+                f"{predictor.name!r}, which {type(adapter).__name__} cannot read back from its own "
                 "format: remove the adapter's markup and control characters "
                 f"from the label, or use another adapter ({reason[:200]})"
             )

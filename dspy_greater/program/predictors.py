@@ -21,13 +21,13 @@ REASONING_NAMES = frozenset({"reasoning", "rationale"})
 
 
 @dataclass(frozen=True)
-class Component:
+class Predictor:
     """A predictor of a program.
 
     Attributes:
         name: The predictor's name in ``program.named_predictors()``.
         signature: Its signature at the start.
-        predictor: The student's own predictor: not to be changed.
+        module: The student's own ``dspy.Predict``: not to be changed.
         label_fields: The output fields with gold values in the trainset, in the signature's
             order; empty where there is none. Labels in the examples are in all of them, those of
             a ``label_fn`` perhaps in some.
@@ -36,7 +36,7 @@ class Component:
 
     name: str
     signature: type[dspy.Signature] = field(repr=False)
-    predictor: dspy.Predict = field(repr=False)
+    module: dspy.Predict = field(repr=False)
     label_fields: tuple[str, ...]
     fixed: str = field(default="", repr=False)
 
@@ -71,7 +71,7 @@ def check_program(program: Any) -> None:
         )
 
 
-def components(program: dspy.Module, trainset: Sequence[dspy.Example]) -> list[Component]:
+def predictors_of(program: dspy.Module, trainset: Sequence[dspy.Example]) -> list[Predictor]:
     """Return the predictors of a program, in its order.
 
     A predictor used in several places counts once, predictors of sub-programs
@@ -83,10 +83,10 @@ def components(program: dspy.Module, trainset: Sequence[dspy.Example]) -> list[C
     check_program(program)
     labels = {name for example in trainset for name in example.labels()}
     return [
-        Component(
+        Predictor(
             name=name,
             signature=predictor.signature,
-            predictor=predictor,
+            module=predictor,
             label_fields=label_fields(predictor.signature, labels),
             fixed=fixed_part(program, predictor),
         )
@@ -94,17 +94,17 @@ def components(program: dspy.Module, trainset: Sequence[dspy.Example]) -> list[C
     ]
 
 
-def call_of(component: Component, example: dspy.Example) -> Call:
+def call_of(predictor: Predictor, example: dspy.Example) -> Call:
     """Return the call that a program of this one predictor makes on an example."""
     # Not toDict(), which takes pydantic models and conversations apart.
     inputs = dict(example.inputs().items())
     values: dict[str, Any] = {}
-    for name, info in component.signature.input_fields.items():
+    for name, info in predictor.signature.input_fields.items():
         if name in inputs:
             values[name] = inputs[name]
         elif not info.is_required():
             values[name] = info.get_default(call_default_factory=True)
-    return Call(component.signature, component.predictor.demos, values)
+    return Call(predictor.signature, predictor.module.demos, values)
 
 
 def replace_instruction(program: dspy.Module, instructions: Mapping[str, str]) -> dspy.Module:
@@ -113,7 +113,7 @@ def replace_instruction(program: dspy.Module, instructions: Mapping[str, str]) -
     Args:
         program: Left as it is.
         instructions: New instructions by predictor name, each with all that it has to hold:
-            see :meth:`Component.whole`.
+            see :meth:`Predictor.whole`.
 
     Raises:
         InstructionError: DSPy would not keep a text byte for byte.

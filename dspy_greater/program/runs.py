@@ -24,7 +24,7 @@ from dspy_greater.program.usage import RunUsageTracker
 MAX_THREADS = 128
 
 
-class Exchange(NamedTuple):
+class PredictorCall(NamedTuple):
     """One call of a predictor in a run.
 
     Attributes:
@@ -54,7 +54,7 @@ class Run:
 
     score: float
     prediction: dspy.Prediction | None
-    calls: dict[str, list[Exchange]] = field(default_factory=dict)
+    calls: dict[str, list[PredictorCall]] = field(default_factory=dict)
     feedback: str | None = None
     error: str | None = None
     parse_failed: bool = False
@@ -273,15 +273,15 @@ class _Names:
 
     def calls(
         self, trace: Sequence[tuple[Any, dict[str, Any], dspy.Prediction]], thoughts: Thoughts
-    ) -> dict[str, list[Exchange]]:
-        found: dict[str, list[Exchange]] = {}
+    ) -> dict[str, list[PredictorCall]]:
+        found: dict[str, list[PredictorCall]] = {}
         for predictor, inputs, prediction in trace:
             stage = getattr(predictor, "stage", None)
             name = self.by_identity.get(id(predictor)) or self.by_stage.get(stage)
             if name is not None:
                 fields = predictor.signature.output_fields
                 outputs = {key: prediction[key] for key in fields if key in prediction}
-                exchange = Exchange(dict(inputs), outputs, thoughts.of(prediction))
+                exchange = PredictorCall(dict(inputs), outputs, thoughts.of(prediction))
                 found.setdefault(name, []).append(exchange)
         return found
 

@@ -9,7 +9,7 @@ from dspy.experimental import Choice, Noul, Score
 
 from dspy_greater.program.agents import lists_tools
 from dspy_greater.program.errors import DataError, ProgramError
-from dspy_greater.program.predictors import Component
+from dspy_greater.program.predictors import Predictor
 
 #: Names of predictors, or what chooses among all names; None for all.
 Selector = Sequence[str] | Callable[[list[str]], Sequence[str]] | None
@@ -17,13 +17,13 @@ Selector = Sequence[str] | Callable[[list[str]], Sequence[str]] | None
 
 def select(
     program: dspy.Module,
-    found: Sequence[Component],
+    found: Sequence[Predictor],
     selector: Selector = None,
     *,
     frozen: Sequence[str] = (),
     labelled: bool = False,
-    relabel: Callable[[Component], Component] = lambda component: component,
-) -> tuple[list[Component], list[str]]:
+    relabel: Callable[[Predictor], Predictor] = lambda predictor: predictor,
+) -> tuple[list[Predictor], list[str]]:
     """Choose the predictors to optimize.
 
     Of all predictors those are left out whose instruction lists a module's tools and is not that
@@ -45,23 +45,23 @@ def select(
             was asked for by name cannot be optimized.
         DataError: One without a label was asked for by name, or no output is labelled.
     """
-    names = [component.name for component in found]
+    names = [predictor.name for predictor in found]
     everything = selector is None
     wanted = _thawed(names, _wanted(names, selector), selector, frozen)
     chosen, passed_over = [], []
     for each in found:
         if each.name not in wanted:
             continue
-        component = relabel(each)
-        if fault := _fault(program, component, labelled):
+        predictor = relabel(each)
+        if fault := _fault(program, predictor, labelled):
             if not everything:
                 raise fault
-            passed_over.append(component)
+            passed_over.append(predictor)
             continue
-        chosen.append(component)
+        chosen.append(predictor)
     if not chosen:
         raise _nothing_left(program, passed_over)
-    kept = {component.name for component in chosen}
+    kept = {predictor.name for predictor in chosen}
     return chosen, [name for name in names if name not in kept]
 
 
@@ -76,12 +76,12 @@ def _wanted(names: list[str], selector: Selector) -> list[str]:
     wanted = list(selector(list(names)) if callable(selector) else selector)
     if unknown := [name for name in wanted if name not in names]:
         raise ProgramError(
-            f"predictors names the predictor {unknown[0]!r}, which the program does not "
+            f"predictors names {unknown[0]!r}, which the program does not "
             f"have: its predictors are {', '.join(map(repr, names))}."
         )
     if not wanted:
         raise ProgramError(
-            "predictors chose no predictor, so nothing would be optimized: choose from "
+            "predictors is empty, so nothing would be optimized: choose from "
             f"{', '.join(map(repr, names))}."
         )
     return wanted
@@ -97,58 +97,57 @@ def _thawed(
         )
     if unknown := [name for name in frozen if name not in names]:
         raise ProgramError(
-            f"frozen names the predictor {unknown[0]!r}, which the program does not have: its "
+            f"frozen names {unknown[0]!r}, which the program does not have: its "
             f"predictors are {', '.join(map(repr, names))}."
         )
     listed = selector is not None and not callable(selector)
     if listed and (both := [name for name in frozen if name in wanted]):
         raise ProgramError(
-            f"predictors and frozen both name the predictor {both[0]!r}: take it out of "
-            "one of the two."
+            f"predictors and frozen both name {both[0]!r}: take it out of one of the two."
         )
     left = [name for name in wanted if name not in frozen]
     if not left:
         raise ProgramError(
-            "every predictor that predictors chose is frozen, so nothing would be "
+            "every chosen predictor is frozen, so nothing would be "
             f"optimized: take one of {', '.join(map(repr, wanted))} out of frozen."
         )
     return left
 
 
 def _fault(
-    program: dspy.Module, component: Component, labelled: bool
+    program: dspy.Module, predictor: Predictor, labelled: bool
 ) -> DataError | ProgramError | None:
     """Return why a predictor cannot be optimized."""
-    if _is_bound_to_tools(program, component):
+    if _is_bound_to_tools(program, predictor):
         return ProgramError(
-            f"the instruction of predictor {component.name!r} lists the tools of its module, and "
+            f"the instruction of predictor {predictor.name!r} lists the tools of its module, and "
             "what DSPy wrote cannot be told from what you wrote, so an edit might damage the list: "
             "leave it out of predictors, or use dspy.ReAct, whose list is kept."
         )
-    if decision := _decision_field(component):
+    if decision := _decision_field(predictor):
         return ProgramError(
-            f"the output field {decision!r} of predictor {component.name!r} has a decision type, "
+            f"the output field {decision!r} of predictor {predictor.name!r} has a decision type, "
             "for which DSPy asks the model for probabilities instead of a value, so there is no "
             "answer to be made likelier: leave it out of predictors, or give "
             "the field a plain type such as bool, float or Literal[...]."
         )
-    if labelled and not component.label_fields:
+    if labelled and not predictor.label_fields:
         return DataError(
-            f"no output of predictor {component.name!r} is labelled in the trainset, and the "
+            f"no output of predictor {predictor.name!r} is labelled in the trainset, and the "
             "published schedule needs a gold answer: leave it out of predictors, label "
-            f"one of {list(component.signature.output_fields)} in the examples or by label_fn, or "
+            f"one of {list(predictor.signature.output_fields)} in the examples or by label_fn, or "
             "use schedule='verified'."
         )
     return None
 
 
-def _nothing_left(program: dspy.Module, found: Sequence[Component]) -> DataError | ProgramError:
+def _nothing_left(program: dspy.Module, found: Sequence[Predictor]) -> DataError | ProgramError:
     """Return why none of the predictors that were wanted is left."""
-    faults = [_fault(program, component, labelled=False) for component in found]
+    faults = [_fault(program, predictor, labelled=False) for predictor in found]
     if fault := next((fault for fault in faults if fault), None):
         return ProgramError(f"no predictor is left to optimize: {fault}")
     outputs = ", ".join(
-        f"{component.name}: {list(component.signature.output_fields)}" for component in found
+        f"{predictor.name}: {list(predictor.signature.output_fields)}" for predictor in found
     )
     return DataError(
         "No output field of the program is a label of the trainset, so there is no gold value to "
@@ -158,12 +157,12 @@ def _nothing_left(program: dspy.Module, found: Sequence[Component]) -> DataError
     )
 
 
-def _is_bound_to_tools(program: dspy.Module, component: Component) -> bool:
-    return not component.fixed and lists_tools(program, component.predictor)
+def _is_bound_to_tools(program: dspy.Module, predictor: Predictor) -> bool:
+    return not predictor.fixed and lists_tools(program, predictor.module)
 
 
-def _decision_field(component: Component) -> str | None:
-    for name, field in component.signature.output_fields.items():
+def _decision_field(predictor: Predictor) -> str | None:
+    for name, field in predictor.signature.output_fields.items():
         annotation = field.rebuild_annotation()  # with what Annotated[...] adds
         kinds = dspy.Type.extract_custom_type_from_annotation(annotation)
         if any(issubclass(kind, (Choice, Noul, Score)) for kind in kinds):

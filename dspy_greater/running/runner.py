@@ -37,8 +37,8 @@ from dspy_greater.cost import Meter
 from dspy_greater.lm import white_box
 from dspy_greater.program import (
     MAX_THREADS,
-    Component,
     Metric,
+    Predictor,
     Run,
     copy_program,
     current_adapter,
@@ -77,7 +77,7 @@ class ProgramRunner:
     """
 
     student: dspy.Module
-    predictors: Sequence[Component]
+    predictors: Sequence[Predictor]
     train: Sequence[dspy.Example]
     validation: Sequence[dspy.Example]
     metric: Metric

@@ -51,7 +51,7 @@ from dspy.utils.exceptions import LMError, LMInvalidRequestError, LMUnsupportedF
 
 from dspy_greater.basics.spans import Message
 from dspy_greater.model import Sampling, WhiteBox
-from dspy_greater.program import Component, call_of, render
+from dspy_greater.program import Predictor, call_of, render
 from dspy_greater.program.errors import shown
 from dspy_greater.program.outages import remedy
 from dspy_greater.running.reading import Answer, Reading, distances, loss, read
@@ -103,7 +103,7 @@ class Prompt:
 
 
 def prompts_of(
-    parts: Sequence[Component], examples: Sequence[dspy.Example], adapter: dspy.Adapter
+    predictors: Sequence[Predictor], examples: Sequence[dspy.Example], adapter: dspy.Adapter
 ) -> list[Prompt]:
     """Return a few prompts of the program, of several predictors if there are, and others.
 
@@ -114,9 +114,9 @@ def prompts_of(
     A predictor further down the program is shown the inputs that its example has.
     """
     prompts = []
-    for index, part in list(product(range(len(examples)), parts))[:PROMPTS]:
-        call = replace(call_of(part, examples[index]), fixed=part.fixed)
-        place = f"predictor {part.name!r} on the training example {shown(dict(examples[index]))}"
+    for index, each in list(product(range(len(examples)), predictors))[:PROMPTS]:
+        call = replace(call_of(each, examples[index]), fixed=each.fixed)
+        place = f"predictor {each.name!r} on the training example {shown(dict(examples[index]))}"
         prompts.append(Prompt(f"the prompt of {place}", render(adapter, call).messages, True))
         bare = "\n".join(f"{name}: {value}" for name, value in call.inputs.items())
         if bare:

@@ -17,9 +17,9 @@ from dspy_greater.basics.spans import INSTRUCTION, THINKING, Message, Span
 from dspy_greater.model import ContextError, Targeted, WhiteBox
 from dspy_greater.program import (
     Call,
-    Component,
-    Exchange,
     InstructionError,
+    Predictor,
+    PredictorCall,
     Rendered,
     RenderingError,
     Run,
@@ -39,7 +39,7 @@ class PredictorView:
     """One predictor on the training examples, within a program.
 
     Args:
-        component: The predictor.
+        predictor: The predictor.
         train: All training examples.
         model: The white box.
         adapter: Renders the predictor's calls.
@@ -50,7 +50,7 @@ class PredictorView:
         labelled_only: Whether training examples without a label for the predictor are left out.
     """
 
-    component: Component
+    predictor: Predictor
     train: Sequence[dspy.Example]
     model: WhiteBox
     adapter: dspy.Adapter
@@ -64,7 +64,7 @@ class PredictorView:
     @property
     def name(self) -> str:
         """The predictor's name."""
-        return self.component.name
+        return self.predictor.name
 
     @cached_property
     def examples(self) -> Sequence[int]:
@@ -72,7 +72,7 @@ class PredictorView:
         return [
             index
             for index, labels in enumerate(self.labels or self.train)
-            if not self.labelled_only or labelled_fields(self.component, labels)
+            if not self.labelled_only or labelled_fields(self.predictor, labels)
         ]
 
     def check(self) -> None:
@@ -84,9 +84,9 @@ class PredictorView:
             RenderingError: If an example cannot be written as text.
             ContextError: If the instruction or an example's prompt fills the model's context.
         """
-        name, instruction = self.component.name, self.component.instruction
-        for text in (instruction, self.component.whole(instruction)):
-            check_instruction(self.component.signature, text, name)
+        name, instruction = self.predictor.name, self.predictor.instruction
+        for text in (instruction, self.predictor.whole(instruction)):
+            check_instruction(self.predictor.signature, text, name)
         if special := self.model.encoder.special_tokens_in(instruction):
             raise InstructionError(
                 f"the instruction of predictor {name!r} contains the tokenizer's special token "
@@ -105,7 +105,7 @@ class PredictorView:
 
     def _check_borders(self, instruction: str) -> None:
         """Refuse an instruction that shares a token with the adapter's text around it."""
-        name, fields = self.component.name, self.component.signature.input_fields
+        name, fields = self.predictor.name, self.predictor.signature.input_fields
         # What stands around an instruction does not hang on the inputs.
         blank = {
             key: dspy.History(messages=[]) if field.annotation is dspy.History else ""
@@ -122,7 +122,7 @@ class PredictorView:
 
     def _check_prompt(self, instruction: str, inputs: dict[str, Any]) -> None:
         """Refuse a training example that cannot be written, read or answered."""
-        name, shown = self.component.name, textwrap.shorten(repr(inputs), 120, placeholder=" ...")
+        name, shown = self.predictor.name, textwrap.shorten(repr(inputs), 120, placeholder=" ...")
         try:
             rendered = self._render(self._call(instruction, inputs))
         except RenderingError as error:
@@ -159,11 +159,11 @@ class PredictorView:
         There is one when the ids' text passes :func:`check_instruction` and, rendered by the
         adapter and tokenised as a whole, gives the same ids.
         """
-        signature = self.component.signature
+        signature = self.predictor.signature
         text = normalise(signature, self.model.encoder.decode(tokens))
         try:
             check_instruction(signature, text)
-            check_instruction(signature, self.component.whole(text))
+            check_instruction(signature, self.predictor.whole(text))
         except InstructionError:
             return None
         return text if self.tokens(text) == tuple(tokens) else None
@@ -214,7 +214,7 @@ class PredictorView:
         examples = [self.train[index] for index in self.examples]
         if self.labels is not None:
             examples = [beside(self.train[i], self.labels[i]) for i in self.examples]
-        return copied_words(instruction, self.component.instruction, examples)
+        return copied_words(instruction, self.predictor.instruction, examples)
 
     @cached_property
     def _inputs(self) -> list[dict[str, Any]]:
@@ -226,7 +226,7 @@ class PredictorView:
         if self._direct_inputs is not None:
             return self._direct_inputs
         received = [self._last_call(run).inputs for run in self.received()]
-        names = self.component.signature.input_fields
+        names = self.predictor.signature.input_fields
         return [
             {name: inputs.get(name, example.get(name, "")) for name in names}
             for inputs, example in zip(received, self.train, strict=True)
@@ -235,8 +235,8 @@ class PredictorView:
     @cached_property
     def _direct_inputs(self) -> list[dict[str, Any]] | None:
         """The examples' own inputs, if they are all that the predictor needs."""
-        calls = [call_of(self.component, example).inputs for example in self.train]
-        names = self.component.signature.input_fields.keys()
+        calls = [call_of(self.predictor, example).inputs for example in self.train]
+        names = self.predictor.signature.input_fields.keys()
         return calls if all(inputs.keys() == names for inputs in calls) else None
 
     def _context(self, index: int, outputs: tuple[tuple[str, Any], ...]) -> tuple[int, ...]:
@@ -247,18 +247,18 @@ class PredictorView:
             self._contexts[text] = self.model.encode([turn], open_end=True).ids
         return self._contexts[text]
 
-    def _last_call(self, run: Run) -> Exchange:
+    def _last_call(self, run: Run) -> PredictorCall:
         """Return the predictor's last call in a run, an empty one if it was not called."""
-        calls = run.calls.get(self.component.name)
-        return calls[-1] if calls else Exchange({}, {})
+        calls = run.calls.get(self.predictor.name)
+        return calls[-1] if calls else PredictorCall({}, {})
 
     def _call(self, instruction: str, inputs: dict[str, Any]) -> Call:
         # A signature is a class, and making one costs more than rendering a call with it.
         if instruction not in self._signatures:
-            whole = self.component.whole(instruction)
-            self._signatures[instruction] = self.component.signature.with_instructions(whole)
-        signature, demos = self._signatures[instruction], self.component.predictor.demos
-        return Call(signature, demos, inputs, self.component.fixed)
+            whole = self.predictor.whole(instruction)
+            self._signatures[instruction] = self.predictor.signature.with_instructions(whole)
+        signature, demos = self._signatures[instruction], self.predictor.module.demos
+        return Call(signature, demos, inputs, self.predictor.fixed)
 
     def _render(self, call: Call, outputs: dict[str, Any] | None = None) -> Rendered:
         with self.model.phase("render"):
@@ -266,23 +266,23 @@ class PredictorView:
 
     def _answer(self, instruction: str, index: int, run: Run) -> Targeted | None:
         labels = (self.labels or self.train)[index]
-        fields = labelled_fields(self.component, labels)
+        fields = labelled_fields(self.predictor, labels)
         if not fields:
             return None
         last = self._last_call(run)
         call = self._call(instruction, last.inputs or self._inputs[index])
         outputs = {name: last.outputs.get(name, "") for name in call.signature.output_fields}
-        gold = gold_outputs(self.component, labels, outputs)
+        gold = gold_outputs(self.predictor, labels, outputs)
         return self._targeted(instruction, call, gold, fields, last.thinking)
 
     def _completions(self, instruction: str, run: Run) -> list[Targeted]:
-        calls = run.calls.get(self.component.name, [])
+        calls = run.calls.get(self.predictor.name, [])
         items = [self._completion(instruction, call) for call in calls]
         return [item for item in items if item is not None]
 
-    def _completion(self, instruction: str, exchange: Exchange) -> Targeted | None:
+    def _completion(self, instruction: str, exchange: PredictorCall) -> Targeted | None:
         inputs, outputs, thinking = exchange
-        if outputs.keys() != self.component.signature.output_fields.keys():
+        if outputs.keys() != self.predictor.signature.output_fields.keys():
             return None
         call, written = self._call(instruction, inputs), (THINKING, *outputs)
         return self._targeted(instruction, call, outputs, written, thinking)

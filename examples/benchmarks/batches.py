@@ -13,7 +13,7 @@ import torch
 from dspy.utils.exceptions import AdapterParseError
 
 from dspy_greater.model import Sampling, WhiteBox
-from dspy_greater.program import call_of, components, current_adapter, render
+from dspy_greater.program import call_of, current_adapter, render
 from examples.benchmarks.common import RESULTS, default_instruction, markdown, program_with
 from examples.benchmarks.models import load_model
 from examples.small_model.tasks import TASKS, Task, examples
@@ -74,9 +74,9 @@ def questions(box: WhiteBox, count: int) -> list[Question]:
     for name, task in TASKS.items():
         for number, example in enumerate(examples(name, "validation", count, SEED)):
             instruction = task.good_instruction if number % 2 else default_instruction(task)
-            (component,) = components(program_with(task, instruction), [example])
-            messages = render(current_adapter(), call_of(component, example)).messages
-            signature, ids = component.signature, box.encode(messages).ids
+            (predictor,) = predictors_of(program_with(task, instruction), [example])
+            messages = render(current_adapter(), call_of(predictor, example)).messages
+            signature, ids = predictor.signature, box.encode(messages).ids
             asked.append(Question(task, example, signature, ids))
     return asked
 

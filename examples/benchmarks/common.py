@@ -18,12 +18,11 @@ from dspy_greater import GreaterTeleprompter
 from dspy_greater.lm import white_box
 from dspy_greater.program import (
     Metric,
-    components,
     current_adapter,
     replace_instruction,
     run_programs,
 )
-from dspy_greater.search import PredictorSubject, compare, log_likelihood
+from dspy_greater.search import PredictorView, compare, log_likelihood
 from examples.small_model.tasks import TASKS, Task, examples
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -80,7 +79,7 @@ def default_instruction(task: Task) -> str:
     return str(task.program().predictors()[0].signature.instructions)
 
 
-def subject_of(name: str, instruction: str, size: int, seed: int, lm: dspy.LM) -> PredictorSubject:
+def subject_of(name: str, instruction: str, size: int, seed: int, lm: dspy.LM) -> PredictorView:
     """Return a task's predictor on training examples, as a search sees it."""
     task = TASKS[name]
     train = examples(name, "train", size, seed)
@@ -89,16 +88,16 @@ def subject_of(name: str, instruction: str, size: int, seed: int, lm: dspy.LM) -
 
 def subject_in(
     program: dspy.Module, train: list[dspy.Example], metric: Callable[..., Any], lm: dspy.LM
-) -> PredictorSubject:
+) -> PredictorView:
     """Return the only predictor of a program on training examples, as a search sees it."""
-    (component,) = components(program, train)
+    (predictor,) = predictors_of(program, train)
 
     def runner(programs: Any, chosen: Any, samplings: Any) -> Any:
         settings = [within_limit(lm, each) for each in samplings or [{}] * len(programs)]
         lms = [lm.copy(**each) for each in settings]
         return run_programs(programs, chosen, Metric(metric), lms=lms)
 
-    return PredictorSubject(program, component, train, runner, white_box(lm), current_adapter())
+    return PredictorView(program, predictor, train, runner, white_box(lm), current_adapter())
 
 
 def compiled_case(name: str, seed: int, lm: dspy.LM, **settings: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torchao.quantization import Int8WeightOnlyConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, TorchAoConfig
 
 from dspy_greater.model import Sampling, WhiteBox, load
-from dspy_greater.program import components, current_adapter
+from dspy_greater.program import current_adapter, predictors_of
 from dspy_greater.running.reading import Answer, distances, loss, read
 from dspy_greater.running.served import DISTANCE, GAP, LOSS, TOKENS, Prompt, prompts_of
 from examples.benchmarks.common import RESULTS, markdown, program_with
@@ -92,7 +92,7 @@ def prompts_by_task(name: str) -> list[Prompt]:
     """Return what a server would be asked before a search of the task."""
     task = TASKS[name]
     train = examples(name, "train", 4, 0)
-    parts = components(program_with(task, WEAK_INSTRUCTION), train)
+    parts = predictors_of(program_with(task, WEAK_INSTRUCTION), train)
     return prompts_of(parts, train, current_adapter())
 
 

@@ -21,7 +21,7 @@ from dspy_greater.model import Generation, Gradient, Sampling, Targeted, WhiteBo
 from dspy_greater.model.generation import only_config
 
 if TYPE_CHECKING:
-    from dspy_greater.search import PredictorSubject
+    from dspy_greater.search import PredictorView
     from dspy_greater.search.paper.objective import AnswerObjective, Trial
 
 BATCH = 9
@@ -115,7 +115,7 @@ class AsPublished(WhiteBox):
 
 
 def published_step(
-    subject: PredictorSubject, objective: AnswerObjective, held: str, candidates: Sequence[str]
+    subject: PredictorView, objective: AnswerObjective, held: str, candidates: Sequence[str]
 ) -> list[Trial]:
     """Do all the work of one published step, and return what came of the candidates."""
     (runs,) = subject.roll_out([held])

@@ -15,7 +15,7 @@ import numpy as np
 
 from dspy_greater import local_lm
 from dspy_greater.model import WhiteBox
-from dspy_greater.search import PredictorSubject
+from dspy_greater.search import PredictorView
 from dspy_greater.search.paper import AnswerObjective
 from examples.benchmarks.common import RESULTS, markdown, subject_of
 from examples.benchmarks.models import AnyText, load_model, quiet
@@ -83,7 +83,7 @@ def step(box: WhiteBox, sizes: Sizes) -> float:
     return median(seconds(work) for _ in range(REPEATS)) / sizes.candidates
 
 
-def _work(subject: PredictorSubject, held: str, runs: Any, candidates: list[str]) -> None:
+def _work(subject: PredictorView, held: str, runs: Any, candidates: list[str]) -> None:
     objective = AnswerObjective()
     objective.slope(subject, held, runs)
     objective.try_out(subject, candidates)

@@ -22,7 +22,7 @@ from dspy import lm15
 from dspy_greater.backend import IN_FLIGHT
 
 from dspy_greater import local_lm
-from dspy_greater.program import call_of, components, current_adapter, render
+from dspy_greater.program import call_of, current_adapter, render
 from examples.benchmarks.common import RESULTS, markdown, program_with
 from examples.benchmarks.models import load_model, quiet
 from examples.quickstart import SMALL_MODEL
@@ -113,10 +113,10 @@ def prompts() -> Iterator[lm15.Request]:
     task = TASKS[TASK]
     program = program_with(task, task.good_instruction)
     train = examples(TASK, "train", 8, 0)
-    (component,) = components(program, train)
+    (predictor,) = predictors_of(program, train)
     for number in range(10**6):
         for example in examples(TASK, "test", IN_FLIGHT, number):
-            messages = render(current_adapter(), call_of(component, example)).messages
+            messages = render(current_adapter(), call_of(predictor, example)).messages
             yield lm15.request_from_openai_chat(
                 {
                     "model": "any",

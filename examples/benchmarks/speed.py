@@ -18,7 +18,7 @@ import torch
 from dspy_greater import GreaterTeleprompter, local_lm
 from dspy_greater.basics.spans import Span
 from dspy_greater.model import Sampling, Targeted, WhiteBox
-from dspy_greater.program import call_of, components, current_adapter, render
+from dspy_greater.program import call_of, current_adapter, render
 from dspy_greater.search import Judge, PaperConfig, VerifiedConfig, schedule_for, settings
 from dspy_greater.search.paper import AnswerObjective
 from examples.benchmarks.common import (
@@ -288,8 +288,8 @@ def kernels(model: Any, box: WhiteBox, machine: Machine, length: int) -> dict[st
 def prompt_of(box: WhiteBox, example: dspy.Example) -> tuple[int, ...]:
     """Return what the task's program asks about an example, with the hand-written instruction."""
     program = program_with(TASKS[TASK], TASKS[TASK].good_instruction)
-    (component,) = components(program, [example])
-    return box.encode(render(current_adapter(), call_of(component, example)).messages).ids
+    (predictor,) = predictors_of(program, [example])
+    return box.encode(render(current_adapter(), call_of(predictor, example)).messages).ids
 
 
 def seconds(work: Callable[[], Any], device: torch.device = CPU) -> float:

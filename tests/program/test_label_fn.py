@@ -8,10 +8,9 @@ import dspy
 import pytest
 
 from dspy_greater.program import (
-    Component,
     DataError,
+    Predictor,
     beside,
-    components,
     given_labels,
     gold_outputs,
     labelled_fields,
@@ -31,8 +30,8 @@ class Hops(dspy.Module):
         self.answer = dspy.Predict("query -> answer")
 
 
-def rewrite() -> Component:
-    return components(Hops(), EXAMPLES)[0]
+def rewrite() -> Predictor:
+    return predictors_of(Hops(), EXAMPLES)[0]
 
 
 def given(label_fn: Any) -> list[dspy.Example]:
@@ -49,11 +48,11 @@ def test_an_inner_predictor_is_labelled_where_the_function_knows_better() -> Non
 
     labels = given(label_fn)
     assert asked == [(example, "rewrite.predict") for example in EXAMPLES]
-    component = relabelled(rewrite(), labels)
-    assert component.label_fields == ("query", "count")
-    assert [labelled_fields(component, each) for each in labels] == [("query", "count"), (), ()]
+    predictor = relabelled(rewrite(), labels)
+    assert predictor.label_fields == ("query", "count")
+    assert [labelled_fields(predictor, each) for each in labels] == [("query", "count"), (), ()]
     run = {"reasoning": "hm", "query": "?", "count": 9}
-    assert gold_outputs(component, labels[0], run) == {
+    assert gold_outputs(predictor, labels[0], run) == {
         "reasoning": "hm",
         "query": "0 3",
         "count": 2,
@@ -63,14 +62,14 @@ def test_an_inner_predictor_is_labelled_where_the_function_knows_better() -> Non
 def test_examples_may_have_labels_of_different_fields() -> None:
     fields = iter([{"count": 1}, {"query": "q"}, {}])
     labels = given(lambda example, name: next(fields))
-    component = relabelled(rewrite(), labels)
+    predictor = relabelled(rewrite(), labels)
     run = {"reasoning": "hm", "query": "?", "count": 9}
-    assert gold_outputs(component, labels[0], run) == {**run, "count": 1}
-    assert gold_outputs(component, labels[1], run) == {"reasoning": "hm", "query": "q"}
+    assert gold_outputs(predictor, labels[0], run) == {**run, "count": 1}
+    assert gold_outputs(predictor, labels[1], run) == {"reasoning": "hm", "query": "q"}
 
 
 def test_what_it_says_counts_in_the_place_of_the_examples_labels() -> None:
-    answer = components(Hops(), EXAMPLES)[1]
+    answer = predictors_of(Hops(), EXAMPLES)[1]
     assert answer.label_fields == ("answer",)
     nothing = given_labels(lambda example, name: None, answer, EXAMPLES, dspy.ChatAdapter())
     assert relabelled(answer, nothing).label_fields == ()

@@ -9,7 +9,7 @@ import dspy
 import pydantic
 import pytest
 
-from dspy_greater.program import Component, DataError, check_labels, gold_outputs, gold_value
+from dspy_greater.program import DataError, Predictor, check_labels, gold_outputs, gold_value
 
 
 class Person(pydantic.BaseModel):
@@ -20,7 +20,7 @@ class Colour(Enum):
     RED = "red"
 
 
-def component_of(annotation: Any, labels: tuple[str, ...] = ("answer",)) -> Component:
+def component_of(annotation: Any, labels: tuple[str, ...] = ("answer",)) -> Predictor:
     signature = dspy.Signature(
         {
             "question": (str, dspy.InputField()),
@@ -31,7 +31,7 @@ def component_of(annotation: Any, labels: tuple[str, ...] = ("answer",)) -> Comp
         },
         "Answer.",
     )
-    return Component("self", signature, dspy.Predict(signature), labels)
+    return Predictor("self", signature, dspy.Predict(signature), labels)
 
 
 def example_of(**labels: Any) -> dspy.Example:
@@ -95,8 +95,8 @@ def test_the_run_reasons_and_the_label_answers():
 
 def test_fields_between_two_labels_are_the_runs_own():
     run = {"thoughts": "hm", "answer": "Rome", "reason": "so", "score": 1}
-    component = component_of(str, ("answer", "score"))
-    gold = gold_outputs(component, example_of(answer="Paris", score="5"), run)
+    predictor = component_of(str, ("answer", "score"))
+    gold = gold_outputs(predictor, example_of(answer="Paris", score="5"), run)
     assert list(gold.items()) == [
         *[("thoughts", "hm"), ("answer", "Paris")],
         *[("reason", "so"), ("score", 5)],

@@ -1,4 +1,4 @@
-"""Every predictor is a component; new instructions go into copies only."""
+"""Every predictor is a predictor; new instructions go into copies only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from dspy_greater.program import (
     InstructionError,
     ProgramError,
     call_of,
-    components,
     replace_instruction,
 )
 from dspy_greater.program.predictors import copy_program
@@ -40,7 +39,7 @@ class Uncopyable(DummyLM):
 
 def test_every_predictor_is_a_component_with_or_without_labels():
     program = TwoHops()
-    search, answer = components(program, QA)
+    search, answer = predictors_of(program, QA)
     assert (search.name, search.label_fields) == ("search", ())
     assert answer.name == "answer.predict"
     assert answer.predictor is program.answer.predict
@@ -48,27 +47,27 @@ def test_every_predictor_is_a_component_with_or_without_labels():
 
 
 def test_labels_of_an_inner_predictor_are_found():
-    search, _ = components(TwoHops(), [QA[0].copy(query="sum").with_inputs("question")])
+    search, _ = predictors_of(TwoHops(), [QA[0].copy(query="sum").with_inputs("question")])
     assert search.label_fields == ("query",)
 
 
 def test_an_input_is_no_label():
     examples = [dspy.Example(question="?", answer="2").with_inputs("question", "answer")]
-    (component,) = components(dspy.Predict("question -> answer"), examples)
-    assert component.label_fields == ()
+    (predictor,) = predictors_of(dspy.Predict("question -> answer"), examples)
+    assert predictor.label_fields == ()
 
 
 def test_a_bare_predictor_is_called_self():
-    (component,) = components(dspy.Predict("question -> answer"), QA)
-    assert component.name == "self"
+    (predictor,) = predictors_of(dspy.Predict("question -> answer"), QA)
+    assert predictor.name == "self"
 
 
 @pytest.mark.parametrize("field", ["reasoning", "rationale"])
 def test_worked_solutions_in_the_dataset_do_not_replace_the_models_reasoning(field):
     program = dspy.Predict(f"question -> {field}, answer")
     examples = [dspy.Example(question="?", answer="2", **{field: "1+1"}).with_inputs("question")]
-    (component,) = components(program, examples)
-    assert component.label_fields == ("answer",)
+    (predictor,) = predictors_of(program, examples)
+    assert predictor.label_fields == ("answer",)
 
 
 def test_compiled_parts_are_frozen():
@@ -76,7 +75,7 @@ def test_compiled_parts_are_frozen():
     outer = TwoHops()
     outer.answer = program
     program._compiled = True
-    assert [component.name for component in components(outer, QA)] == ["search"]
+    assert [predictor.name for predictor in predictors_of(outer, QA)] == ["search"]
 
 
 def test_what_is_no_program_is_told_apart():
@@ -85,11 +84,11 @@ def test_what_is_no_program_is_told_apart():
             return None
 
     with pytest.raises(ProgramError, match=r"no dspy\.Predict"):
-        components(Empty(), QA)
+        predictors_of(Empty(), QA)
     with pytest.raises(ProgramError, match=r"not a dspy\.Module"):
-        components(len, QA)
+        predictors_of(len, QA)
     with pytest.raises(ProgramError, match=r"create it first, TwoHops\(\.\.\.\)"):
-        components(TwoHops, QA)
+        predictors_of(TwoHops, QA)
 
 
 def test_a_direct_call_has_the_examples_inputs_the_defaults_and_the_demos():
@@ -100,8 +99,8 @@ def test_a_direct_call_has_the_examples_inputs_the_defaults_and_the_demos():
 
     program = dspy.Predict(Polite)
     program.demos = [{"question": "0?", "answer": "0"}]
-    (component,) = components(program, QA)
-    call = call_of(component, QA[0])
+    (predictor,) = predictors_of(program, QA)
+    call = call_of(predictor, QA[0])
     assert call.inputs == {"question": "1+1?", "tone": "kind"}
     assert call.demos == program.demos
     assert call.signature is program.signature

@@ -12,8 +12,8 @@ from dspy import lm15
 from dspy.utils import DummyLM
 
 from dspy_greater.program import (
-    Exchange,
     MetricError,
+    PredictorCall,
     Run,
     TooManyErrorsError,
     Usage,
@@ -68,7 +68,7 @@ def test_runs_come_in_the_order_of_the_examples():
 def test_a_run_keeps_the_inputs_and_outputs_of_each_predictor():
     (run,) = run_program(chain(), examples_of(3), exact, lm=Numbered())
     assert run.calls == {
-        "predict": [Exchange({"question": "number 3"}, {"reasoning": "r3", "answer": "3"})]
+        "predict": [PredictorCall({"question": "number 3"}, {"reasoning": "r3", "answer": "3"})]
     }
 
 
@@ -376,8 +376,8 @@ def test_a_prompt_that_is_too_long_is_the_programs_fault():
 
 def test_the_longest_answer_is_measured_in_bytes():
     calls = {
-        "a": [Exchange({"q": "long question"}, {"answer": "äö", "number": 17})],
-        "b": [Exchange({}, {"answer": "no"}, "hm"), Exchange({}, {})],
+        "a": [PredictorCall({"q": "long question"}, {"answer": "äö", "number": 17})],
+        "b": [PredictorCall({}, {"answer": "no"}, "hm"), PredictorCall({}, {})],
     }
     assert Run(1.0, None, calls).longest == 6
     assert Run(0.0, None).longest == 0

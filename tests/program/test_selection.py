@@ -8,7 +8,7 @@ import dspy
 import pytest
 from dspy.experimental import Choice, Noul
 
-from dspy_greater.program import DataError, ProgramError, components, select
+from dspy_greater.program import DataError, ProgramError, select
 
 QA = [dspy.Example(question="1+1?", answer="2").with_inputs("question")]
 
@@ -26,8 +26,8 @@ def add(a: int, b: int) -> int:
 
 
 def chosen(program: dspy.Module, selector: Any = "all", **options: Any) -> tuple[list[str], list]:
-    found, left_out = select(program, components(program, QA), selector, **options)
-    return [component.name for component in found], left_out
+    found, left_out = select(program, predictors_of(program, QA), selector, **options)
+    return [predictor.name for predictor in found], left_out
 
 
 def test_all_are_optimized_in_the_programs_order() -> None:

@@ -12,8 +12,8 @@ import torch
 from dspy.utils import DummyLM
 
 from dspy_greater.model import WhiteBox
-from dspy_greater.program import Exchange, Run, components, run_programs
-from dspy_greater.search import PredictorSubject
+from dspy_greater.program import PredictorCall, Run, run_programs
+from dspy_greater.search import PredictorView
 from dspy_greater.search.verified.estimates import exact, slope
 from dspy_greater.search.verified.objectives import Rollouts, SuccessLikelihood
 from tests.support.white_boxes import model_of, white_box_of
@@ -34,18 +34,18 @@ class Loop(dspy.Module):
         self.step = dspy.Predict(dspy.Signature("question, so_far -> thought, answer", START))
 
 
-def subject(program: dspy.Module, name: str, white_box: WhiteBox) -> PredictorSubject:
-    (component,) = (c for c in components(program, EXAMPLES) if c.name == name)
+def subject(program: dspy.Module, name: str, white_box: WhiteBox) -> PredictorView:
+    (predictor,) = (c for c in predictors_of(program, EXAMPLES) if c.name == name)
 
     def silent(programs: Any, examples: Any, samplings: Any) -> list[list[Run]]:
         """Run nothing; a predictor's place in the prompt does not hang on its inputs."""
         return [[Run(0.0, None) for _ in examples] for _ in programs]
 
-    return PredictorSubject(program, component, EXAMPLES, silent, white_box, ADAPTER)
+    return PredictorView(program, predictor, EXAMPLES, silent, white_box, ADAPTER)
 
 
-def call(question: str, so_far: str, thought: str, answer: str) -> Exchange:
-    return Exchange(
+def call(question: str, so_far: str, thought: str, answer: str) -> PredictorCall:
+    return PredictorCall(
         {"question": question, "so_far": so_far}, {"thought": thought, "answer": answer}
     )
 
@@ -115,7 +115,7 @@ def test_value_and_gradient_are_those_of_all_that_was_written() -> None:
 def test_a_call_that_cannot_be_read_is_left_out(white_box: WhiteBox) -> None:
     broken = [
         *RUNS[1].calls["step"][:2],
-        Exchange({"question": "?", "so_far": ""}, {"thought": "hm"}),
+        PredictorCall({"question": "?", "so_far": ""}, {"thought": "hm"}),
     ]
     long = call("why " * 3000, "", "a", "b")
     there = subject(Loop(), "step", white_box)

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from dspy_greater.search import gradient_norms
-from tests.support.fakes import FakeModel, FakeSubject, weights
+from tests.support.fakes import FakeModel, FakeView, weights
 
 INSTRUCTION = "read the items"
 
 
 def test_each_token_of_each_example_has_the_norm_of_its_gradient() -> None:
-    norms = gradient_norms(FakeSubject(), INSTRUCTION, range(3))
+    norms = gradient_norms(FakeView(), INSTRUCTION, range(3))
     assert list(norms) == [0, 1, 2]
     for example, row in norms.items():
         # In the toy world every position has the example's weights as gradient.
@@ -25,7 +25,7 @@ def test_each_token_of_each_example_has_the_norm_of_its_gradient() -> None:
 def test_examples_without_a_finite_loss_or_gradient_are_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    subject = FakeSubject(FakeModel(nan_examples=frozenset({2})))
+    subject = FakeView(FakeModel(nan_examples=frozenset({2})))
     assert list(gradient_norms(subject, INSTRUCTION, range(4))) == [0, 1, 3]
     gradients = FakeModel.gradients
 
@@ -34,14 +34,14 @@ def test_examples_without_a_finite_loss_or_gradient_are_left_out(
         return [first, replace(second, positions=second.positions * torch.inf), *rest]
 
     monkeypatch.setattr(FakeModel, "gradients", second_is_broken)
-    assert list(gradient_norms(FakeSubject(), INSTRUCTION, [2, 4, 5])) == [2, 5]
+    assert list(gradient_norms(FakeView(), INSTRUCTION, [2, 4, 5])) == [2, 5]
 
 
 def test_examples_that_cannot_be_rendered_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = FakeSubject.answers
+    answers = FakeView.answers
 
-    def first_is_missing(self: FakeSubject, *given: Any) -> Any:
+    def first_is_missing(self: FakeView, *given: Any) -> Any:
         return [None, *answers(self, *given)[1:]]
 
-    monkeypatch.setattr(FakeSubject, "answers", first_is_missing)
-    assert list(gradient_norms(FakeSubject(), INSTRUCTION, [0, 1])) == [1]
+    monkeypatch.setattr(FakeView, "answers", first_is_missing)
+    assert list(gradient_norms(FakeView(), INSTRUCTION, [0, 1])) == [1]

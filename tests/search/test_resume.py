@@ -7,7 +7,7 @@ import json
 import pytest
 
 from dspy_greater.search import Judge, PaperConfig, Schedule, VerifiedConfig, schedule_for
-from tests.support.fakes import FakeSubject
+from tests.support.fakes import FakeView
 
 CONFIGS = {
     "paper": PaperConfig(max_steps=6, top_k=10),
@@ -18,7 +18,7 @@ CONFIGS = {
 
 
 def fresh(name: str) -> Schedule:
-    subject = FakeSubject(examples=16)
+    subject = FakeView(examples=16)
     judge = Judge(lambda text: [run.score for run in subject.roll_out([text])[0]])
     return schedule_for(
         CONFIGS[name],

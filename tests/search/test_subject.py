@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dspy_greater.model import Targeted, WhiteBox
-from dspy_greater.program import Exchange, Run, components
-from dspy_greater.search import PredictorSubject
+from dspy_greater.program import PredictorCall, Run
+from dspy_greater.search import PredictorView
 from dspy_greater.search.verified.objectives import with_tokens
 from tests.support.thinkers import TEMPLATES, thinking_tokenizer
 from tests.support.tiny import make_model
@@ -26,12 +26,12 @@ WORDS = st.sampled_from(["Think", "carefully", "fox", "step", "number.", "2", "p
 INSTRUCTIONS = st.lists(WORDS, min_size=1, max_size=6).map(" ".join)
 
 
-def subject(white_box: WhiteBox, adapter: str = "chat", run: Any = None) -> PredictorSubject:
+def subject(white_box: WhiteBox, adapter: str = "chat", run: Any = None) -> PredictorView:
     program = dspy.ChainOfThought("question -> answer")
     predictor = program.predictors()[0]
     predictor.signature = predictor.signature.with_instructions(START)
-    (component,) = components(program, EXAMPLES)
-    return PredictorSubject(program, component, EXAMPLES, run, white_box, ADAPTERS[adapter])
+    (predictor,) = predictors_of(program, EXAMPLES)
+    return PredictorView(program, predictor, EXAMPLES, run, white_box, ADAPTERS[adapter])
 
 
 def runs() -> list[Run]:
@@ -39,7 +39,11 @@ def runs() -> list[Run]:
         Run(
             1.0,
             None,
-            {"predict": [Exchange({"question": e.question}, {"reasoning": "r", "answer": "7"})]},
+            {
+                "predict": [
+                    PredictorCall({"question": e.question}, {"reasoning": "r", "answer": "7"})
+                ]
+            },
         )
         for e in EXAMPLES
     ]
@@ -88,7 +92,7 @@ def test_what_was_thought_is_part_of_a_completion_and_stands_before_the_gold_ans
     tokenizer = thinking_tokenizer(template)
     box = WhiteBox(make_model("llama", len(tokenizer)), tokenizer)
     outputs = {"reasoning": "r", "answer": "7"}
-    calls = [Exchange({"question": e.question}, outputs, "Let me see.") for e in EXAMPLES]
+    calls = [PredictorCall({"question": e.question}, outputs, "Let me see.") for e in EXAMPLES]
     thought = [Run(1.0, None, {"predict": [call]}) for call in calls]
     there = subject(box)
     for (item,), gold, (plain,) in zip(
@@ -108,7 +112,10 @@ def test_what_was_thought_is_part_of_a_completion_and_stands_before_the_gold_ans
 
 
 def test_a_run_that_wrote_nothing_readable_has_no_completion(white_box: WhiteBox) -> None:
-    broken = [Run(0.0, None, {}), Run(0.0, None, {"predict": [Exchange({"question": "q"}, {})]})]
+    broken = [
+        Run(0.0, None, {}),
+        Run(0.0, None, {"predict": [PredictorCall({"question": "q"}, {})]}),
+    ]
     assert subject(white_box).completions(START, broken) == [[], []]
 
 

@@ -20,7 +20,7 @@ import torch
 
 from dspy_greater.basics.spans import Span
 from dspy_greater.model import Generation, Gradient, Sampling, Targeted
-from dspy_greater.program import Exchange, Run
+from dspy_greater.program import PredictorCall, Run
 
 WORDS = ["read", "answer", "carefully", "slowly", "count", "items", "quickly", "guess", "the", "."]
 #: Words that lower or raise the loss of every example; the rest do nothing.
@@ -41,7 +41,7 @@ def margin(example: int, ids: Sequence[int]) -> float:
 
 def run_of(example: int, score: float) -> Run:
     """Return a run of the toy world's program."""
-    return Run(score, None, calls={"example": [Exchange({"index": example}, {})]})
+    return Run(score, None, calls={"example": [PredictorCall({"index": example}, {})]})
 
 
 @dataclass
@@ -114,7 +114,7 @@ class FakeModel:
 
 
 @dataclass
-class FakeSubject:
+class FakeView:
     """Examples of the toy world; an example is right when its loss is below a threshold."""
 
     model: FakeModel = field(default_factory=FakeModel)

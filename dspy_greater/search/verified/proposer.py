@@ -156,12 +156,12 @@ class Proposer:
 
     def _single_tokens(self) -> Iterable[Edit]:
         """Return replacements and insertions of one token, the best by gradient first."""
-        taste = own_log_probs(self.view.model, self.tokens, self.contexts)
-        rated = self._by_gradient(taste)
+        prior = own_log_probs(self.view.model, self.tokens, self.contexts)
+        rated = self._by_gradient(prior)
         per_position = max(2, self.config.exact_size // 4)
         return best_first(rated, self.tokens, self.allowed, per_position) if rated else []
 
-    def _by_gradient(self, taste: torch.Tensor) -> list[Rated]:
+    def _by_gradient(self, prior: torch.Tensor) -> list[Rated]:
         """Rate plausible tokens by the objective's first-order gain, fluency included.
 
         What a token's own log-probability adds to the fluency is known exactly, and no
@@ -180,21 +180,21 @@ class Proposer:
             )
         self.skipped += here.skipped
         gains = substitutions(model, here.positions, self.tokens, self.allowed)
-        own = (taste[:-1, self.allowed] - self._here(taste)) * self._share(last)
-        rated = [Rated("replace", range(last), self._plausible(gains + own, taste[:-1]))]
+        own = (prior[:-1, self.allowed] - self._here(prior)) * self._share(last)
+        rated = [Rated("replace", range(last), self._plausible(gains + own, prior[:-1]))]
         few = [*sampled(self.terms, math.ceil(INSERTION * runs_in(self.terms))), *self.fluency]
         (value,) = exact(model, few, [self.tokens])
         gaps = self.rng.sample(range(last), min(self.config.gaps, last))
         for gap in [*gaps, last]:
-            if insertion := self._insertion(gap, taste, few, value):
+            if insertion := self._insertion(gap, prior, few, value):
                 rated.append(insertion)
         return rated
 
     def _insertion(
-        self, gap: int, taste: torch.Tensor, terms: Sequence[Term], value: float
+        self, gap: int, prior: torch.Tensor, terms: Sequence[Term], value: float
     ) -> Rated | None:
         """Rate the insertions at one gap, from the gradient at a likely token put there."""
-        stand_in = self._stand_in(gap, taste)
+        stand_in = self._stand_in(gap, prior)
         if stand_in is None:
             return None
         model, token = self.view.model, stand_in.tokens[gap]
@@ -202,26 +202,26 @@ class Proposer:
         if there is None:
             return None
         gains = substitutions(model, there.positions[gap][None], [token], self.allowed)
-        own = (taste[gap, self.allowed] - taste[gap, token]) * self._share(len(stand_in.tokens))
-        rated = self._plausible(gains + own + (there.value - value), taste[gap][None])
+        own = (prior[gap, self.allowed] - prior[gap, token]) * self._share(len(stand_in.tokens))
+        rated = self._plausible(gains + own + (there.value - value), prior[gap][None])
         return Rated("insert", [gap], rated)
 
-    def _plausible(self, gains: torch.Tensor, taste: torch.Tensor) -> torch.Tensor:
+    def _plausible(self, gains: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
         """Leave only the tokens that the model itself finds likeliest at each place.
 
         A gradient extrapolates, and errs most on tokens that no text would have there.
         """
-        likely = taste[:, self.allowed].topk(min(self.config.plausible, len(self.allowed))).indices
+        likely = prior[:, self.allowed].topk(min(self.config.plausible, len(self.allowed))).indices
         barred = torch.ones_like(gains, dtype=torch.bool).scatter_(1, likely, value=False)
         return gains.masked_fill(barred, -torch.inf)
 
-    def _here(self, taste: torch.Tensor) -> torch.Tensor:
+    def _here(self, prior: torch.Tensor) -> torch.Tensor:
         """Return the log-probability of the token at each position, ``[positions, 1]``."""
-        return taste[:-1].gather(1, torch.tensor(self.tokens)[:, None])
+        return prior[:-1].gather(1, torch.tensor(self.tokens)[:, None])
 
-    def _stand_in(self, gap: int, taste: torch.Tensor) -> RatedEdit | None:
+    def _stand_in(self, gap: int, prior: torch.Tensor) -> RatedEdit | None:
         """Return the instruction with the likeliest token that survives at a gap."""
-        likely = taste[gap, self.allowed].topk(min(8, len(self.allowed))).indices.tolist()
+        likely = prior[gap, self.allowed].topk(min(8, len(self.allowed))).indices.tolist()
         edits = [Edit("insert", gap, gap, (self.allowed[index],)) for index in likely]
         return next(iter(self.surviving(edits, 1, known=set())), None)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dspy_greater.program import DataError, check_dataset, check_labels, components, current_adapter
+from dspy_greater.program import DataError, check_dataset, check_labels, current_adapter
 from examples.tasks import load, sources
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -93,9 +93,9 @@ def test_examples_fit_their_programs(folder: Path) -> None:
         task = load(name, folder)
         program, train = task.program(), task.splits(0).train
         check_dataset("trainset", train, program)
-        (component,) = components(program, train)
-        check_labels("trainset", train, [component], current_adapter())
-        assert component.label_fields == ("answer",)
+        (predictor,) = predictors_of(program, train)
+        check_labels("trainset", train, [predictor], current_adapter())
+        assert predictor.label_fields == ("answer",)
 
 
 def test_answers_are_those_that_the_signature_asks_for(folder: Path) -> None:

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from dspy_greater.search.paper import AnswerObjective, propose
-from tests.support.fakes import BASE, WORDS, FakeModel, FakeSubject
+from tests.support.fakes import BASE, WORDS, FakeModel, FakeView
 
 
 def words(*names: str) -> list[int]:
     return [WORDS.index(name) for name in names]
 
 
-def rank(objective: AnswerObjective, subject: FakeSubject, candidates: list[int]) -> list[str]:
+def rank(objective: AnswerObjective, subject: FakeView, candidates: list[int]) -> list[str]:
     instruction = "read the answer ."
     (runs,) = subject.roll_out([instruction])
     slope = objective.slope(subject, instruction, runs)
@@ -25,19 +25,19 @@ def rank(objective: AnswerObjective, subject: FakeSubject, candidates: list[int]
 
 def test_candidates_are_ranked_by_descending_promise() -> None:
     candidates = words("guess", "count", "slowly", "items", "quickly")
-    ranked = rank(AnswerObjective(fluency_weight=0.0), FakeSubject(), candidates)
+    ranked = rank(AnswerObjective(fluency_weight=0.0), FakeView(), candidates)
     assert ranked == ["count", "items", "slowly", "quickly", "guess"]
 
 
 def test_the_candidates_own_likelihood_breaks_equal_gradients() -> None:
-    subject = FakeSubject(FakeModel(likely=("slowly",)))
+    subject = FakeView(FakeModel(likely=("slowly",)))
     candidates = words("the", "slowly", "answer")
     assert rank(AnswerObjective(fluency_weight=0.5), subject, candidates)[0] == "slowly"
     assert rank(AnswerObjective(fluency_weight=0.0), subject, candidates)[0] == "the"
 
 
 def test_a_trial_is_cross_entropy_plus_weighted_nll() -> None:
-    subject = FakeSubject()
+    subject = FakeView()
     nll = -float(subject.model.word_log_probs()[words("count", "the")].mean())
     (trial,) = AnswerObjective(fluency_weight=0.3).try_out(subject, ["count the"])
     assert trial.losses[0] == pytest.approx(BASE - 2.0 + 0.3 * nll, rel=1e-5)
@@ -46,15 +46,15 @@ def test_a_trial_is_cross_entropy_plus_weighted_nll() -> None:
 
 def test_instructions_tried_together_score_as_if_tried_alone() -> None:
     objective, texts = AnswerObjective(), ["count the", "guess", "read items slowly ."]
-    together = objective.try_out(FakeSubject(), texts)
-    alone = [objective.try_out(FakeSubject(), [text])[0] for text in texts]
+    together = objective.try_out(FakeView(), texts)
+    alone = [objective.try_out(FakeView(), [text])[0] for text in texts]
     assert [trial.losses for trial in together] == [trial.losses for trial in alone]
 
 
 def test_two_trials_are_compared_on_the_examples_finite_in_both() -> None:
     objective = AnswerObjective(fluency_weight=0.0)
-    (whole,) = objective.try_out(FakeSubject(), ["count"])
-    (holed,) = objective.try_out(FakeSubject(FakeModel(nan_examples=frozenset({0}))), ["count"])
+    (whole,) = objective.try_out(FakeView(), ["count"])
+    (holed,) = objective.try_out(FakeView(FakeModel(nan_examples=frozenset({0}))), ["count"])
     assert holed.skipped == 1
     assert holed.loss != whole.loss
     assert holed.gain_over(whole) == pytest.approx(0.0)

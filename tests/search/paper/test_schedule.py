@@ -8,11 +8,11 @@ import random
 import pytest
 
 from dspy_greater.search import Judge, LossError, PaperConfig, PaperSchedule
-from tests.support.fakes import FakeModel, FakeSubject
+from tests.support.fakes import FakeModel, FakeView
 
 
 def schedule(
-    subject: FakeSubject, start: str = "read the answer .", seed: int = 0, **knobs: object
+    subject: FakeView, start: str = "read the answer .", seed: int = 0, **knobs: object
 ) -> PaperSchedule:
     config = PaperConfig(**{"max_steps": 6, "top_k": 10, "fluency_weight": 0.0, **knobs})
     judge = Judge(lambda text: [0.0], perfect_score=None)
@@ -20,51 +20,51 @@ def schedule(
 
 
 def test_the_search_finds_the_words_that_lower_the_loss() -> None:
-    *_, last = schedule(FakeSubject()).steps()
+    *_, last = schedule(FakeView()).steps()
     assert last.incumbent.instruction.split()[:3] == ["count", "count", "count"]
     assert last.incumbent.score == 1.0
 
 
 def test_a_worse_candidate_is_never_kept() -> None:
-    losses = [step.incumbent.loss for step in schedule(FakeSubject(), "count guess .").steps()]
+    losses = [step.incumbent.loss for step in schedule(FakeView(), "count guess .").steps()]
     assert losses == sorted(losses, reverse=True)
     model = FakeModel(likely=("guess", "quickly"))
-    *_, last = schedule(FakeSubject(model), "count items .", shortlist_size=1, top_k=1).steps()
+    *_, last = schedule(FakeView(model), "count items .", shortlist_size=1, top_k=1).steps()
     assert last.incumbent.instruction == "count items ."
     assert not last.accepted
 
 
 def test_positions_go_left_to_right_and_wrap_after_a_full_stop() -> None:
-    steps = list(schedule(FakeSubject(), "read the .", max_steps=7).steps())
+    steps = list(schedule(FakeView(), "read the .", max_steps=7).steps())
     # The full stop itself is replaced in the first pass, from where on the instruction grows.
     assert [step.position for step in steps[:3]] == [0, 1, 2]
-    kept = FakeSubject(unstable=frozenset({"count", "items", "carefully", "slowly"}))
+    kept = FakeView(unstable=frozenset({"count", "items", "carefully", "slowly"}))
     steps = list(schedule(kept, "read the .", max_steps=5).steps())
     assert [step.position for step in steps] == [0, 1, 2, 0, 1]
     assert not any(step.grew for step in steps)
 
 
 def test_without_a_full_stop_the_instruction_grows_up_to_its_limit() -> None:
-    steps = list(schedule(FakeSubject(), "read the", max_steps=8, max_instruction_tokens=4).steps())
+    steps = list(schedule(FakeView(), "read the", max_steps=8, max_instruction_tokens=4).steps())
     assert [step.position for step in steps] == [0, 1, 2, 3, 0, 1, 2, 3]
     assert [step.grew for step in steps[:4]] == [False, False, True, True]
     assert len(steps[-1].incumbent.tokens) == 4
 
 
 def test_one_backward_pass_serves_all_positions_until_the_instruction_changes() -> None:
-    subject = FakeSubject(unstable=frozenset({"count", "items", "carefully"}))
+    subject = FakeView(unstable=frozenset({"count", "items", "carefully"}))
     list(schedule(subject, max_steps=6).steps())
     assert subject.model.backward_items == subject.examples
 
 
 def test_no_instruction_is_generated_twice() -> None:
-    subject = FakeSubject()
+    subject = FakeView()
     list(schedule(subject, max_steps=12).steps())
     assert len(subject.roll_outs) == len(set(subject.roll_outs))
 
 
 def test_a_position_visited_again_gets_new_candidates() -> None:
-    subject = FakeSubject(unstable=frozenset({"count", "items", "carefully"}))
+    subject = FakeView(unstable=frozenset({"count", "items", "carefully"}))
     steps = list(schedule(subject, max_steps=8, shortlist_size=2).steps())
     assert not any(step.accepted for step in steps)
     texts = [trial.instruction for step in steps for trial in step.tried]
@@ -72,7 +72,7 @@ def test_a_position_visited_again_gets_new_candidates() -> None:
 
 
 def test_edits_that_do_not_survive_are_passed_over() -> None:
-    subject = FakeSubject(unstable=frozenset({"count"}))
+    subject = FakeView(unstable=frozenset({"count"}))
     for step in schedule(subject).steps():
         assert all("count" not in trial.instruction for trial in step.tried)
         assert len(step.tried) == 3
@@ -80,14 +80,14 @@ def test_edits_that_do_not_survive_are_passed_over() -> None:
 
 def test_the_same_seed_gives_the_same_steps() -> None:
     def run(seed: int) -> list[str]:
-        steps = schedule(FakeSubject(), seed=seed, top_k=3, shortlist_size=1).steps()
+        steps = schedule(FakeView(), seed=seed, top_k=3, shortlist_size=1).steps()
         return [step.incumbent.instruction for step in steps]
 
     assert run(3) == run(3)
 
 
 def test_examples_with_nan_losses_are_skipped_and_counted() -> None:
-    subject = FakeSubject(FakeModel(nan_examples=frozenset({1, 4})))
+    subject = FakeView(FakeModel(nan_examples=frozenset({1, 4})))
     search = schedule(subject, max_steps=1, shortlist_size=1)
     first = next(iter(search.steps()))
     assert first.incumbent.skipped == 2
@@ -96,7 +96,7 @@ def test_examples_with_nan_losses_are_skipped_and_counted() -> None:
 
 
 def test_nothing_but_nan_is_an_error_that_says_what_to_do() -> None:
-    subject = FakeSubject(FakeModel(nan_examples=frozenset(range(6))))
+    subject = FakeView(FakeModel(nan_examples=frozenset(range(6))))
     with pytest.raises(LossError, match="float32"):
         next(iter(schedule(subject).steps()))
 

@@ -13,11 +13,11 @@ from dspy_greater.model import Targeted
 from dspy_greater.program import Run
 from dspy_greater.search.verified import VerifiedConfig
 from dspy_greater.search.verified.race import ScoreBook
-from tests.support.fakes import FakeSubject, run_of
+from tests.support.fakes import FakeView, run_of
 
 
 @dataclass
-class Luck(FakeSubject):
+class Luck(FakeView):
     """A subject of which stated shares of examples are always right; counts its samples."""
 
     right: float = 1.0
@@ -40,7 +40,7 @@ class Luck(FakeSubject):
         return [run_of(e, float(i < right * len(examples))) for i, e in enumerate(examples)]
 
 
-def evidence(subject: FakeSubject, **settings: object) -> Evidence:
+def evidence(subject: FakeView, **settings: object) -> Evidence:
     config = VerifiedConfig(**{"rollouts": 4, "terms": 6, **settings})  # type: ignore[arg-type]
     return Evidence(ScoreBook(subject, list(range(8))), config, range(8), "seed")
 

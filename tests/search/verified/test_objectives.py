@@ -21,20 +21,20 @@ from dspy_greater.search.verified.objectives import (
     with_tokens,
 )
 from dspy_greater.search.verified.objectives import sampled as some
-from tests.support.fakes import WORDS, FakeModel, FakeSubject
+from tests.support.fakes import WORDS, FakeModel, FakeView
 
 START = "read the answer"
 ALL = list(range(len(WORDS)))
 
 
-def sampled(subject: FakeSubject, instruction: str = START, count: int = 8) -> Rollouts:
+def sampled(subject: FakeView, instruction: str = START, count: int = 8) -> Rollouts:
     examples = tuple(range(subject.examples))
     runs = [run for row in subject.sample(instruction, examples, range(count), 1.0) for run in row]
     return Rollouts(instruction, examples * count, tuple(runs), tuple(run.score for run in runs))
 
 
 def test_the_gradient_points_at_the_words_that_raise_the_expected_metric() -> None:
-    subject = FakeSubject()
+    subject = FakeView()
     terms = SuccessLikelihood().terms(subject, sampled(subject, count=60))
     found = slope(subject.model, terms)
     assert found is not None
@@ -45,7 +45,7 @@ def test_the_gradient_points_at_the_words_that_raise_the_expected_metric() -> No
 
 @pytest.mark.parametrize("objective", [AnswerLikelihood(), SuccessLikelihood()])
 def test_value_and_gradient_come_from_one_pass_and_agree(objective: object) -> None:
-    subject = FakeSubject()
+    subject = FakeView()
     terms = objective.terms(subject, sampled(subject))  # type: ignore[attr-defined]
     found = slope(subject.model, terms)
     assert found is not None
@@ -53,17 +53,17 @@ def test_value_and_gradient_come_from_one_pass_and_agree(objective: object) -> N
 
 
 def test_losses_that_are_not_finite_are_left_out_and_counted() -> None:
-    subject = FakeSubject(FakeModel(nan_examples=frozenset({0, 1})))
+    subject = FakeView(FakeModel(nan_examples=frozenset({0, 1})))
     terms = AnswerLikelihood().terms(subject, sampled(subject, count=1))
     found = slope(subject.model, terms)
     assert found is not None
     assert found.skipped == 2
-    everything = FakeSubject(FakeModel(nan_examples=frozenset(range(6))))
+    everything = FakeView(FakeModel(nan_examples=frozenset(range(6))))
     assert slope(everything.model, terms) is None
 
 
 def test_fluency_prefers_what_the_model_would_write() -> None:
-    subject = FakeSubject(FakeModel(likely=("read", "the", "count")))
+    subject = FakeView(FakeModel(likely=("read", "the", "count")))
     terms = fluency_terms(subject, START, [0, 1], weight=0.5)
     likely, unlikely = exact(
         subject.model, terms, [subject.tokens("read the count"), subject.tokens("read the guess")]

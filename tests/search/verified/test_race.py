@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dspy_greater.search.verified.race import LEAST_LIMIT, ScoreBook, limit_of, next_stop, race
-from tests.support.fakes import FakeSubject
+from tests.support.fakes import FakeView
 
 
 def book(examples: int = 40) -> ScoreBook:
-    return ScoreBook(FakeSubject(examples=examples), list(range(examples)))
+    return ScoreBook(FakeView(examples=examples), list(range(examples)))
 
 
 def test_the_better_come_first_and_the_worse_drop_out() -> None:

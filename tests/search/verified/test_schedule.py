@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from dspy_greater.program import Exchange, Run
+from dspy_greater.program import PredictorCall, Run
 from dspy_greater.search import Judge, VerifiedConfig, VerifiedSchedule, choose
 from dspy_greater.search.verified import shortlist
 from dspy_greater.search.verified.estimates import exact
 from dspy_greater.search.verified.tidy import SENTENCE, WORD, without_a_part
-from tests.support.fakes import FakeModel, FakeSubject, run_of
+from tests.support.fakes import FakeModel, FakeView, run_of
 
 START = "read the answer"
 
 
 def schedule(
-    subject: FakeSubject, judge: Judge | None = None, seed: str = "0", **knobs: Any
+    subject: FakeView, judge: Judge | None = None, seed: str = "0", **knobs: Any
 ) -> VerifiedSchedule:
     config = VerifiedConfig(**{"max_steps": 6, "fluency_weight": 0.0, "starts": 2, **knobs})
     judge = judge or Judge(lambda text: [r.score for r in subject.roll_out([text])[0]])
@@ -32,7 +32,7 @@ def final(search: VerifiedSchedule) -> str:
 
 
 def test_it_finds_the_words_that_help() -> None:
-    subject = FakeSubject(examples=24)
+    subject = FakeView(examples=24)
     search = schedule(subject, starts=0)
     held = final(search)
     assert search.book.mean(held) > search.book.mean(START)
@@ -40,7 +40,7 @@ def test_it_finds_the_words_that_help() -> None:
 
 
 def test_whole_instructions_race_first_and_cost_no_patience() -> None:
-    subject = FakeSubject(examples=24)
+    subject = FakeView(examples=24)
     search = schedule(subject, starts=4, instructions=("guess guess", "guess quickly"), patience=1)
     first, second, *_ = search.steps()
     assert {attempt.kind for attempt in first.attempts} == {"start"}
@@ -51,13 +51,13 @@ def test_whole_instructions_race_first_and_cost_no_patience() -> None:
 
 
 def test_it_never_ends_below_the_start() -> None:
-    search = schedule(FakeSubject(examples=16))
+    search = schedule(FakeView(examples=16))
     held = final(search)
     assert search.book.mean(held) >= search.book.mean(START)
 
 
 def test_the_best_word_comes_first() -> None:
-    subject = FakeSubject(examples=24)
+    subject = FakeView(examples=24)
     first = next(iter(schedule(subject, starts=0, phrases=0).steps()))
     assert "count" in first.attempts[0].instruction
 
@@ -71,7 +71,7 @@ def test_fewer_edits_are_recomputed_on_each_look(monkeypatch: pytest.MonkeyPatch
         return exact(model, terms, tokens)
 
     monkeypatch.setattr(shortlist, "exact", listen)
-    search = schedule(FakeSubject(examples=24), starts=0, exact_size=24, race_size=2)
+    search = schedule(FakeView(examples=24), starts=0, exact_size=24, race_size=2)
     first = next(iter(search.steps()))
     (_, everything), *looks = looks[:4]
     whole = len(search.evidence.terms(START))
@@ -82,7 +82,7 @@ def test_fewer_edits_are_recomputed_on_each_look(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_gradient_chooses_among_what_the_model_finds_likely() -> None:
-    subject = FakeSubject(examples=24, model=FakeModel(likely=("slowly", "items")))
+    subject = FakeView(examples=24, model=FakeModel(likely=("slowly", "items")))
     search = schedule(subject, plausible=2, starts=0, phrases=0)
     first = next(iter(search.steps()))
     words = {word for attempt in first.attempts for word in attempt.instruction.split()}
@@ -92,13 +92,13 @@ def test_the_gradient_chooses_among_what_the_model_finds_likely() -> None:
 
 def test_an_edit_that_fails_on_the_validation_examples_is_not_accepted() -> None:
     judge = Judge(lambda text: [float(text == START)] * 10)
-    search = schedule(FakeSubject(examples=24), judge)
+    search = schedule(FakeView(examples=24), judge)
     assert final(search) == START
     assert search.stopped.startswith("no edit accepted")
 
 
 def test_the_start_comes_back_at_once_where_nothing_is_left_to_gain() -> None:
-    subject = FakeSubject()
+    subject = FakeView()
     judge = Judge(lambda text: [1.0], perfect_score=1.0)
     search = VerifiedSchedule(subject, VerifiedConfig(), "0", judge, "count items", 6)
     assert list(search.steps()) == []
@@ -106,7 +106,7 @@ def test_the_start_comes_back_at_once_where_nothing_is_left_to_gain() -> None:
 
 
 def test_the_search_ends_where_no_edit_could_be_proven_better() -> None:
-    class Nearly(FakeSubject):
+    class Nearly(FakeView):
         def _run(self, ids: list[int], example: int) -> Run:
             return run_of(example, float(example > 0))
 
@@ -118,7 +118,7 @@ def test_the_search_ends_where_no_edit_could_be_proven_better() -> None:
 
 
 def test_where_every_rollout_fails_the_answers_gradient_still_leads() -> None:
-    class Hopeless(FakeSubject):
+    class Hopeless(FakeView):
         def sample(self, *arguments: Any) -> list[list[Run]]:
             return [
                 [Run(0.0, None, calls=run.calls) for run in runs]
@@ -132,22 +132,20 @@ def test_where_every_rollout_fails_the_answers_gradient_still_leads() -> None:
 
 
 def test_an_instruction_beyond_the_limit_is_edited_but_does_not_grow() -> None:
-    search = schedule(FakeSubject(examples=24), max_instruction_tokens=2)
+    search = schedule(FakeView(examples=24), max_instruction_tokens=2)
     assert final(search) != START
     assert all(len(text.split()) <= 3 for text in search.state.scores)
 
 
 def test_no_edit_leaves_the_models_context() -> None:
     model = FakeModel(context=7)  # two tokens before the instruction, one after it
-    search = schedule(FakeSubject(model, examples=24), race_size=8)
+    search = schedule(FakeView(model, examples=24), race_size=8)
     list(search.steps())
     assert max(len(text.split()) for text in search.state.scores) == 4
 
 
 def test_the_users_own_instructions_race_too() -> None:
-    search = schedule(
-        FakeSubject(examples=24), instructions=("count items carefully",), max_steps=1
-    )
+    search = schedule(FakeView(examples=24), instructions=("count items carefully",), max_steps=1)
     (step,) = [step for step in search.steps() if step.number == 1]
     positions = {attempt.instruction: attempt.position for attempt in step.attempts}
     assert positions["count items carefully"] is None
@@ -172,10 +170,10 @@ def test_senseless_settings_are_refused(knobs: dict[str, Any]) -> None:
 
 
 def test_no_more_runs_than_announced() -> None:
-    subject = FakeSubject(examples=24)
+    subject = FakeView(examples=24)
     calls = {"train": 0, "validation": 0}
 
-    class Counted(FakeSubject):
+    class Counted(FakeView):
         def _run(self, ids: list[int], example: int) -> Run:
             calls["train"] += 1
             return super()._run(ids, example)
@@ -196,7 +194,7 @@ def test_no_more_runs_than_announced() -> None:
 
 def test_the_same_seed_gives_the_same_search() -> None:
     def run(seed: str) -> list[tuple[str, ...]]:
-        search = schedule(FakeSubject(examples=12), seed=seed)
+        search = schedule(FakeView(examples=12), seed=seed)
         return [tuple(a.instruction for a in step.attempts) for step in search.steps()]
 
     assert run("1") == run("1")
@@ -204,7 +202,7 @@ def test_the_same_seed_gives_the_same_search() -> None:
 
 
 def test_words_that_do_no_work_are_taken_away() -> None:
-    subject = FakeSubject(FakeModel(likely=("count", "items")), examples=12)
+    subject = FakeView(FakeModel(likely=("count", "items")), examples=12)
     search = schedule(subject, fluency_weight=0.1, tidy_rounds=9)
     search.book.fill([START], 12)
     search.judge.score(START)
@@ -216,7 +214,7 @@ def test_words_that_do_no_work_are_taken_away() -> None:
 
 
 def test_of_the_shorter_versions_no_more_are_run_than_it_takes_to_find_one_that_holds() -> None:
-    subject = FakeSubject(FakeModel(likely=("count", "items")), examples=12)
+    subject = FakeView(FakeModel(likely=("count", "items")), examples=12)
     search = schedule(subject, fluency_weight=0.1, tidy_rounds=9)
     search.judge.score(START)
     search.state.held = "count the items slowly carefully"
@@ -242,7 +240,7 @@ def test_parts_of_a_text() -> None:
 
 
 @dataclass
-class CoinSubject(FakeSubject):
+class CoinSubject(FakeView):
     """Every prompt's score is a coin, flipped once and for all."""
 
     luck: int = 0
@@ -271,14 +269,14 @@ def test_pure_noise_keeps_the_start_in_95_of_100_runs() -> None:
 
 
 @dataclass
-class Wordy(FakeSubject):
+class Wordy(FakeView):
     """Writes a text as long as its instruction is, a hundred times over."""
 
     def roll_out(self, instructions: Any, examples: Any = None, limit: Any = None) -> Any:
         ran = super().roll_out(instructions, examples, limit)
         return [
             [
-                replace(run, calls={**run.calls, "p": [Exchange({}, {"t": 100 * text})]})
+                replace(run, calls={**run.calls, "p": [PredictorCall({}, {"t": 100 * text})]})
                 for run in runs
             ]
             for text, runs in zip(instructions, ran, strict=True)
@@ -286,7 +284,7 @@ class Wordy(FakeSubject):
 
 
 def test_answers_in_races_are_limited_by_the_longest_of_an_incumbent() -> None:
-    subject, unheard = Wordy(examples=24), FakeSubject(examples=24)
+    subject, unheard = Wordy(examples=24), FakeView(examples=24)
     judge = Judge(lambda text: [run.score for run in unheard.roll_out([text])[0]])
     search = schedule(subject, judge)
     held = [START, *(step.held for step in search.steps())]
