@@ -29,6 +29,7 @@ from dspy_greater.program import (
     check_media,
     current_adapter,
     given_labels,
+    predictors_of,
     relabelled,
     select,
     warn_of_overlap,
@@ -236,7 +237,7 @@ class GreaterTeleprompter(Teleprompter):
                 anywhere.
             trainset: Labelled examples, marked ``.with_inputs(...)``.
             teacher: Not used; accepted so that the optimizer composes with others.
-            valset: Examples on which instructions are vouched for. Default: a seeded
+            valset: Examples on which instructions are verified. Default: a seeded
                 hold-out of two fifths of the trainset.
 
         Returns:

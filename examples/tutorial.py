@@ -63,7 +63,7 @@ teleprompter = GreaterTeleprompter(
 )
 compiled = teleprompter.compile(program, trainset=trainset, valset=valset)
 
-# %% What came of it, first in words. The program was changed only if that could be vouched for.
+# %% What came of it, first in words. The program was changed only if the change could be verified.
 results = compiled.detailed_results
 print(results.summary())
 (outcome,) = results.outcomes
@@ -73,7 +73,7 @@ print(f"{outcome.gain:+.0%} ({outcome.interval[0]:+.0%} to {outcome.interval[1]:
 page = results.report(folder / "run.html")
 print(f"open {page} in a browser")
 
-# %% The verdict that counts: questions that neither the search nor the vouching saw.
+# %% The verdict that counts: questions that neither the search nor the verdict saw.
 after = evaluate(compiled).score
 print(f"held out: {before} % -> {after} %")
 

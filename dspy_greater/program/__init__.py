@@ -30,13 +30,13 @@ from dspy_greater.program.predictors import (
     replace_instruction,
     with_lm,
 )
-from dspy_greater.program.rendering import Call, Rendered, current_adapter, end_marks, render
+from dspy_greater.program.rendering import AdapterCall, Rendered, current_adapter, end_marks, render
 from dspy_greater.program.runs import MAX_THREADS, PredictorCall, Run, run_programs
 from dspy_greater.program.selection import Selector, select
 
 __all__ = [
     "MAX_THREADS",
-    "Call",
+    "AdapterCall",
     "DataError",
     "InstructionError",
     "LabelFn",

@@ -44,7 +44,7 @@ def check_dataset(name: str, examples: Any, program: dspy.Module) -> None:
 def warn_of_overlap(trainset: Sequence[dspy.Example], valset: Sequence[dspy.Example]) -> None:
     """Log a warning if validation examples are training examples, too, or come several times.
 
-    Instructions are fitted to the training examples; what is vouched for on them proves
+    Instructions are fitted to the training examples; what is verified on them proves
     little about others. And copies of an example are one piece of evidence, not several.
     """
     shared = sum(example in trainset for example in valset)

@@ -13,7 +13,7 @@ from dspy.clients.base_lm import BaseLM
 from dspy_greater.program.agents import fixed_part
 from dspy_greater.program.errors import ProgramError
 from dspy_greater.program.instructions import check_instruction
-from dspy_greater.program.rendering import Call
+from dspy_greater.program.rendering import AdapterCall
 
 # What DSPy's modules call the text before the answer. A dataset may hold worked
 # solutions under these names; the model is to reason in its own words.
@@ -94,7 +94,7 @@ def predictors_of(program: dspy.Module, trainset: Sequence[dspy.Example]) -> lis
     ]
 
 
-def call_of(predictor: Predictor, example: dspy.Example) -> Call:
+def call_of(predictor: Predictor, example: dspy.Example) -> AdapterCall:
     """Return the call that a program of this one predictor makes on an example."""
     # Not toDict(), which takes pydantic models and conversations apart.
     inputs = dict(example.inputs().items())
@@ -104,7 +104,7 @@ def call_of(predictor: Predictor, example: dspy.Example) -> Call:
             values[name] = inputs[name]
         elif not info.is_required():
             values[name] = info.get_default(call_default_factory=True)
-    return Call(predictor.signature, predictor.module.demos, values)
+    return AdapterCall(predictor.signature, predictor.module.demos, values)
 
 
 def replace_instruction(program: dspy.Module, instructions: Mapping[str, str]) -> dspy.Module:

@@ -21,7 +21,7 @@ from dspy_greater.program.errors import RenderingError
 
 
 @dataclass(frozen=True)
-class Call:
+class AdapterCall:
     """One call of a predictor, as found in a trace.
 
     Attributes:
@@ -72,7 +72,9 @@ def end_marks(adapter: dspy.Adapter) -> tuple[str, ...]:
     return ("\n[[ ## completed ## ]]",) if type(adapter) is dspy.ChatAdapter else ()
 
 
-def render(adapter: dspy.Adapter, call: Call, outputs: Mapping[str, Any] | None = None) -> Rendered:
+def render(
+    adapter: dspy.Adapter, call: AdapterCall, outputs: Mapping[str, Any] | None = None
+) -> Rendered:
     """Render a call and, if ``outputs`` are given, the turn that answers it.
 
     Args:
@@ -104,7 +106,7 @@ def assistant_text(
         return str(adapter.format_assistant_message_content(signature, dict(outputs)))
 
 
-def _format(adapter: dspy.Adapter, call: Call) -> tuple[Message, ...]:
+def _format(adapter: dspy.Adapter, call: AdapterCall) -> tuple[Message, ...]:
     messages = _messages(adapter, call)
     if not all(isinstance(message.get("content"), str) for message in messages):
         raise RenderingError(
@@ -115,7 +117,7 @@ def _format(adapter: dspy.Adapter, call: Call) -> tuple[Message, ...]:
     return tuple(Message(role=str(m["role"]), content=m["content"]) for m in messages)
 
 
-def _messages(adapter: dspy.Adapter, call: Call) -> Sequence[Mapping[str, Any]]:
+def _messages(adapter: dspy.Adapter, call: AdapterCall) -> Sequence[Mapping[str, Any]]:
     with dspy.context(callbacks=[]):
         messages: Sequence[Mapping[str, Any]] = adapter.format(
             call.signature, list(call.demos), dict(call.inputs)
@@ -123,12 +125,12 @@ def _messages(adapter: dspy.Adapter, call: Call) -> Sequence[Mapping[str, Any]]:
     return messages
 
 
-def _culprit(adapter: dspy.Adapter, call: Call) -> str:
+def _culprit(adapter: dspy.Adapter, call: AdapterCall) -> str:
     """Name what makes a prompt more than text: an input field, or the demos."""
     for name in call.inputs:
         others = {key: "" if key == name else value for key, value in call.inputs.items()}
         try:
-            messages = _messages(adapter, Call(call.signature, call.demos, others))
+            messages = _messages(adapter, AdapterCall(call.signature, call.demos, others))
         except Exception:  # a history that is no history any more
             messages = []
         if all(isinstance(message.get("content"), str) for message in messages):
@@ -136,10 +138,12 @@ def _culprit(adapter: dspy.Adapter, call: Call) -> str:
     return "a demo" if call.demos else "an input"
 
 
-def _instruction_span(adapter: dspy.Adapter, call: Call, messages: Sequence[Message]) -> TextSpan:
+def _instruction_span(
+    adapter: dspy.Adapter, call: AdapterCall, messages: Sequence[Message]
+) -> TextSpan:
     marker = _marker(message["content"] for message in messages)
     signature: Any = call.signature
-    twin = Call(_marked(signature, marker + call.fixed), call.demos, call.inputs)
+    twin = AdapterCall(_marked(signature, marker + call.fixed), call.demos, call.inputs)
     marked = _format(adapter, twin)
     for index, (message, other) in enumerate(zip(messages, marked, strict=False)):
         if marker not in other["content"]:

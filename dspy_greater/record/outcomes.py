@@ -21,7 +21,7 @@ class Candidate:
         instruction: The text; of an agent's instruction, what stands before DSPy's own part.
         step: Step in which it was first tried; 0 for the instruction at the start.
         kind: Where it comes from: ``"replace"``, ``"insert"``, ``"phrase"`` ...;
-            ``"together"`` in the race of whole programs, ``"again"`` for the incumbent, run again
+            ``"together"`` in the race of whole programs, ``"again"`` for the current one, run again
             because another predictor had changed.
         position: First token position that the edit changed; None at the start.
         train_scores: The metric on the training examples that it was run on.
@@ -225,5 +225,5 @@ class Outcome:
 
     @property
     def changed(self) -> bool:
-        """Whether a better instruction was vouched for."""
+        """Whether a better instruction was verified."""
         return self.after != self.before

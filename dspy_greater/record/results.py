@@ -31,7 +31,7 @@ class DetailedResults:
             schedule needs, or of a kind that cannot be optimized: an instruction with the tools of
             an agent that is not DSPy's, an output of a decision type.
         train_examples: Number of training examples used by the search.
-        validation_examples: Number of examples on which instructions were vouched for.
+        validation_examples: Number of examples on which instructions were verified.
         skipped_losses: Example losses and gradients that were NaN, infinite or impossible
             to render, over the whole run.
         parse_failures: Runs whose output did not parse, over the whole run; they count as wrong.

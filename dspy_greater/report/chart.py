@@ -66,7 +66,7 @@ class Series:
 
     @property
     def line(self) -> list[tuple[int, float]]:
-        """Places and values of the incumbents; each holds until the next."""
+        """Places and values of the current instructions; each holds until the next."""
         return [(dot.place, dot.value) for dot in self.dots if dot.held]
 
     def glyph(self, fate: str) -> str:
@@ -129,7 +129,7 @@ class Panel:
         return kept
 
     def stairs(self, series: Series) -> list[tuple[float, float, float, float]]:
-        """Return the incumbents' line as pieces ``x1, y1, x2, y2``, in percent."""
+        """Return the current instructions' line as pieces ``x1, y1, x2, y2``, in percent."""
         corners = [(self.left(place), self.top(value)) for place, value in series.line]
         ends = [*corners[1:], (100.0, corners[-1][1])] if corners else []
         level = [(x, y, end, y) for (x, y), (end, _) in zip(corners, ends, strict=True)]

@@ -62,7 +62,7 @@ def figure(record: DetailedResults) -> Figure:
 
 
 def _draw(series: Series, panel: Panel, ax: Any) -> None:
-    """Draw one measure: dots, hollow where refused, and the incumbents' line."""
+    """Draw one measure: dots, hollow where refused, and the current instructions' line."""
     colour, marker, scale = STYLES[series.name]
     if line := series.line:
         places, values = zip(*line, (panel.size - 0.5, line[-1][1]), strict=True)

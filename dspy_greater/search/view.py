@@ -16,7 +16,7 @@ import dspy
 from dspy_greater.basics.spans import INSTRUCTION, THINKING, Message, Span
 from dspy_greater.model import ContextError, Targeted, WhiteBox
 from dspy_greater.program import (
-    Call,
+    AdapterCall,
     InstructionError,
     Predictor,
     PredictorCall,
@@ -252,15 +252,15 @@ class PredictorView:
         calls = run.calls.get(self.predictor.name)
         return calls[-1] if calls else PredictorCall({}, {})
 
-    def _call(self, instruction: str, inputs: dict[str, Any]) -> Call:
+    def _call(self, instruction: str, inputs: dict[str, Any]) -> AdapterCall:
         # A signature is a class, and making one costs more than rendering a call with it.
         if instruction not in self._signatures:
             whole = self.predictor.whole(instruction)
             self._signatures[instruction] = self.predictor.signature.with_instructions(whole)
         signature, demos = self._signatures[instruction], self.predictor.module.demos
-        return Call(signature, demos, inputs, self.predictor.fixed)
+        return AdapterCall(signature, demos, inputs, self.predictor.fixed)
 
-    def _render(self, call: Call, outputs: dict[str, Any] | None = None) -> Rendered:
+    def _render(self, call: AdapterCall, outputs: dict[str, Any] | None = None) -> Rendered:
         with self.model.phase("render"):
             return render(self.adapter, call, outputs)
 
@@ -290,7 +290,7 @@ class PredictorView:
     def _targeted(
         self,
         instruction: str,
-        call: Call,
+        call: AdapterCall,
         outputs: dict[str, Any],
         written: Sequence[str],
         thinking: str,

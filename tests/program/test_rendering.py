@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from dspy_greater.basics.spans import INSTRUCTION
 from dspy_greater.program import (
-    Call,
+    AdapterCall,
     InstructionError,
     Rendered,
     RenderingError,
@@ -129,7 +129,7 @@ def test_every_value_span_is_the_adapters_own_text(adapter, reasoning, typed, qu
     outputs = {"reasoning": reasoning, "answer": answer}
     demos = [{"question": question, **outputs, "remark": reasoning}] if demo else []
 
-    rendered = render(adapter, Call(signature, demos, {"question": question}), outputs)
+    rendered = render(adapter, AdapterCall(signature, demos, {"question": question}), outputs)
 
     pieces = written(adapter, outputs, signature)
     assert [cut(rendered, name) for name in outputs] == [value for _, value in pieces]
@@ -149,7 +149,7 @@ def test_every_value_span_is_the_adapters_own_text(adapter, reasoning, typed, qu
 )
 def test_nested_xml_spans_are_between_the_fields_tags(annotation, value, expected):
     outputs = {"reasoning": "<answer><item>b</item>", "answer": value}
-    call = Call(signature_of(annotation), [], {"question": "?"})
+    call = AdapterCall(signature_of(annotation), [], {"question": "?"})
     rendered = render(dspy.XMLAdapter(), call, outputs)
     assert cut(rendered, "answer") == expected
     assert cut(rendered, "reasoning") == "&lt;answer>&lt;item>b&lt;/item>"
@@ -162,7 +162,7 @@ def test_what_is_rendered_is_what_the_adapter_parses(adapter, reasoning, typed):
     annotation, answer = typed
     signature = signature_of(annotation).delete("remark")
     outputs = {"reasoning": reasoning, "answer": answer}
-    rendered = render(adapter, Call(signature, [], {"question": "?"}), outputs)
+    rendered = render(adapter, AdapterCall(signature, [], {"question": "?"}), outputs)
     text = assistant_text(adapter, signature, outputs)
     assert text.startswith(rendered.completion)
     assert adapter.parse(signature, text) == outputs
@@ -170,14 +170,14 @@ def test_what_is_rendered_is_what_the_adapter_parses(adapter, reasoning, typed):
 
 def test_json_string_spans_hold_the_escapes_and_not_the_quotes():
     outputs = {"reasoning": 'say "a"\nthen', "answer": 'é"\\'}
-    call = Call(signature_of(str), [], {"question": "?"})
+    call = AdapterCall(signature_of(str), [], {"question": "?"})
     rendered = render(dspy.JSONAdapter(), call, outputs)
     assert cut(rendered, "answer") == 'é\\"\\\\'
     assert json.loads(f'"{cut(rendered, "reasoning")}"') == outputs["reasoning"]
 
 
 def test_xml_strings_are_cut_as_escaped():
-    call = Call(signature_of(str), [], {"question": "?"})
+    call = AdapterCall(signature_of(str), [], {"question": "?"})
     rendered = render(dspy.XMLAdapter(), call, {"reasoning": "r", "answer": "a<b & c"})
     assert unescape(cut(rendered, "answer")) == "a<b & c"
 
@@ -200,7 +200,9 @@ def test_the_instruction_span_is_the_whole_instruction(adapter, instruction, que
     demo = {"question": instruction, "reasoning": "r", "answer": instruction, "remark": "m"}
 
     rendered = render(
-        adapter, Call(signature, [demo] * with_demo, {"question": question}), {"reasoning": "r"}
+        adapter,
+        AdapterCall(signature, [demo] * with_demo, {"question": question}),
+        {"reasoning": "r"},
     )
 
     span = rendered.spans[INSTRUCTION]
@@ -216,7 +218,7 @@ def test_the_instruction_span_is_the_whole_instruction(adapter, instruction, que
 @every_adapter
 def test_a_changed_instruction_changes_nothing_outside_its_span(adapter):
     def halves(instruction: str) -> tuple[str, str]:
-        call = Call(signature_of(str, instruction), [], {"question": "?"})
+        call = AdapterCall(signature_of(str, instruction), [], {"question": "?"})
         rendered = render(adapter, call)
         span = rendered.spans[INSTRUCTION]
         content = rendered.messages[span.message]["content"]
@@ -228,7 +230,9 @@ def test_a_changed_instruction_changes_nothing_outside_its_span(adapter):
 @every_adapter
 def test_what_is_fixed_at_the_end_of_an_instruction_is_outside_its_span(adapter):
     fixed = "\n\nYou may call:\n(1) add"
-    call = Call(signature_of(str, "Think.\nThen answer." + fixed), [], {"question": "?"}, fixed)
+    call = AdapterCall(
+        signature_of(str, "Think.\nThen answer." + fixed), [], {"question": "?"}, fixed
+    )
     rendered = render(adapter, call, {"reasoning": "so"})
     assert cut(rendered, INSTRUCTION).split() == ["Think.", "Then", "answer."]
     span = rendered.spans[INSTRUCTION]
@@ -240,7 +244,7 @@ def test_what_is_fixed_at_the_end_of_an_instruction_is_outside_its_span(adapter)
 def test_the_prompt_is_the_adapters_own(adapter):
     signature = signature_of(str)
     demo = {"question": "1+1?", "reasoning": "sum", "answer": "2", "remark": "-"}
-    rendered = render(adapter, Call(signature, [demo], {"question": "2+2?"}))
+    rendered = render(adapter, AdapterCall(signature, [demo], {"question": "2+2?"}))
     assert list(rendered.messages) == adapter.format(signature, [demo], {"question": "2+2?"})
     assert rendered.completion is None
     assert set(rendered.spans) == {INSTRUCTION}
@@ -248,7 +252,7 @@ def test_the_prompt_is_the_adapters_own(adapter):
 
 @every_adapter
 def test_the_last_given_field_ends_the_completion(adapter):
-    call = Call(signature_of(int), [], {"question": "?"})
+    call = AdapterCall(signature_of(int), [], {"question": "?"})
     short = render(adapter, call, {"reasoning": "so"})
     longer = render(adapter, call, {"reasoning": "so", "answer": 7})
     assert short.completion.endswith("so")
@@ -258,14 +262,14 @@ def test_the_last_given_field_ends_the_completion(adapter):
 
 
 def test_a_text_like_the_search_marker_does_no_harm():
-    call = Call(signature_of(str, "VALUE0MARK VALUE1MARK"), [], {"question": "VALUE0MARK"})
+    call = AdapterCall(signature_of(str, "VALUE0MARK VALUE1MARK"), [], {"question": "VALUE0MARK"})
     rendered = render(dspy.ChatAdapter(), call, {"reasoning": "VALUE0MARK", "answer": "VALUE1MARK"})
     assert cut(rendered, INSTRUCTION) == "VALUE0MARK VALUE1MARK"
     assert cut(rendered, "answer") == "VALUE1MARK"
 
 
 def test_a_gap_in_the_outputs_is_an_error():
-    call = Call(signature_of(str), [], {"question": "?"})
+    call = AdapterCall(signature_of(str), [], {"question": "?"})
     with pytest.raises(RenderingError, match="'reasoning' has no value"):
         render(dspy.ChatAdapter(), call, {"answer": "a"})
 
@@ -279,7 +283,7 @@ def test_conversations_are_rendered_with_their_turns(adapter):
     }
     signature = dspy.Signature(fields, "Answer.")
     history = dspy.History(messages=[{"question": "Answer.", "answer": "4"}])
-    call = Call(signature, [], {"history": history, "question": "2+2?"})
+    call = AdapterCall(signature, [], {"history": history, "question": "2+2?"})
     rendered = render(adapter, call, {"answer": "4"})
     roles = [message["role"] for message in rendered.messages]
     assert roles == ["system", "user", "assistant", "user"]
@@ -290,12 +294,12 @@ def test_images_are_an_error():
     signature = dspy.Signature(
         {"image": (dspy.Image, dspy.InputField()), "answer": (str, dspy.OutputField())}
     )
-    call = Call(signature, [], {"image": dspy.Image(url="https://example.com/a.png")})
+    call = AdapterCall(signature, [], {"image": dspy.Image(url="https://example.com/a.png")})
     with pytest.raises(RenderingError, match="the input field 'image' would not be text"):
         render(dspy.ChatAdapter(), call)
     picture = {"image": dspy.Image(url="https://example.com/a.png"), "answer": "a cat"}
     with pytest.raises(RenderingError, match="a demo would not be text"):
-        render(dspy.ChatAdapter(), Call(signature, [picture], {"image": "none"}))
+        render(dspy.ChatAdapter(), AdapterCall(signature, [picture], {"image": "none"}))
 
 
 XML, JSON = dspy.XMLAdapter(), dspy.JSONAdapter()
@@ -322,7 +326,7 @@ def test_an_adapter_that_hides_the_instruction_is_an_error():
             return "Go."
 
     with pytest.raises(RenderingError, match="Silent does not put the signature's instructions"):
-        render(Silent(), Call(signature_of(str), [], {"question": "?"}))
+        render(Silent(), AdapterCall(signature_of(str), [], {"question": "?"}))
 
 
 def test_rendering_is_not_reported_to_the_users_callbacks():
@@ -334,5 +338,5 @@ def test_rendering_is_not_reported_to_the_users_callbacks():
 
     listener = Listener()
     with dspy.context(callbacks=[listener]):
-        render(dspy.ChatAdapter(), Call(signature_of(str), [], {"question": "?"}))
+        render(dspy.ChatAdapter(), AdapterCall(signature_of(str), [], {"question": "?"}))
     assert listener.heard == 0

@@ -18,7 +18,7 @@ class VerifiedConfig:
             enough of the greedy ones do.
         rollout_examples: Training examples that are sampled on.
         sampling_temperature: Of these runs.
-        terms: Runs of the incumbent on which edits are estimated, of those that count for the
+        terms: Runs of the current program on which edits are estimated, of those that count for the
             objective. A run costs a pass for each call of the predictor in it.
         exact_size: Edits whose objective is recomputed in each step.
         race_size: Edits that are run for real in each step, up to half of them combinations.
@@ -33,7 +33,7 @@ class VerifiedConfig:
             phrases and instructions, besides eight that are shown with their inputs alone.
         fluency_weight: Gain in the objective that one nat of the instruction's mean
             log-probability is worth.
-        multiple: Standard errors by which an edit must beat the incumbent on the training
+        multiple: Standard errors by which an edit must beat the current program on the training
             examples.
         patience: Steps without an accepted edit after which the search ends; a first step of
             whole instructions does not count.

@@ -62,8 +62,8 @@ class Proposer:
     Args:
         view: The predictor being improved.
         config: The sizes of the stages.
-        instruction: The incumbent.
-        terms: The objective on the incumbent's cached rollouts, without fluency.
+        instruction: The current one.
+        terms: The objective on the current program's cached rollouts, without fluency.
         examples: Indices of the examples whose inputs stand before the instruction where
             its fluency is read.
         solved: Contexts that show an example with a successful run, in which the model may
@@ -95,7 +95,7 @@ class Proposer:
         self.skipped = 0
 
     def whole(self) -> list[RatedEdit]:
-        """Return instructions in the incumbent's place: the user's, and some the model writes."""
+        """Return instructions in the current one's place: the user's, and some the model writes."""
         config, length = self.config, len(self.tokens)
         given = [Edit("start", 0, length, self.view.tokens(t)) for t in config.instructions]
         contexts = [*self.contexts, *self.solved]
