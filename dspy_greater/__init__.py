@@ -14,13 +14,12 @@ from dspy_greater.version import __version__
 if TYPE_CHECKING:
     from dspy_greater.lm import local_lm
     from dspy_greater.record import DetailedResults, StepEvent
-    from dspy_greater.search import PaperConfig, VerifiedConfig
+    from dspy_greater.search import VerifiedConfig
     from dspy_greater.teleprompter import GreaterTeleprompter
 
 __all__ = [
     "DetailedResults",
     "GreaterTeleprompter",
-    "PaperConfig",
     "StepEvent",
     "VerifiedConfig",
     "__version__",
@@ -30,7 +29,6 @@ __all__ = [
 _HOMES = {
     "DetailedResults": "dspy_greater.record",
     "GreaterTeleprompter": "dspy_greater.teleprompter",
-    "PaperConfig": "dspy_greater.search",
     "StepEvent": "dspy_greater.record",
     "VerifiedConfig": "dspy_greater.search",
     "local_lm": "dspy_greater.lm",
@@ -41,3 +39,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -35,11 +35,10 @@ from dspy_greater.record import Candidate, Checkpoint, StepEvent, usage_text
 from dspy_greater.running import ProgramRunner
 from dspy_greater.search import (
     Attempt,
-    Config,
-    Kind,
     PredictorView,
     Program,
     Schedule,
+    ScheduleConfig,
     ScoreBoard,
     Step,
     Verdict,
@@ -67,7 +66,6 @@ class Setup:
         model: The white box, on the compile's meter.
         adapter: Renders prompts.
         config: Settings of each search.
-        kind: The kind of schedule that they are for.
         bounds: When to stop.
         seed: Seed of every random choice.
         confidence: With which a program must beat the user's on ``validation``.
@@ -85,8 +83,7 @@ class Setup:
     runner: ProgramRunner
     model: WhiteBox
     adapter: dspy.Adapter
-    config: Config
-    kind: Kind
+    config: ScheduleConfig
     bounds: Bounds
     seed: int
     confidence: float
@@ -224,7 +221,7 @@ class Loop:
         state, name = self.state, predictor.name
         search, around = state.searches.get(name), state.current.around(name)
         if search is None:
-            search = SearchUnderWay(self.setup.kind.state(state.current[name]), around)
+            search = SearchUnderWay(self.setup.config.state_type(state.current[name]), around)
             state.searches[name] = search
             schedule = self._schedules[name] = self._schedule(predictor, search)
             began = time.perf_counter()
@@ -243,23 +240,22 @@ class Loop:
         setup = self.setup
         view = self.view(predictor, self.state.current, setup.config.needs_labels)
         seed = f"{setup.seed} {predictor.name}"
-        return setup.kind.make(view, setup.config, self.board, seed, search.state)
+        return setup.config.schedule(view, self.board, seed, search.state)
 
     def _race_jointly(self) -> None:
         """Let whole programs race the user's, and go on from the winner."""
         setup, state = self.setup, self.state
         state.raced = True
-        most = setup.kind.whole_instructions(setup.config)
-        if len(setup.predictors) < 2 or not most:
-            return
-        state.meter.turn(TOGETHER)
         views = {each.name: self.view(each, state.start) for each in setup.predictors}
         seed = f"{setup.seed} {TOGETHER}"
-        race = setup.kind.race(views, state.start, setup.config, self.board, seed)
+        race = setup.config.joint_race(views, state.start, self.board, seed)
+        if len(views) < 2 or race is None:
+            return
+        state.meter.turn(TOGETHER)
         race.begin()
         self.board.validation_score(state.start)
         once = state.meter.total(SETUP)
-        count = setup.bounds.affords(most, once, len(setup.predictors) + 1)
+        count = setup.bounds.affords(race.most, once, len(setup.predictors) + 1)
         programs = race.programs(count) if count and race.hopeful() else []
         winner = race.winner(programs) if programs else None
         state.current = winner or state.start

@@ -8,7 +8,7 @@ from typing import Any
 
 from dspy_greater.cost import Meter
 from dspy_greater.record import DetailedResults, StepEvent
-from dspy_greater.search import Attempt, Kind, Program, Scores
+from dspy_greater.search import Attempt, Program, ScheduleConfig, Scores
 
 
 @dataclass
@@ -67,12 +67,12 @@ class CompileState:
         }
 
     @classmethod
-    def load(cls, saved: Mapping[str, Any], kind: Kind) -> CompileState:
+    def load(cls, saved: Mapping[str, Any], config: ScheduleConfig) -> CompileState:
         """Return the state that :meth:`dump` was called on.
 
         Args:
             saved: What it returned.
-            kind: The kind of schedule whose states it holds.
+            config: The settings of the schedules whose states it holds.
         """
         searches = {name: SearchUnderWay(**each) for name, each in saved["searches"].items()}
         return cls(
@@ -80,7 +80,7 @@ class CompileState:
             current=Program.of(saved["current"]),
             scores=Scores.load(saved["scores"]),
             searches={
-                name: replace(search, state=kind.state(**search.state))
+                name: replace(search, state=config.state_type(**search.state))
                 for name, search in searches.items()
             },
             raced=saved["raced"],

@@ -44,7 +44,7 @@ from dspy_greater.running import (
     rollouts_of,
     target_of,
 )
-from dspy_greater.search import PaperConfig, Program, VerifiedConfig, kind_of, settings
+from dspy_greater.search import Program, ScheduleConfig, settings
 from dspy_greater.state import CompileState
 
 #: By predictor, its labels for each training example.
@@ -101,9 +101,9 @@ class GreaterTeleprompter(Teleprompter):
             cache is left out. Before the search it answers a few prompts, and is refused if its
             weights or chat template are others or it does not sample. A server that restarts is
             waited for as long as its retries take: ``num_retries=8`` are about three minutes.
-        schedule: ``"verified"``: every accepted edit is proven. ``"paper"``: the published
-            algorithm. For other settings than those of ``auto`` give a
-            :class:`VerifiedConfig` or :class:`PaperConfig` (every knob under its paper name).
+        schedule: ``"verified"``: every accepted edit is proven. For other sizes than those of
+            ``auto`` give a :class:`VerifiedConfig`, for a schedule of your own its settings, see
+            :class:`~dspy_greater.search.ScheduleConfig`.
         auto: The effort: ``"light"``, ``"medium"`` or ``"heavy"``. Light where nothing else is
             said.
         max_steps: Instead of ``auto``: steps for each predictor.
@@ -161,7 +161,7 @@ class GreaterTeleprompter(Teleprompter):
         lm: dspy.LM | None = None,
         target_lm: BaseLM | None = None,
         rollout_lm: BaseLM | None = None,
-        schedule: Literal["verified", "paper"] | VerifiedConfig | PaperConfig = "verified",
+        schedule: Literal["verified"] | ScheduleConfig = "verified",
         auto: Literal["light", "medium", "heavy"] | None = None,
         max_steps: int | None = None,
         max_metric_calls: int | None = None,
@@ -299,10 +299,10 @@ class GreaterTeleprompter(Teleprompter):
     ) -> Loop:
         """Return the loop at its beginning, or where the ``log_dir`` left it."""
         train, validation, labels = data
-        kind, model = kind_of(self.config), white_box(lms.white_box)
+        model = white_box(lms.white_box)
         start = Program.of({each.name: each.instruction for each in predictors})
         if checkpoint is not None and checkpoint.state is not None:
-            state = CompileState.load(checkpoint.state, kind)
+            state = CompileState.load(checkpoint.state, self.config)
         else:
             state = CompileState(start, start, record=self._record(data, lms))
         runner = ProgramRunner(
@@ -327,7 +327,6 @@ class GreaterTeleprompter(Teleprompter):
             model=model.metered(state.meter),
             adapter=current_adapter(),
             config=self.config,
-            kind=kind,
             bounds=self.bounds,
             seed=self.seed,
             confidence=self.confidence,

@@ -3,30 +3,26 @@
 from dspy_greater.search.acceptance import Comparison, Verdict, choose, compare
 from dspy_greater.search.errors import LossError
 from dspy_greater.search.influence import gradient_norms
-from dspy_greater.search.paper import PaperConfig, PaperSchedule
+from dspy_greater.search.presets import settings
 from dspy_greater.search.programs import Program
 from dspy_greater.search.protocols import Model, Runner, View
 from dspy_greater.search.readability import log_likelihood
-from dspy_greater.search.schedules import Config, Kind, kind_of, settings
 from dspy_greater.search.scores import ScoreBoard, Scores
-from dspy_greater.search.steps import Attempt, Schedule, Step
+from dspy_greater.search.steps import Attempt, Schedule, ScheduleConfig, Step
 from dspy_greater.search.verified import JointRace, VerifiedConfig, VerifiedSchedule
 from dspy_greater.search.view import PredictorView
 
 __all__ = [
     "Attempt",
     "Comparison",
-    "Config",
     "JointRace",
-    "Kind",
     "LossError",
     "Model",
-    "PaperConfig",
-    "PaperSchedule",
     "PredictorView",
     "Program",
     "Runner",
     "Schedule",
+    "ScheduleConfig",
     "ScoreBoard",
     "Scores",
     "Step",
@@ -37,7 +33,6 @@ __all__ = [
     "choose",
     "compare",
     "gradient_norms",
-    "kind_of",
     "log_likelihood",
     "settings",
 ]

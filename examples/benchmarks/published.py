@@ -22,7 +22,7 @@ from dspy_greater.model.generation import only_config
 
 if TYPE_CHECKING:
     from dspy_greater.search import PredictorView
-    from dspy_greater.search.paper.objective import AnswerObjective, Trial
+    from examples.published_schedule.objective import AnswerObjective, Trial
 
 BATCH = 9
 

@@ -16,7 +16,7 @@ import numpy as np
 from dspy_greater import local_lm
 from dspy_greater.model import WhiteBox
 from dspy_greater.search import PredictorView
-from dspy_greater.search.paper import AnswerObjective
+from examples.published_schedule import AnswerObjective
 from examples.benchmarks.common import RESULTS, markdown, subject_of
 from examples.benchmarks.models import AnyText, load_model, quiet
 from examples.benchmarks.speed import SEED, TASK, seconds

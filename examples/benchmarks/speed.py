@@ -20,7 +20,7 @@ from dspy_greater.basics.spans import Span
 from dspy_greater.model import Sampling, Targeted, WhiteBox
 from dspy_greater.program import call_of, current_adapter, render
 from dspy_greater.search import Judge, PaperConfig, VerifiedConfig, schedule_for, settings
-from dspy_greater.search.paper import AnswerObjective
+from examples.published_schedule import AnswerObjective
 from examples.benchmarks.common import (
     default_instruction,
     markdown,

@@ -16,7 +16,8 @@ from typing import Any
 
 import dspy
 
-from dspy_greater import GreaterTeleprompter, PaperConfig, VerifiedConfig, local_lm
+from dspy_greater import GreaterTeleprompter, VerifiedConfig, local_lm
+from examples.published_schedule import PaperConfig
 from examples.quickstart import SMALL_MODEL
 from examples.small_model.tasks import TASKS, examples
 from examples.two_hop import TwoCounters, questions

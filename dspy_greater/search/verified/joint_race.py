@@ -22,7 +22,7 @@ from dspy_greater.search.verified.rollouts import greedy, solved
 if TYPE_CHECKING:
     from dspy_greater.search.protocols import View
     from dspy_greater.search.scores import ScoreBoard
-    from dspy_greater.search.verified.config import VerifiedConfig
+    from dspy_greater.search.verified.sizes import Sizes
 
 
 @dataclass
@@ -39,7 +39,7 @@ class JointRace:
 
     views: Mapping[str, View]
     current: Program
-    config: VerifiedConfig
+    config: Sizes
     board: ScoreBoard
     seed: str
 
@@ -50,6 +50,11 @@ class JointRace:
         self.race = Race(
             self.board, self.views, self.order, config.multiple, config.fluency_weight > 0
         )
+
+    @property
+    def most(self) -> int:
+        """Programs that race besides the current one, at most."""
+        return self.config.whole_instructions
 
     def begin(self) -> None:
         """Run the current program on the training examples."""

@@ -26,7 +26,7 @@ from dspy_greater.search.verified.proposals import Rated, best_first, phrases, s
 
 if TYPE_CHECKING:
     from dspy_greater.search.protocols import View
-    from dspy_greater.search.verified.config import VerifiedConfig
+    from dspy_greater.search.verified.sizes import Sizes
 
 #: Examples whose inputs stand before the instruction where its fluency is read.
 CONTEXTS = 8
@@ -73,7 +73,7 @@ class Proposer:
     """
 
     view: View
-    config: VerifiedConfig
+    config: Sizes
     instruction: str
     terms: Sequence[Term]
     examples: Sequence[int]

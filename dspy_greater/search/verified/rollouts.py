@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dspy_greater.search.programs import Program
     from dspy_greater.search.protocols import View
     from dspy_greater.search.scores import ScoreBoard
-    from dspy_greater.search.verified.config import VerifiedConfig
+    from dspy_greater.search.verified.sizes import Sizes
 
 
 @dataclass
@@ -47,7 +47,7 @@ class RolloutBuffer:
 
     board: ScoreBoard
     view: View
-    config: VerifiedConfig
+    config: Sizes
     order: Sequence[int]
     seed: str
     stands_in: bool = field(default=False, init=False)

@@ -29,7 +29,7 @@ from dspy_greater.search.verified.tidy import shortened
 if TYPE_CHECKING:
     from dspy_greater.search.protocols import View
     from dspy_greater.search.scores import ScoreBoard
-    from dspy_greater.search.verified.config import VerifiedConfig
+    from dspy_greater.search.verified.sizes import Sizes
 
 
 @dataclass
@@ -85,7 +85,7 @@ class VerifiedSchedule:
     """
 
     view: View
-    config: VerifiedConfig
+    config: Sizes
     board: ScoreBoard
     seed: str
     state: SearchState

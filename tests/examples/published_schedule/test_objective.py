@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from dspy_greater.search.paper import AnswerObjective, propose
+from examples.published_schedule import AnswerObjective, propose
 from tests.support.fakes import BASE, WORDS, FakeModel, FakeView
 
 

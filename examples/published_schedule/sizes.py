@@ -1,15 +1,14 @@
-"""Settings of the published schedule, checked before any work."""
+"""Sizes of the published schedule, checked before any work."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from dspy_greater.basics.arguments import check_count, check_positive
 
 
 @dataclass(frozen=True)
-class PaperConfig:
+class PaperSizes:
     """Knobs of the published schedule, with the paper's names in brackets.
 
     Args:
@@ -26,11 +25,6 @@ class PaperConfig:
     Raises:
         ValueError: If a knob is out of range.
     """
-
-    #: Gold answers lead every step.
-    needs_labels: ClassVar[bool] = True
-    #: Nothing is sampled.
-    sampling_temperature: ClassVar[None] = None
 
     max_steps: int = 40
     top_k: int = 20
@@ -53,13 +47,3 @@ class PaperConfig:
             check_count(name, getattr(self, name))
         check_positive("temperature", self.temperature)
         check_positive("fluency_weight", self.fluency_weight, or_zero=True)
-
-    def most_runs(self, train: int, validation: int) -> int:
-        """Return how often the program is run at most, on so many examples."""
-        return train * (1 + self.max_steps * self.shortlist_size) + validation * (
-            1 + self.max_steps
-        )
-
-    def most_sampled(self, train: int) -> int:
-        """Return how many of them are sampled rollouts: none."""
-        return 0

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dspy_greater.search.paper.objective import AnswerObjective, ExampleGradients, Trial
-from dspy_greater.search.paper.proposal import propose
 from dspy_greater.search.programs import Program
 from dspy_greater.search.steps import Attempt, Step
+from examples.published_schedule.objective import AnswerObjective, ExampleGradients, Trial
+from examples.published_schedule.proposal import propose
 
 if TYPE_CHECKING:
-    from dspy_greater.search.paper.config import PaperConfig
     from dspy_greater.search.protocols import View
     from dspy_greater.search.scores import ScoreBoard
+    from examples.published_schedule.sizes import PaperSizes
 
 #: An instruction that ends with one of these is complete and need not grow.
 SENTENCE_ENDS = (".", "!", "?", "。")
@@ -71,7 +71,7 @@ class PaperSchedule:
     """
 
     view: View
-    config: PaperConfig
+    config: PaperSizes
     board: ScoreBoard
     seed: str
     state: PaperState

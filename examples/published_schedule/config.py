@@ -1,0 +1,43 @@
+"""Settings of the published schedule, checked before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from dspy_greater.search import Program, ScoreBoard, View
+from examples.published_schedule.schedule import PaperSchedule, PaperState
+from examples.published_schedule.sizes import PaperSizes
+
+
+@dataclass(frozen=True)
+class PaperConfig(PaperSizes):
+    """Settings of the published schedule, for ``GreaterTeleprompter(schedule=PaperConfig())``."""
+
+    #: Gold answers lead every step.
+    needs_labels: ClassVar[bool] = True
+    #: Nothing is sampled.
+    sampling_temperature: ClassVar[None] = None
+    state_type: ClassVar[type[PaperState]] = PaperState
+
+    def schedule(
+        self, view: View, board: ScoreBoard, seed: str, state: PaperState
+    ) -> PaperSchedule:
+        """Return one predictor's search."""
+        return PaperSchedule(view, self, board, seed, state)
+
+    def joint_race(
+        self, views: Mapping[str, View], current: Program, board: ScoreBoard, seed: str
+    ) -> None:
+        """Return None: no whole programs race."""
+
+    def most_runs(self, train: int, validation: int) -> int:
+        """Return how often the program is run at most, on so many examples."""
+        return train * (1 + self.max_steps * self.shortlist_size) + validation * (
+            1 + self.max_steps
+        )
+
+    def most_sampled(self, train: int) -> int:
+        """Return how many of them are sampled rollouts: none."""
+        return 0
