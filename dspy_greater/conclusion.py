@@ -39,7 +39,7 @@ def conclude(loop: Loop) -> None:
         run = Program.of({**state.start.instructions, **there})
         candidate.validation_scores = state.scores.validation.get(run)
     record.skipped_losses = sum(s.state.skipped for s in state.searches.values())
-    record.outcomes = [_outcome(loop, predictor) for predictor in setup.predictors]
+    record.outcomes = [_outcome(loop, predictor) for predictor in setup.runner.predictors]
     if setup.checkpoint is not None and not loop.stopped:
         for outcome in record.outcomes:
             setup.checkpoint.save(state.dump(), asdict(outcome))
@@ -53,7 +53,7 @@ def finished(student: dspy.Module, loop: Loop) -> dspy.Module:
     record.charge(state.meter)
     record.peak_memory = max(record.peak_memory, setup.model.peak_memory())
     logger.log(logging.INFO if record.improved else logging.WARNING, record.summary())
-    whole = {each.name: each for each in setup.predictors}
+    whole = {each.name: each for each in setup.runner.predictors}
     changed = {o.predictor: whole[o.predictor].whole(o.after) for o in record.outcomes if o.changed}
     program = replace_instruction(student, changed)
     program.detailed_results = record
@@ -93,7 +93,7 @@ def _outcome(loop: Loop, predictor: Predictor) -> Outcome:
     scores_before = state.scores.validation[state.start] if changed else scores_after
     comparison = verdict.comparison if changed else compare(scores_after, scores_before)
     view, search = loop.view(predictor, program), state.searches.get(name)
-    likelihoods = log_likelihood(view, [before, after], range(min(8, len(setup.train))))
+    likelihoods = log_likelihood(view, [before, after], range(min(8, len(setup.runner.train))))
     steps = max((c.step for c in state.record.candidates if c.predictor == name), default=0)
     own = search.state if search else None
     return Outcome(
@@ -118,7 +118,7 @@ def _outcome(loop: Loop, predictor: Predictor) -> Outcome:
         copied_words=list(view.copied_words(after)),
         token_texts=setup.model.encoder.pieces(view.tokens(after)),
         gradients=_gradients(loop, view, program) if steps or changed else [],
-        changed_examples=_changed(setup.validation, scores_before, scores_after),
+        changed_examples=_changed(setup.runner.validation, scores_before, scores_after),
     )
 
 
@@ -129,7 +129,7 @@ def _gradients(loop: Loop, view: PredictorView, program: Program) -> list[Exampl
     """
     if loop.stopped:
         return []
-    train = loop.setup.train
+    train = loop.setup.runner.train
     examples = range(min(GRADIENTS, len(train)))
     try:
         runs = loop.board.runs(program, examples)

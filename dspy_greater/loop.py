@@ -57,12 +57,9 @@ class Setup:
     """What a compile works with and by which settings; nothing in it changes.
 
     Attributes:
-        predictors: The predictors to optimize, in the program's order.
-        train: Training examples.
-        validation: Examples on which programs are verified.
         labels: By predictor, its labels for each training example, where they are not those in
             the examples.
-        runner: Runs programs.
+        runner: Runs programs on the examples; holds the predictors to optimize, in order.
         model: The white box, on the compile's meter.
         adapter: Renders prompts.
         config: Settings of each search.
@@ -76,9 +73,6 @@ class Setup:
         progress: Whether to show a progress bar.
     """
 
-    predictors: Sequence[Predictor]
-    train: Sequence[dspy.Example]
-    validation: Sequence[dspy.Example]
     labels: Mapping[str, Sequence[dspy.Example]]
     runner: ProgramRunner
     model: WhiteBox
@@ -108,7 +102,9 @@ class Loop:
 
     def __init__(self, setup: Setup, state: CompileState) -> None:
         self.setup, self.state = setup, state
-        self.board = ScoreBoard(state.scores, setup.runner, len(setup.train), setup.perfect_score)
+        self.board = ScoreBoard(
+            state.scores, setup.runner, len(setup.runner.train), setup.perfect_score
+        )
         self.stopped = ""
         self._schedules: dict[str, Schedule] = {}
 
@@ -123,7 +119,7 @@ class Loop:
                 self._race_jointly()
             while state.untold and not self.stopped:
                 self._tell(state.untold.pop(0))
-            total = setup.config.max_steps * len(setup.predictors)
+            total = setup.config.max_steps * len(setup.runner.predictors)
             with tqdm(total=total, disable=not setup.progress) as bar:
                 while not self.stopped and (predictor := self._next()) is not None:
                     bar.set_description_str(predictor.name, refresh=False)
@@ -149,10 +145,10 @@ class Loop:
         setup = self.setup
         return PredictorView(
             predictor=predictor,
-            train=setup.train,
+            train=setup.runner.train,
             model=setup.model,
             adapter=setup.adapter,
-            received=lambda: self.board.runs(program, range(len(setup.train))),
+            received=lambda: self.board.runs(program, range(len(setup.runner.train))),
             labels=setup.labels.get(predictor.name),
             labelled_only=labelled_only,
         )
@@ -160,7 +156,7 @@ class Loop:
     def _next(self) -> Predictor | None:
         """Return whose turn it is: in the program's order, or who had the fewest."""
         searches = self.state.searches
-        waiting = [each for each in self.setup.predictors if each.name in self._waiting()]
+        waiting = [each for each in self.setup.runner.predictors if each.name in self._waiting()]
         if self.setup.round_robin:
             steps = {name: search.steps for name, search in searches.items()}
             waiting.sort(key=lambda each: steps.get(each.name, 0))
@@ -169,7 +165,7 @@ class Loop:
     def _waiting(self) -> list[str]:
         """Return whose search goes on."""
         over = {name for name, search in self.state.searches.items() if search.ended}
-        return [each.name for each in self.setup.predictors if each.name not in over]
+        return [each.name for each in self.setup.runner.predictors if each.name not in over]
 
     def _turn(self, predictor: Predictor, bar: tqdm) -> None:
         """Let a predictor's search take one step, or end."""
@@ -246,7 +242,7 @@ class Loop:
         """Let whole programs race the user's, and go on from the winner."""
         setup, state = self.setup, self.state
         state.raced = True
-        views = {each.name: self.view(each, state.start) for each in setup.predictors}
+        views = {each.name: self.view(each, state.start) for each in setup.runner.predictors}
         seed = f"{setup.seed} {TOGETHER}"
         race = setup.config.joint_race(views, state.start, self.board, seed)
         if len(views) < 2 or race is None:
@@ -255,12 +251,12 @@ class Loop:
         race.begin()
         self.board.validation_score(state.start)
         once = state.meter.total(SETUP)
-        count = setup.bounds.affords(race.most, once, len(setup.predictors) + 1)
+        count = setup.bounds.affords(race.most, once, len(setup.runner.predictors) + 1)
         programs = race.programs(count) if count and race.hopeful() else []
         winner = race.winner(programs) if programs else None
         state.current = winner or state.start
         self.board.hold(state.current)
-        for predictor in setup.predictors:
+        for predictor in setup.runner.predictors:
             attempts = [self._attempt(predictor.name, p, race.order) for p in programs]
             begun = replace(self._attempt(predictor.name, state.start, race.order), kind="start")
             self._note(predictor.name, begun, 0, True, state.start)
@@ -324,9 +320,9 @@ class Loop:
         setup, meter = self.setup, self.state.meter
         if not setup.progress:
             return
-        config, train = setup.config, len(setup.train)
-        runs = config.most_runs(train, len(setup.validation)) + min(GRADIENTS, train)
-        if setup.round_robin and len(setup.predictors) > 1:
+        config, train = setup.config, len(setup.runner.train)
+        runs = config.most_runs(train, len(setup.runner.validation)) + min(GRADIENTS, train)
+        if setup.round_robin and len(setup.runner.predictors) > 1:
             runs += config.max_steps * train  # the current program, when another predictor changed
         where, cost = "", ""
         sampled, runner = config.most_sampled(train), setup.runner

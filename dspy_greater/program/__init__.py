@@ -2,7 +2,7 @@
 
 from dspy_greater.program.adapters import check_adapter, check_media
 from dspy_greater.program.copying import copied_words
-from dspy_greater.program.data import check_dataset, warn_of_overlap
+from dspy_greater.program.data import check_dataset, split, warn_of_overlap
 from dspy_greater.program.errors import (
     DataError,
     InstructionError,
@@ -75,6 +75,7 @@ __all__ = [
     "replace_instruction",
     "run_programs",
     "select",
+    "split",
     "warn_of_overlap",
     "with_lm",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -110,3 +111,26 @@ def _forward(program: dspy.Module) -> inspect.Signature:
 
 def _anything(self: Any, *args: Any, **kwargs: Any) -> None:
     """Stand in for a module without ``forward``."""
+
+
+def split(
+    trainset: Sequence[dspy.Example],
+    valset: Sequence[dspy.Example] | None,
+    max_examples: int,
+    seed: int,
+) -> tuple[list[dspy.Example], list[dspy.Example]]:
+    """Draw the search's examples and, without a valset, hold two fifths out to verify on.
+
+    Raises:
+        DataError: There is one example alone and no valset.
+    """
+    shuffled = random.Random(seed).sample(list(trainset), len(trainset))
+    if valset is not None:
+        return shuffled[:max_examples], list(valset)
+    if len(shuffled) < 2:
+        raise DataError(
+            "the trainset has 1 example and there is no valset, so none is left to verify "
+            "a change on. Pass more examples, or valset=[...]."
+        )
+    held_out = max(1, round(0.4 * len(shuffled)))
+    return shuffled[held_out:][:max_examples], shuffled[:held_out]

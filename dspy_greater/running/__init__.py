@@ -1,17 +1,16 @@
 """Running programs, and the language models that they run on."""
 
-from dspy_greater.running.lms import Target, TargetError, program_lms, rollouts_of, target_of
+from dspy_greater.running.lms import LMs, Target, TargetError, language_models
 from dspy_greater.running.runner import ProgramRunner
 from dspy_greater.running.served import ServedError, check_served, prompts_of
 
 __all__ = [
+    "LMs",
     "ProgramRunner",
     "ServedError",
     "Target",
     "TargetError",
     "check_served",
-    "program_lms",
+    "language_models",
     "prompts_of",
-    "rollouts_of",
-    "target_of",
 ]

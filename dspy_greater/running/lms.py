@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import dspy
 from dspy.clients.base_lm import BaseLM
 
-from dspy_greater.lm import LocalEngine
+from dspy_greater.lm import LocalEngine, NotWhiteBoxError, white_box
 
 #: Settings of the white box that its rollout LM takes over where it has none of its own. Others, as
 #: ``top_k`` and stop strings, are not known to every server.
@@ -121,3 +121,61 @@ def same_lm(one: BaseLM, lm: dspy.LM) -> bool:
 def is_local(lm: BaseLM) -> bool:
     """Whether an LM runs in this process."""
     return isinstance(getattr(lm, "engine", None), LocalEngine)
+
+
+class LMs(NamedTuple):
+    """The language models that take part in a compile.
+
+    Attributes:
+        white_box: Proposes.
+        target: Verifies; None where the white box does.
+        rollout_lm: Runs in the place of the white box; None where itself does.
+    """
+
+    white_box: dspy.LM
+    target: Target | None
+    rollout_lm: BaseLM | None
+
+
+def language_models(
+    student: dspy.Module,
+    lm: dspy.LM | None,
+    target_lm: BaseLM | None,
+    rollout_lm: BaseLM | None,
+) -> LMs:
+    """Return the language models that take part, by what the user named.
+
+    Raises:
+        NotWhiteBoxError: What is to propose gives no gradients.
+        TargetError: What verifies, or runs in the white box's place, cannot be made out.
+    """
+    own = _white_box_of(student, lm, target_lm)
+    # A program whose own LM is the white box has no other.
+    other = lm is not None or target_lm is not None
+    target = target_of(student, own, target_lm) if other else None
+    return LMs(own, target, rollouts_of(own, rollout_lm))
+
+
+def _white_box_of(student: dspy.Module, lm: dspy.LM | None, target_lm: BaseLM | None) -> dspy.LM:
+    """Return the white box, refusing anything else."""
+    if lm is not None:
+        white_box(lm)
+        return lm
+    lms = list(program_lms(student).values())
+    for each in lms:
+        try:
+            white_box(each)
+        except NotWhiteBoxError as error:
+            if each is None:
+                raise
+            where = "the program's own LM" if target_lm is None else "target_lm"
+            raise NotWhiteBoxError(
+                f"{error} With lm= it proposes instructions, which are verified on {where}."
+            ) from None
+    if len({id(each) for each in lms}) > 1:
+        raise NotWhiteBoxError(
+            "the program's predictors use several LMs. Say which one is the white box: "
+            "GreaterTeleprompter(metric=..., lm=local_lm(...))."
+        )
+    own: dspy.LM = lms[0]
+    return own
