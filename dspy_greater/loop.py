@@ -1,17 +1,8 @@
 """The loop of a compile: whose turn it is, one step, the record of it, and a saved state.
 
-All that is compared are whole programs. Each predictor's search edits its own instruction within
-the program as it stands. Predictors are searched one after the other, each to its end, or take
-turns of one step each, until every one has ended:
-
-- *Training scores* belong to programs. When another predictor has changed since a predictor's last
-  step, its search begins anew within the program as it now stands; the number of its step, its
-  patience and edits that looked promising stay, for none of these is a comparison.
-- *Validation scores* belong to programs, too: the program that one predictor's accepted edit makes
-  is the one within which the next is searched, and is not run twice.
-- *The verdict* is on whole programs: of all that were validated, the best one that beats the
-  user's beyond doubt is returned, and every one of them counts as a look. So no predictor's change
-  is verified by itself, and none needs a share of the confidence.
+All that is compared are whole programs, and scores belong to programs. Each predictor's search
+edits its own instruction within the program as it stands; where another predictor has changed since
+its last step it begins anew there, and keeps its place, its patience and its promising edits.
 
 One after the other, a search begins in the best program that could be verified so far. In turns it
 begins in the current one: waiting for a verdict would make every step a look to pay for.

@@ -61,16 +61,7 @@ class Bounds:
         max_tokens: int | None = None,
         max_seconds: float | None = None,
     ) -> Bounds:
-        """Return bounds by the optimizer's arguments.
-
-        Args:
-            max_metric_calls: Scored runs of the program; None is no bound.
-            max_tokens: Tokens read, read for a gradient, and generated.
-            max_seconds: Wall-clock seconds.
-
-        Raises:
-            ValueError: If a bound is no number above 0.
-        """
+        """Return bounds by the optimizer's arguments; None is no bound."""
         given: dict[Cost, float | None] = {
             "metric_calls": max_metric_calls,
             "tokens": max_tokens,
@@ -98,12 +89,9 @@ class Bounds:
         return Bounds(tuple(limit.share(parts, spent) for limit in self))
 
     def affords(self, most: int, each: Spent, parts: int) -> int:
-        """Return how many things one of several equal parts of the whole pays for.
+        """Return how many things, up to ``most``, one of several equal parts of all pays for.
 
-        Args:
-            most: Where nothing is bounded.
-            each: What one costs; one has been paid for already.
-            parts: How many parts there are.
+        One has been paid for already; ``each`` is what it cost.
         """
         counts = [
             math.floor(limit.most / max(getattr(each, limit.cost), 1e-9)) - 1

@@ -1,9 +1,7 @@
 """The one meter of a compile: runs, tokens by whom, seconds by phase and by whose turn it was.
 
-It is owned by the compile and handed to whatever spends: the white box books its sequences and
-tokens here, the runner its runs and what language models elsewhere did for them. So what another
-thread does with the same model meanwhile is not this compile's. All of it is plain data that is
-saved and taken up again.
+It is owned by the compile and handed to whatever spends, so what another thread does with the same
+model meanwhile is not this compile's. All of it is plain data, saved and taken up again.
 """
 
 from __future__ import annotations
@@ -126,13 +124,9 @@ class Meter:
         on_target: bool = False,
         on_rollout_lm: bool = False,
     ) -> None:
-        """Count a scored run of the program, and what language models elsewhere did for it.
+        """Count a scored run of the program, and what LMs in the white box's place did for it.
 
-        Args:
-            usage: By name, what each language model did.
-            parse_failed: Whether its output did not parse.
-            on_target: Whether it ran where candidates are verified, in the white box's place.
-            on_rollout_lm: Whether it ran on the white box's rollout LM.
+        ``usage`` is by name; it counts where the run was on the target or the rollout LM.
         """
         with self._lock:
             own = self.spent[self._whose]

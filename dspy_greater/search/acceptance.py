@@ -114,14 +114,12 @@ def choose(
 ) -> Verdict:
     """Return the best validated program that beats the one at the start beyond doubt.
 
-    Every validated program was a look at the validation examples, and each look is another
-    chance to be lucky: p-values are multiplied by the number of looks, so that a run in which
-    no program is better keeps the one at the start with a probability of at least
-    ``confidence``.
+    Each program validated was another chance to be lucky, so p-values are multiplied by their
+    number: where none is better, the start is kept with a probability of at least ``confidence``.
 
     Args:
         validated: Validation scores by program, ``start`` among them.
-        start: The program that the user brought.
+        start: The user's program.
         confidence: Above 0, below 1.
     """
     looks = len(validated) - 1

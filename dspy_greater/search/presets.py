@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal
 
-from dspy_greater.search.steps import ScheduleConfig
+from dspy_greater.search.configs import ScheduleConfig
 from dspy_greater.search.verified import VerifiedConfig
 
 Effort = Literal["light", "medium", "heavy"]

@@ -91,9 +91,8 @@ class ScoreBoard:
     def limit(self) -> int | None:
         """Most tokens of an answer in a race; None, the language model's own, where none is known.
 
-        As many as the longest answer of a current program has bytes, which is about four times its
-        tokens. A batch takes as long as its longest row, and under a bad instruction a greedy
-        answer may go round in circles to the language model's own limit.
+        As many as the longest answer of a current program has bytes, about four times its tokens:
+        a batch takes as long as its longest row, and a greedy answer may go round in circles.
         """
         longest = self.scores.longest
         return max(LEAST_LIMIT, longest) if longest else None

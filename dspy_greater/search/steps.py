@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dspy_greater.search.programs import Program
-from dspy_greater.search.protocols import View
-from dspy_greater.search.scores import ScoreBoard
 
 
 @dataclass(frozen=True)
@@ -86,65 +84,3 @@ class Schedule(Protocol):
 
     def step(self, current: Program) -> Step | None:
         """Take a step from the current program on; None where the search is over."""
-
-
-class Race(Protocol):
-    """Whole programs against the one at the start."""
-
-    @property
-    def most(self) -> int:
-        """Programs that race besides the one at the start, at most."""
-
-    @property
-    def order(self) -> Sequence[int]:
-        """Indices of the training examples, in the order in which the race uses them."""
-
-    def begin(self) -> None:
-        """Run the program at the start on the training examples."""
-
-    def hopeful(self) -> bool:
-        """Whether any program could win."""
-
-    def programs(self, count: int) -> list[Program]:
-        """Return up to ``count`` programs."""
-
-    def winner(self, programs: Sequence[Program]) -> Program | None:
-        """Let programs race and return the one to go on from, None for the one at the start."""
-
-
-class ScheduleConfig(Protocol):
-    """The settings of a schedule, which make it: another schedule is another class like this.
-
-    Attributes:
-        max_steps: Steps for each predictor.
-        needs_labels: Whether a predictor without a label is left out.
-        sampling_temperature: Of sampled runs; None where none are made.
-        state_type: The state of its schedules: made from the instruction at the start, or from
-            its own fields as they were saved.
-    """
-
-    @property
-    def max_steps(self) -> int: ...  # noqa: D102
-
-    @property
-    def needs_labels(self) -> bool: ...  # noqa: D102
-
-    @property
-    def sampling_temperature(self) -> float | None: ...  # noqa: D102
-
-    @property
-    def state_type(self) -> Any: ...  # noqa: D102
-
-    def schedule(self, view: View, board: ScoreBoard, seed: str, state: Any) -> Schedule:
-        """Return one predictor's search."""
-
-    def joint_race(
-        self, views: Mapping[str, View], current: Program, board: ScoreBoard, seed: str
-    ) -> Race | None:
-        """Return the race of whole programs that comes first, if there is one."""
-
-    def most_runs(self, train: int, validation: int) -> int:
-        """Return how often the program is run at most, on so many examples."""
-
-    def most_sampled(self, train: int) -> int:
-        """Return how many of them are sampled by the white box, at most."""

@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 class RolloutBuffer:
     """Gathers and weighs rollouts, once for each current program.
 
-    It begins with the greedy runs that the program's own race has made. Where the objective weighs
-    too few of these, some examples are sampled once, then as often again as before, until there are
-    enough or all are made.
+    It begins with the greedy runs of the program's own race. Where too few of them were rewarded,
+    some examples are sampled once, then as often again as before, until there are enough.
 
     Args:
         board: Has the current program's greedy runs.
