@@ -100,14 +100,13 @@ def test_closing_fails_what_waits_and_what_comes() -> None:
         batcher.submit(4)
 
 
-def test_the_worker_ends_when_idle_and_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dspy_greater.lm.batching._IDLE_SECONDS", 0.01)
+def test_the_worker_ends_when_idle_and_starts_again() -> None:
+    before = set(threading.enumerate())
     batcher = Batcher(Doubler(), max_batch=1, batch_wait=0)
     assert batcher.submit(1).result(30) == 2
-    worker = batcher._worker
-    if worker is not None:
-        worker.join(30)
-    assert batcher._worker is None
+    (worker,) = set(threading.enumerate()) - before
+    worker.join(30)
+    assert not worker.is_alive()
     assert batcher.submit(2).result(30) == 4
 
 

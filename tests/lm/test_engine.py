@@ -15,7 +15,7 @@ import dspy
 import pytest
 from dspy import lm15
 
-from dspy_greater.lm import LocalEngine, NotWhiteBoxError, white_box
+from dspy_greater.lm import AsyncLocalEngine, LocalEngine, NotWhiteBoxError, white_box
 from dspy_greater.lm.source import Source
 from tests.support.fake_white_box import FakeWhiteBox, MakeLM
 
@@ -151,7 +151,7 @@ def test_streams_end_with_the_same_response(fake: FakeWhiteBox, make_lm: MakeLM)
     assert "".join(event.delta.text for event in events[1:-1]) == "0.0 Hi"
 
     async def collect() -> list[Any]:
-        return [event async for event in lm._async_engine_spec.stream(ask(lm, "Hi"))]
+        return [event async for event in AsyncLocalEngine(lm.engine).stream(ask(lm, "Hi"))]
 
     assert asyncio.run(collect()) == events
 
@@ -314,8 +314,8 @@ def test_pickles_hold_no_weights_and_find_the_living_model(module: Any, make_lm:
     assert len(data) < 10_000
     again = module.loads(data)
     assert again.engine is lm.engine
-    assert again._async_engine_spec.engine is lm.engine
-    assert again("Hi") == ["0.0 Hi"]
+    assert again("Hi") == asyncio.run(again.acall("Hi")) == ["0.0 Hi"]
+    assert weights.batches == [["Hi"], ["Hi"]]
 
 
 def test_deep_copies_share_the_engine(fake: FakeWhiteBox, make_lm: MakeLM) -> None:
@@ -324,7 +324,8 @@ def test_deep_copies_share_the_engine(fake: FakeWhiteBox, make_lm: MakeLM) -> No
     copied = program.deepcopy()
     assert copied.predict.lm.engine is program.predict.lm.engine
     assert copy.deepcopy(program).predict.lm.engine is program.predict.lm.engine
-    assert copied.predict.lm._async_engine_spec.engine is program.predict.lm.engine
+    assert asyncio.run(copied.predict.lm.acall("Hi")) == ["0.0 Hi"]
+    assert fake.batches == [["Hi"]]
 
 
 def test_saved_programs_hold_no_weights(make_lm: MakeLM, tmp_path: Path) -> None:

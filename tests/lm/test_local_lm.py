@@ -17,6 +17,7 @@ from dspy.utils.exceptions import AdapterParseError
 
 from dspy_greater.lm import local_lm, white_box
 from dspy_greater.model import MissingModelError, WhiteBox
+from tests.support.white_boxes import model_of
 
 QUESTION = "What is 2 + 3?"
 
@@ -176,7 +177,7 @@ def test_unpickling_loads_the_folder_again_once_the_model_is_gone(folder: Path) 
     again = pickle.loads(data)
     assert again.model == name
     assert again(QUESTION) == answer
-    assert next(white_box(again)._model.parameters()).dtype == torch.float64
+    assert next(model_of(white_box(again)).parameters()).dtype == torch.float64
 
 
 def test_saved_programs_load_the_folder_again(folder: Path, tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def test_end_tokens_of_the_checkpoint_and_the_tokenizer_end_a_text() -> None:
     free = white_box_of("llama").generate([PROMPTS[0]], [Sampling(20)])[0]
     end = free.ids[5]
     white_box = with_generation_config(GenerationConfig(eos_token_id=[end, 1]))
-    assert {end, 1, make_tokenizer().eos_token_id} == set(white_box._end.ends)
+    assert {end, 1, make_tokenizer().eos_token_id} == set(white_box.end_ids)
     (generation,) = white_box.generate([PROMPTS[0]], [Sampling(20, logprobs=0)])
     assert generation.ids == free.ids[: free.ids.index(end)]
     assert generation.finish == "stop"
@@ -236,7 +236,7 @@ def test_models_without_any_end_token_stop_at_their_length() -> None:
     tokenizer = make_tokenizer()
     tokenizer.eos_token = tokenizer.pad_token = tokenizer.chat_template = None
     white_box = WhiteBox(make_model("gpt_neox", len(tokenizer)), tokenizer)
-    assert white_box._end.ends == ()
+    assert white_box.end_ids == ()
     short, long = white_box.generate(PROMPTS[:2], [Sampling(4), Sampling(11)])
     assert (len(short.ids), len(long.ids)) == (4, 11)
 

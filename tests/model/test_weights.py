@@ -23,7 +23,7 @@ from dspy_greater.model import (
 )
 from tests.support.tiny import make_model, make_tokenizer
 from tests.support.weights import SIZES, int4, int8, lora, nf4, peft, quantization
-from tests.support.white_boxes import full_log_probs, model_of, random_ids, random_items
+from tests.support.white_boxes import full_log_probs, model_of, random_ids, random_items, shares
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_quantized_weights_do_all_that_others_do(config: Any, folder: Path) -> N
     model = model_of(white_box)
     weight = model.model.layers[0].mlp.up_proj.weight
     assert hasattr(weight, "__tensor_flatten__") or weight.dtype == torch.uint8
-    assert white_box._shares
+    assert shares(white_box)
     check_work(white_box, model)
 
 
@@ -171,7 +171,7 @@ def merged(adapter: Path, base: Path) -> Any:
 def test_an_adapters_folder_is_the_base_with_the_adapter(adapter: Path, folder: Path) -> None:
     white_box = load(adapter, device="cpu")
     assert white_box.name == "adapter"
-    assert white_box._shares
+    assert shares(white_box)
     check_work(white_box, merged(adapter, folder))
 
 
@@ -179,7 +179,7 @@ def test_peft_s_own_wrapper_is_the_same(adapter: Path, folder: Path) -> None:
     base = AutoModelForCausalLM.from_pretrained(folder)
     wrapped = peft.PeftModel.from_pretrained(base, adapter, is_trainable=True)
     white_box = load((wrapped, make_tokenizer()))
-    assert white_box._shares
+    assert shares(white_box)
     assert white_box.fingerprint == load(adapter, device="cpu").fingerprint
     check_work(white_box, merged(adapter, folder))
 
@@ -250,5 +250,5 @@ def test_layers_may_lie_on_the_disk(on_disk: str, folder: Path) -> None:
     white_box = load(folder, device_map=places, dtype="float32")
     assert any(each.is_meta for each in model_of(white_box).parameters())
     assert white_box.fingerprint == load(folder, device="cpu").fingerprint
-    assert white_box._shares
+    assert shares(white_box)
     check_work(white_box, make_model("llama", len(make_tokenizer()), **SIZES))

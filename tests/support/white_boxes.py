@@ -29,7 +29,20 @@ def white_box_of(
 
 
 def model_of(white_box: WhiteBox) -> Any:
+    """The model inside, which nothing public gives away."""
     return white_box._model
+
+
+def shares(white_box: WhiteBox) -> bool:
+    """Whether a beginning that sequences have in common is read once for all of them."""
+    head = random_ids(200, seed=7)
+    items = [
+        Targeted([*head, *random_ids(5, seed=seed)], Span(len(head), len(head) + 5))
+        for seed in range(2)
+    ]
+    before = white_box.counts.snapshot()
+    white_box.log_probs(items)
+    return (white_box.counts - before).tokens_forward < 2 * len(head)
 
 
 def random_ids(length: int, seed: int = 0, vocab: int = 480) -> list[int]:
