@@ -31,6 +31,9 @@ class FakeWhiteBox:
         self.open.set()
         self.started = threading.Event()
 
+    def metered(self, meter: object) -> FakeWhiteBox:
+        return self
+
     def encode(self, messages: Sequence[Message]) -> Encoding:
         self.messages.append(messages)
         return Encoding(tuple(map(ord, messages[-1]["content"])), {})
