@@ -12,7 +12,8 @@ from typing import Any
 import dspy
 import pytest
 
-from dspy_greater import GreaterTeleprompter, PaperConfig, VerifiedConfig, local_lm
+from dspy_greater import GreaterTeleprompter, VerifiedConfig, local_lm
+from examples.published_schedule import PaperConfig
 from dspy_greater.lm import NotWhiteBoxError
 from dspy_greater.model import ContextError
 from dspy_greater.program import DataError, InstructionError, MetricError
