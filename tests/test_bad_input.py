@@ -1,7 +1,7 @@
 """Every input that cannot be meant is refused by name, before the model has written a token.
 
-The inputs are in ``tests/support/bad_input.py``. Each message says where the fault is (predictor, field,
-example or setting) and how to mend it. "…" stands for what may differ.
+The inputs are in ``tests/support/bad_input.py``. Each message says where the fault is (predictor,
+field, example or setting) and how to mend it. "…" stands for what may differ.
 """
 
 from __future__ import annotations
