@@ -18,7 +18,7 @@ class Attempt:
         kind: Where it comes from: ``"start"``, ``"replace"``, ``"insert"`` ...
         position: First token position that it changed; None for a whole instruction.
         scores: The metric on the training examples that it was run on.
-        estimate: What the objective promised on cached rollouts; None where none was made.
+        estimate: What the objective promised, as the schedule measures it; None where it did not.
     """
 
     instruction: str
