@@ -11,10 +11,10 @@ import dspy
 import pytest
 
 from dspy_greater import StepEvent
+from dspy_greater.cost import Counts
 from dspy_greater.lm import white_box
-from dspy_greater.model import Counts
 from examples import compare
-from examples.benchmarks.common import subject_in
+from examples.benchmarks.common import place_in
 from examples.comparison import cells, tables
 from examples.comparison.cells import STAND_IN, Contest, cost, rows
 from examples.comparison.optimizers import ASKING, BASELINES, OPTIMIZERS, Within, largest
@@ -87,7 +87,7 @@ def test_the_stand_in_fills_every_field_with_words_of_the_model(
     lm: dspy.LM, task: BenchmarkTask, adapter: dspy.Adapter
 ) -> None:
     program, train = task.program(), task.splits(0).train[:4]
-    contexts = subject_in(program, train, task.metric, lm).contexts(range(4))
+    contexts = place_in(program, train, task.metric, lm).view.contexts(range(4))
 
     def advised(seed: int) -> list[dspy.Prediction]:
         writer = stand_in(white_box(lm), contexts, ["first", "second"], seed)
