@@ -21,7 +21,7 @@ from dspy_greater.model.batching import BatchLimit, Size, free_memory, in_batche
 from dspy_greater.model.encoding import ChatEncoder, Encoding
 from dspy_greater.model.errors import ContextError
 from dspy_greater.model.fingerprint import fingerprint
-from dspy_greater.model.forward import Forward, at_least_float32, recomputing
+from dspy_greater.model.forward import Forward, at_least_float32, keep_head_contiguous, recomputing
 from dspy_greater.model.generating import BatchedGeneration
 from dspy_greater.model.generation import Decoder
 from dspy_greater.model.memory import peak_memory
@@ -115,6 +115,7 @@ class WhiteBox:
         self.fingerprint = fingerprint(model, tokenizer, chat_template_kwargs)
         self._end = end_tokens(model, tokenizer, self.encoder)
         self._forward = Forward(model, self._end.pad)
+        keep_head_contiguous(model)
         tokens = token_budget or (CPU_TOKENS if self.device.type == "cpu" else ACCELERATOR_TOKENS)
         self._budgets = {
             "score": BatchLimit(tokens, LOGITS),
