@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -46,6 +47,27 @@ def commands() -> list[str]:
     texts = [read(page).replace("\\\n", "") for page in DOCUMENTS]
     found = (match for text in texts for match in COMMAND.finditer(text))
     return sorted({f"{match[1] or ''}{match[2]}{match[3]}".strip() for match in found})
+
+
+def messages() -> list[str]:
+    """Return the parts of the messages that troubleshooting lists, between their gaps."""
+    text = read(ROOT / "docs" / "troubleshooting.md").split("## Outputs")[0]
+    quoted = re.findall(r"^(?:\| )?`([^`]+)`(?: \||:| —)", text, re.MULTILINE)
+    parts = (part.strip(" ,_") for message in quoted for part in message.split("…"))
+    return [part for part in parts if len(part) > 5]
+
+
+def texts_of_the_package() -> str:
+    """Return every text in the package's code, one a line, with its inserted values left out."""
+    lines = []
+    for file in (ROOT / "dspy_greater").rglob("*.py"):
+        for node in ast.walk(ast.parse(read(file))):
+            if isinstance(node, ast.JoinedStr):
+                parts = (part.value for part in node.values if isinstance(part, ast.Constant))
+                lines.append(" ".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                lines.append(node.value)
+    return "\n".join(lines)
 
 
 def anchors(page: Path) -> set[str]:
@@ -99,6 +121,12 @@ def test_tests_that_are_named_exist(page: str, name: str) -> None:
 @pytest.mark.parametrize(("page", "name"), named(FILE))
 def test_files_that_are_named_exist(page: str, name: str) -> None:
     assert (ROOT / name).exists() or (ROOT / "dspy_greater" / name).exists(), page
+
+
+def test_messages_of_troubleshooting_are_those_of_the_package() -> None:
+    package = texts_of_the_package()
+    assert len(messages()) > 20
+    assert [message for message in messages() if message not in package] == []
 
 
 @pytest.mark.parametrize("command", commands())
