@@ -36,7 +36,7 @@ class Record:
         parse_failures: Runs whose output did not parse, over the whole run; they count as wrong.
         total_calls: Runs of the program (metric calls).
         counts: Work of the white box: sequences and tokens, see
-            :class:`dspy_greater.cost.Counts`.
+            ``dspy_greater.cost.Counts``.
         seconds: Wall-clock time of the compile.
         phases: Seconds of it by what they went into: ``render``, ``generate``, ``gradient``,
             ``score`` (log-probabilities without a gradient), ``metric``, ``target`` (runs on an LM
