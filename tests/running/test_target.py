@@ -11,11 +11,12 @@ import dspy
 import pytest
 from dspy import lm15
 
-from dspy_greater import GreaterTeleprompter, PaperConfig, StepEvent, VerifiedConfig
+from dspy_greater import GreaterTeleprompter, StepEvent, VerifiedConfig
 from dspy_greater.lm import NotWhiteBoxError
 from dspy_greater.model import WhiteBox
 from dspy_greater.program import TooManyErrorsError
 from dspy_greater.record import CheckpointError
+from examples.published_schedule import PaperConfig
 from tests.support.compiling import (
     SCHEDULES,
     START,

@@ -7,11 +7,14 @@ from typing import Any
 import dspy
 import pytest
 from dspy.clients.cache import Cache
-from dspy_greater.backend import Backend, TargetError, rollouts_of, target_of
 
-from dspy_greater import backend
+from dspy_greater.cost import Meter
 from dspy_greater.lm import white_box
-from dspy_greater.program import Metric
+from dspy_greater.program import Metric, Run, predictors_of
+from dspy_greater.running import runner
+from dspy_greater.running.lms import TargetError, rollouts_of, target_of
+from dspy_greater.running.runner import ProgramRunner
+from dspy_greater.search import Program
 from tests.support.compiling import configured, examples, lm, lm_of, metric, student
 from tests.support.copies import Copy, elsewhere
 from tests.support.targets import Adder, target
@@ -31,8 +34,36 @@ class Two(dspy.Module):
         return self.answer(question=question, query=self.rewrite(question=question).query)
 
 
-def of(lm: dspy.LM, target_lm: dspy.LM | None, **settings: Any) -> Backend:
-    return Backend(lm, target_of(Two(), lm, target_lm), Metric(metric), **settings)
+def of(
+    lm: dspy.LM, target_lm: dspy.LM | None, program: dspy.Module | None = None, **settings: Any
+) -> ProgramRunner:
+    student = program or Two()
+    return ProgramRunner(
+        student=student,
+        predictors=predictors_of(student, examples()),
+        train=examples(),
+        validation=examples(3),
+        metric=Metric(metric),
+        meter=Meter(),
+        lm=lm,
+        target=target_of(student, lm, target_lm),
+        **settings,
+    )
+
+
+def own(runner: ProgramRunner) -> Program:
+    """Return the student's program."""
+    return Program.of({each.name: each.instruction for each in runner.predictors})
+
+
+def verify(runner: ProgramRunner, count: int = 6) -> list[Run]:
+    (runs,) = runner.run([own(runner)], range(count))
+    return runs
+
+
+def sample(runner: ProgramRunner, count: int = 6) -> list[Run]:
+    (runs,) = runner.sample(own(runner), range(count), [1], 1.0)
+    return runs
 
 
 def test_the_white_box_needs_no_target(student: dspy.Module, lm: dspy.LM) -> None:
@@ -72,11 +103,9 @@ def test_a_predictor_without_an_lm_beside_one_with_is_refused(lm: dspy.LM) -> No
 def test_verified_runs_are_the_targets_and_samples_the_white_boxs(lm: dspy.LM) -> None:
     engine = Adder()
     runs = of(lm, target(engine))
-    (verified,) = runs.verify([Two()], examples(3))
-    assert [run.score for run in verified] == [1.0] * 3
+    assert [run.score for run in verify(runs, 3)] == [1.0] * 3
     assert engine.calls == 6
-    (sampled,) = runs.sample([Two()], examples(3), [{"seed": 1, "temperature": 1.0}])
-    assert [run.parse_failed for run in sampled] == [True] * 3  # a random model
+    assert [run.parse_failed for run in sample(runs, 3)] == [True] * 3  # a random model
     assert engine.calls == 6
 
 
@@ -84,28 +113,30 @@ def test_each_predictor_keeps_its_own_lm(lm: dspy.LM) -> None:
     engines = Adder(), Adder()
     program = Two()
     program.rewrite.lm, program.answer.lm = (target(engine) for engine in engines)
-    runs = Backend(lm, target_of(program, lm), Metric(metric))
-    for settings in (None, [{"cache": False}]):
-        (verified,) = runs.verify([program], examples(3), settings)
+    runs = of(lm, None, program)
+    for verified in (verify(runs, 3), runs.repeat(own(runs), range(3))):
         assert [run.score for run in verified] == [1.0] * 3
     assert [engine.calls for engine in engines] == [6, 6]
 
 
-@pytest.mark.parametrize("own", [False, True], ids=["named", "the program's own"])
+@pytest.mark.parametrize("its_own", [False, True], ids=["named", "the program's own"])
 def test_a_run_may_go_past_dspys_cache(
-    own: bool, lm: dspy.LM, monkeypatch: pytest.MonkeyPatch
+    its_own: bool, lm: dspy.LM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dspy, "cache", Cache(False, True, None))  # in memory, and empty
     engine = Adder()
     far = target(engine, cache=True)
     with dspy.context(lm=far):
-        runs = of(lm, None if own else far)
-        for settings in (None, None, [{"cache": False}]):
-            (verified,) = runs.verify([Two()], examples(3), settings)
+        runs = of(lm, None if its_own else far)
+        verify(runs, 3)
+        verify(runs, 3)
+        again = runs.repeat(own(runs), range(3))
         assert engine.calls == 12  # six of them once, none twice, six again
-        assert sum(run.usage[far.model].calls for run in verified) == 6
-        (cached,) = runs.verify([Two()], examples(3))
+        assert sum(run.usage[far.model].calls for run in again) == 6
+        cached = verify(runs, 3)
     assert [run.usage for run in cached] == [{}] * 3
+    assert runs.meter.total().metric_calls == 12
+    assert runs.meter.target[far.model].calls == 12
 
 
 @pytest.fixture
@@ -113,7 +144,9 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many each evaluation is given; none is run."""
     given: list[int] = []
     monkeypatch.setattr(
-        backend, "run_programs", lambda *_, num_threads, **more: given.append(num_threads)
+        runner,
+        "run_programs",
+        lambda programs, *_, num_threads, **more: given.append(num_threads) or [[]] * len(programs),
     )
     return given
 
@@ -122,10 +155,10 @@ def test_a_server_gets_as_many_requests_at_a_time_as_dspy_is_set_to(
     lm: dspy.LM, threads: list[int]
 ) -> None:
     with dspy.context(num_threads=3):
-        of(lm, target(Adder())).verify([Two()], examples())
-        of(lm, target(Adder()), num_threads=5).verify([Two()], examples())
-        of(lm, target(Adder())).sample([Two()], examples())
-        of(lm, lm.copy(max_tokens=9)).verify([Two()], examples())
+        verify(of(lm, target(Adder())))
+        verify(of(lm, target(Adder()), num_threads=5))
+        sample(of(lm, target(Adder())))
+        verify(of(lm, lm.copy(max_tokens=9)))
     assert threads == [3, 5, 128, 128]
 
 
@@ -133,12 +166,12 @@ def test_a_rollout_lm_gets_64_requests_at_a_time_unless_told_otherwise(
     lm: dspy.LM, threads: list[int]
 ) -> None:
     copy = rollouts_of(lm, elsewhere(Copy(lm)))
-    of(lm, None, rollout_lm=copy).verify([Two()], examples())
-    of(lm, None, rollout_lm=copy).sample([Two()], examples())
-    of(lm, None, rollout_lm=copy, num_threads=5).sample([Two()], examples())
-    of(lm, None, rollout_lm=lm_of("qwen2")).sample([Two()], examples())
+    verify(of(lm, None, rollout_lm=copy))
+    sample(of(lm, None, rollout_lm=copy))
+    sample(of(lm, None, rollout_lm=copy, num_threads=5))
+    sample(of(lm, None, rollout_lm=lm_of("qwen2")))
     with dspy.context(num_threads=3):
-        of(lm, target(Adder()), rollout_lm=copy).verify([Two()], examples())
+        verify(of(lm, target(Adder()), rollout_lm=copy))
     assert threads == [64, 64, 5, 128, 3]
 
 
@@ -161,13 +194,15 @@ def test_only_a_local_lm_is_stopped_at_the_adapters_mark(
     lm: dspy.LM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, stops = Adder(), []
-    of(lm, target(engine, temperature=0.3)).verify([Two()], examples(1))
+    verify(of(lm, target(engine, temperature=0.3)), 1)
     assert {(config.stop, config.temperature) for config in engine.configs} == {((), 0.3)}
     monkeypatch.setattr(
-        backend, "run_programs", lambda *given, lms, **more: stops.append(lms[0].kwargs["stop"])
+        runner,
+        "run_programs",
+        lambda *given, lms, **more: stops.append(lms[0].kwargs["stop"]) or [[]],
     )
-    of(lm, None).verify([Two()], examples())
-    of(lm, lm.copy(max_tokens=9, stop="END")).verify([Two()], examples())
+    verify(of(lm, None))
+    verify(of(lm, lm.copy(max_tokens=9, stop="END")))
     assert stops == [["\n[[ ## completed ## ]]"], ["END", "\n[[ ## completed ## ]]"]]
 
 
@@ -175,13 +210,13 @@ def test_a_limit_on_answers_lowers_the_white_boxs_own_and_no_targets(lm: dspy.LM
     wide, asked = lm.copy(max_tokens=6), []
     for limit in (4, 9):
         before = white_box(lm).counts.snapshot()
-        of(wide, None).verify(
-            [dspy.Predict("question -> answer")], examples(1), [{"max_tokens": limit}]
-        )
+        runs = of(wide, None, dspy.Predict("question -> answer"))
+        runs.run([own(runs)], [0], limit)
         asked.append((white_box(lm).counts - before).tokens_decoded)
     assert asked == [2 * 4, 2 * 6]  # ChatAdapter asks twice
     engine = Adder()
-    of(lm, target(engine)).verify([Two()], examples(1), [{"max_tokens": 1}])
+    runs = of(lm, target(engine))
+    runs.run([own(runs)], [0], 1)
     assert [config.max_tokens for config in engine.configs] == [
         target(engine).kwargs.get("max_tokens")
     ] * 2
