@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import dspy
 from dspy import lm15
@@ -13,9 +13,20 @@ from dspy_greater.cost.meter import SETTING, Meter
 from dspy_greater.lm.translation import check_supported, messages_of, response_of, sampling_of
 
 if TYPE_CHECKING:
-    from dspy_greater.lm.engine import LocalEngine
     from dspy_greater.model.requests import Sampling
     from dspy_greater.model.white_box import WhiteBox
+
+
+class Engine(Protocol):
+    """What a job knows of the engine that it was given to."""
+
+    @property
+    def model(self) -> str:
+        """The model's name for DSPy."""
+
+    @property
+    def white_box(self) -> WhiteBox:
+        """The model, loaded if it was not."""
 
 
 class Job(NamedTuple):
@@ -24,14 +35,14 @@ class Job(NamedTuple):
     So an engine nobody uses any more is freed, with its weights, at once.
     """
 
-    engine: LocalEngine
+    engine: Engine
     request: lm15.Request
     messages: list[Message]
     sampling: Sampling
     meter: Meter | None
 
     @classmethod
-    def of(cls, engine: LocalEngine, request: lm15.Request) -> Job:
+    def of(cls, engine: Engine, request: lm15.Request) -> Job:
         """Translates a request; raises when the local model cannot do what it asks."""
         if request.model != engine.model:
             raise lm15.InvalidRequestError(

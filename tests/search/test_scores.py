@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dspy_greater.search import Program, ScoreBoard, Scores
@@ -83,6 +83,7 @@ ASKED = st.lists(
 
 
 @given(ASKED)
+@settings(deadline=None)
 def test_nothing_is_run_twice_whoever_asks(asked: list[tuple[list[str], list[int]]]) -> None:
     runner = FakeRunner(6)
     board = board_of(runner)
