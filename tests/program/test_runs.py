@@ -11,12 +11,12 @@ import pytest
 from dspy import lm15
 from dspy.utils import DummyLM
 
+from dspy_greater.cost import Usage
 from dspy_greater.program import (
     MetricError,
     PredictorCall,
     Run,
     TooManyErrorsError,
-    Usage,
     run_programs,
 )
 from tests.support.targets import Adder, target
