@@ -13,7 +13,8 @@ from dspy_greater.version import __version__
 
 if TYPE_CHECKING:
     from dspy_greater.lm import local_lm
-    from dspy_greater.record import DetailedResults, StepEvent
+    from dspy_greater.record import StepEvent
+    from dspy_greater.report import DetailedResults
     from dspy_greater.search import VerifiedConfig
     from dspy_greater.teleprompter import GreaterTeleprompter
 
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "DetailedResults": "dspy_greater.record",
+    "DetailedResults": "dspy_greater.report",
     "GreaterTeleprompter": "dspy_greater.teleprompter",
     "StepEvent": "dspy_greater.record",
     "VerifiedConfig": "dspy_greater.search",

@@ -11,16 +11,15 @@ from typing import Any
 
 import dspy
 
-from dspy_greater.loop import GRADIENTS, Loop
+from dspy_greater.loop import Loop
 from dspy_greater.program import Predictor, excerpt, replace_instruction
 from dspy_greater.record import (
     Candidate,
     ChangedExample,
-    DetailedResults,
-    ExampleGradient,
     Outcome,
+    Record,
 )
-from dspy_greater.search import PredictorView, Program, compare, gradient_norms, log_likelihood
+from dspy_greater.search import Program, compare, log_likelihood
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +60,7 @@ def finished(student: dspy.Module, loop: Loop) -> dspy.Module:
     return program
 
 
-def candidate_programs(record: DetailedResults) -> list[dict[str, Any]]:
+def candidate_programs(record: Record) -> list[dict[str, Any]]:
     """Return every instruction that was tried, best first, as other optimizers of DSPy do."""
     return [
         {
@@ -116,31 +115,8 @@ def _outcome(loop: Loop, predictor: Predictor) -> Outcome:
         perplexity_before=math.exp(-likelihoods[0]),
         perplexity_after=math.exp(-likelihoods[1]),
         copied_words=list(view.copied_words(after)),
-        token_texts=setup.model.encoder.pieces(view.tokens(after)),
-        gradients=_gradients(loop, view, program) if steps or changed else [],
         changed_examples=_changed(setup.runner.validation, scores_before, scores_after),
     )
-
-
-def _gradients(loop: Loop, view: PredictorView, program: Program) -> list[ExampleGradient]:
-    """Return where gold answers pull at an instruction; nothing after an interruption.
-
-    The search is over and its result must not be lost, so whatever fails here is left out.
-    """
-    if loop.stopped:
-        return []
-    train = loop.setup.runner.train
-    examples = range(min(GRADIENTS, len(train)))
-    try:
-        runs = loop.board.runs(program, examples)
-        norms = gradient_norms(view, program[view.name], runs, examples)
-    except KeyboardInterrupt:
-        loop.stopped = "interrupted"
-        return []
-    except Exception as error:
-        logger.warning("No gradient of the final instruction goes on record: %s", error)
-        return []
-    return [ExampleGradient(i, **excerpt(train[i]), norms=n) for i, n in norms.items()]
 
 
 def _changed(

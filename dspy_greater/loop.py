@@ -39,8 +39,6 @@ from dspy_greater.state import CompileState, SearchUnderWay
 
 #: In whose name the race of whole programs spends, and the kind of candidate it tries.
 TOGETHER = "together"
-#: Training examples whose gradients go on record.
-GRADIENTS = 8
 
 
 @dataclass(frozen=True)
@@ -312,7 +310,7 @@ class Loop:
         if not setup.progress:
             return
         config, train = setup.config, len(setup.runner.train)
-        runs = config.most_runs(train, len(setup.runner.validation)) + min(GRADIENTS, train)
+        runs = config.most_runs(train, len(setup.runner.validation))
         if setup.round_robin and len(setup.runner.predictors) > 1:
             runs += config.max_steps * train  # the current program, when another predictor changed
         where, cost = "", ""

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from dspy_greater.cost import Meter
-from dspy_greater.record import DetailedResults, StepEvent
+from dspy_greater.record import StepEvent
+from dspy_greater.report import DetailedResults
 from dspy_greater.search import Attempt, Program, ScheduleConfig, Scores
 
 

@@ -33,7 +33,8 @@ from dspy_greater.program import (
     split,
     warn_of_overlap,
 )
-from dspy_greater.record import Checkpoint, DetailedResults, StepEvent, fingerprint
+from dspy_greater.record import Checkpoint, StepEvent, fingerprint
+from dspy_greater.report import DetailedResults
 from dspy_greater.running import LMs, ProgramRunner, check_served, language_models, prompts_of
 from dspy_greater.search import Program, ScheduleConfig, settings
 from dspy_greater.state import CompileState

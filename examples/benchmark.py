@@ -4,7 +4,6 @@
     python -m examples.benchmark frontier --edits-only --plot examples/results/frontier.png
     python -m examples.benchmark kills
     python -m examples.benchmark speed
-    python -m examples.benchmark scaling --plot examples/results/scaling.png
     python -m examples.benchmark memory
     python -m examples.benchmark served
     python -m examples.benchmark copies
@@ -26,7 +25,6 @@ from examples.benchmarks import (
     gap,
     kills,
     memory,
-    scaling,
     served,
     speed,
 )
@@ -36,7 +34,6 @@ BENCHMARKS = {
     "frontier": frontier,
     "kills": kills,
     "speed": speed,
-    "scaling": scaling,
     "memory": memory,
     "served": served,
     "copies": copies,

@@ -1,7 +1,7 @@
 """Take a weak instruction to a better one, and check it on questions nobody has seen.
 
     python examples/quickstart.py
-    python examples/quickstart.py --task weekday --seed 1 --schedule paper
+    python examples/quickstart.py --task weekday --seed 1
     python examples/quickstart.py --model Qwen/Qwen2.5-1.5B-Instruct
 
 Without arguments it uses the small model of this repository, in which the effect
@@ -39,7 +39,7 @@ def main() -> None:
     load(arguments.model)
     effort = {"auto": arguments.auto} if arguments.steps is None else {"max_steps": arguments.steps}
     task = TASKS[arguments.task]
-    result = improve(task, arguments.seed, schedule=arguments.schedule, **effort)
+    result = improve(task, arguments.seed, **effort)
     result = {"model": str(arguments.model), **result}
     show(result)
     if arguments.json:
@@ -52,7 +52,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", default=SMALL_MODEL, help="hub id or folder of a causal LM")
     parser.add_argument("--task", default=next(iter(TASKS)), choices=list(TASKS))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--schedule", default="verified", choices=["verified", "paper"])
     parser.add_argument("--auto", default="light", choices=["light", "medium", "heavy"])
     parser.add_argument("--steps", type=int, help="steps of the search, instead of --auto")
     parser.add_argument("--json", type=Path, help="write the result to this file")

@@ -16,8 +16,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from dspy_greater import PaperConfig, VerifiedConfig
+from dspy_greater import VerifiedConfig
 from examples.benchmarks.common import RESULTS, Cases
+from examples.published_schedule import PaperConfig
 from examples.quickstart import SMALL_MODEL, improve, load, show
 from examples.small_model.tasks import TASKS
 

@@ -82,20 +82,20 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, help="a bound; by default auto='light'")
     parser.add_argument("--both", action="store_true", help="improve both predictors")
     parser.add_argument(
-        "--turns", action="store_true", help="let both take turns, component_selector='round_robin'"
+        "--turns", action="store_true", help="let both take turns, round_robin=True"
     )
     options = parser.parse_args()
     load(SMALL_MODEL)
     examples = questions(TRAIN + VALIDATION + HELD_OUT, options.seed)
     trainset, valset = examples[:TRAIN], examples[TRAIN : TRAIN + VALIDATION]
     held_out = examples[TRAIN + VALIDATION :]
-    program, selector = TwoCounters(), "round_robin" if options.turns else "all"
+    program: Any = TwoCounters()
     if not options.both:
         good = {"second.predict": TASKS["arithmetic"].good_instruction}
         program = replace_instruction(program, good)
     compiled = GreaterTeleprompter(
         metric=metric,
-        component_selector=selector,
+        round_robin=options.turns,
         frozen=[] if options.both else ["second.predict"],
         seed=options.seed,
         max_tokens=options.max_tokens,

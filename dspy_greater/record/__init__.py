@@ -4,20 +4,18 @@ from dspy_greater.record.checkpoint import Checkpoint, CheckpointError, fingerpr
 from dspy_greater.record.outcomes import (
     Candidate,
     ChangedExample,
-    ExampleGradient,
     Outcome,
     StepEvent,
 )
-from dspy_greater.record.results import DetailedResults, looks, usage_text
+from dspy_greater.record.results import Record, looks, usage_text
 
 __all__ = [
     "Candidate",
     "ChangedExample",
     "Checkpoint",
     "CheckpointError",
-    "DetailedResults",
-    "ExampleGradient",
     "Outcome",
+    "Record",
     "StepEvent",
     "fingerprint",
     "looks",

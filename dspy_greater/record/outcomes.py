@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import mean
@@ -25,9 +24,6 @@ class Candidate:
             because another predictor had changed.
         position: First token position that the edit changed; None at the start.
         train_scores: The metric on the training examples that it was run on.
-        train_losses: The paper's loss on each of them, None where it was not finite; None
-            as a whole under another schedule.
-        train_loss: Mean of the finite ones.
         estimate: What the objective promised of it before it was run; None where nothing was
             estimated.
         validation_scores: The metric on each validation example; None where the candidate
@@ -43,8 +39,6 @@ class Candidate:
     kind: str
     position: int | None
     train_scores: list[float]
-    train_losses: list[float | None] | None = None
-    train_loss: float | None = None
     estimate: float | None = None
     validation_scores: list[float] | None = None
     accepted: bool = False
@@ -55,8 +49,6 @@ class Candidate:
         cls, predictor: str, step: int, attempt: Attempt, others: dict[str, str] | None = None
     ) -> Candidate:
         """Return an attempt as plain data."""
-        losses = attempt.losses
-        finite = [loss for loss in losses or () if math.isfinite(loss)]
         return cls(
             predictor=predictor,
             instruction=attempt.instruction,
@@ -64,10 +56,6 @@ class Candidate:
             kind=attempt.kind,
             position=attempt.position,
             train_scores=list(attempt.scores),
-            train_losses=None
-            if losses is None
-            else [loss if math.isfinite(loss) else None for loss in losses],
-            train_loss=mean(finite) if finite else None,
             estimate=attempt.estimate,
             others=others or {},
         )
@@ -109,23 +97,6 @@ class StepEvent:
     metric_calls: int
     tokens: int
     seconds: float
-
-
-@dataclass
-class ExampleGradient:
-    """At which tokens of an instruction one training example's gold answer pulls.
-
-    Attributes:
-        index: Place of the example among those that the search used.
-        inputs: The beginnings of its inputs, by field.
-        labels: Of its labels.
-        norms: At each token, the norm of the gradient of the gold answer's loss.
-    """
-
-    index: int
-    inputs: dict[str, str]
-    labels: dict[str, str]
-    norms: list[float]
 
 
 @dataclass
@@ -181,10 +152,6 @@ class Outcome:
         perplexity_after: Of ``after``.
         copied_words: Names, numbers and answer words of single training examples that
             ``after`` has taken over.
-        token_texts: What each token of ``after`` stands for in the prompt.
-        gradients: For up to eight training examples, where their gold answers pull at
-            ``after``. Empty where nothing was searched, where the user ended the search, who
-            wants the program now, and where no gradient could be had.
         changed_examples: The validation examples on which ``after`` did better or worse.
     """
 
@@ -207,8 +174,6 @@ class Outcome:
     perplexity_before: float | None = None
     perplexity_after: float | None = None
     copied_words: list[str] = field(default_factory=list)
-    token_texts: list[str] = field(default_factory=list)
-    gradients: list[ExampleGradient] = field(default_factory=list)
     changed_examples: list[ChangedExample] = field(default_factory=list)
 
     @classmethod
@@ -216,7 +181,6 @@ class Outcome:
         """Return the outcome that went into a record's ``to_dict``."""
         parts = {
             "interval": tuple(saved["interval"]),
-            "gradients": [ExampleGradient(**each) for each in saved.get("gradients", ())],
             "changed_examples": [
                 ChangedExample(**each) for each in saved.get("changed_examples", ())
             ],

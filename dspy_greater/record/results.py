@@ -9,20 +9,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from typing_extensions import Self
 
 from dspy_greater.basics.files import write_whole
 from dspy_greater.cost import Meter, Usage
 from dspy_greater.record.outcomes import Candidate, Outcome
 from dspy_greater.version import __version__
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 @dataclass
-class DetailedResults:
-    """The whole record of one compile; hangs on the result as ``detailed_results``.
+class Record:
+    """The whole record of one compile.
 
     Attributes:
         outcomes: One entry per optimised predictor.
@@ -149,18 +148,6 @@ class DetailedResults:
             lines.append(f"rollouts on {self.rollout_lm}: {usage_text(self.rollout_usage)}")
         return "\n".join(lines)
 
-    def report(self, path: str | os.PathLike[str]) -> Path:
-        """Write the record as one page of HTML that needs nothing else, and return its path.
-
-        The page holds texts of training and validation examples.
-
-        Raises:
-            OSError: If the folder does not exist or cannot be written.
-        """
-        from dspy_greater.report import write
-
-        return write(self, path)
-
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the record as JSON, whole or not at all, and return its path.
 
@@ -177,7 +164,7 @@ class DetailedResults:
         return write_whole(path, f"{text}\n".encode(), "record")
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> DetailedResults:
+    def load(cls, path: str | os.PathLike[str]) -> Self:
         """Return the record that ``save`` wrote; neither torch nor a model is needed.
 
         Args:
@@ -196,28 +183,12 @@ class DetailedResults:
                 "detailed_results.save(...) wrote, and update the package if a later one did."
             ) from error
 
-    def plot(self) -> Figure:
-        """Return the scores over the search as a matplotlib figure.
-
-        Raises:
-            ModuleNotFoundError: If matplotlib is not installed.
-        """
-        from dspy_greater.report import figure
-
-        return figure(self)
-
-    def _repr_html_(self) -> str:
-        """Return what a notebook shows: a table of what became of each predictor."""
-        from dspy_greater.report import table
-
-        return table(self)
-
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON-able dictionaries and lists."""
         return {**asdict(self), "parse_failure_rate": self.parse_failure_rate}
 
     @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> DetailedResults:
+    def from_dict(cls, saved: Mapping[str, Any]) -> Self:
         """Return the record that ``to_dict`` was called on."""
         lists = {
             "outcomes": [Outcome.from_dict(each) for each in saved["outcomes"]],

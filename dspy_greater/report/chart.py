@@ -1,18 +1,17 @@
 """The search as a chart: what was tried, how it scored, what was held.
 
 Places go from left to right in the order in which instructions were tried. What is needed to draw
-is here, for the page and for matplotlib alike.
+is here.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import mean
 
-from dspy_greater.record import Candidate, DetailedResults
-from dspy_greater.report.text import percent, short
+from dspy_greater.record import Candidate, Record
+from dspy_greater.report.text import percent
 
 #: Labels of the horizontal axis that have room on a telephone.
 LABELS = 10
@@ -57,7 +56,7 @@ class Series:
     """One measure over the search.
 
     Attributes:
-        name: ``"training score"``, ``"validation score"`` or ``"training loss"``.
+        name: ``"training score"`` or ``"validation score"``.
         dots: Those instructions that have it.
     """
 
@@ -81,43 +80,25 @@ class Series:
 
 @dataclass(frozen=True)
 class Panel:
-    """Measures with one vertical axis.
+    """Scores over the search.
 
     Attributes:
         series: What is drawn.
-        ticks: Values of the vertical axis, from its low to its high end.
-        percent: Whether they are shares.
         size: Instructions tried.
         steps: The middle of each step, with its number.
     """
 
     series: list[Series]
-    ticks: list[float]
-    percent: bool
     size: int
     steps: list[tuple[float, int]]
-
-    @property
-    def title(self) -> str:
-        """What the vertical axis measures."""
-        return "score" if self.percent else "training loss"
 
     def left(self, place: float) -> float:
         """Return a place in percent of the width."""
         return 100 * (place + 0.5) / self.size
 
     def top(self, value: float) -> float:
-        """Return a value in percent of the height, from above."""
-        return 100 * (self.ticks[-1] - value) / self.height
-
-    @property
-    def height(self) -> float:
-        """Distance from the lowest to the highest value of the axis."""
-        return self.ticks[-1] - self.ticks[0]
-
-    def text(self, value: float) -> str:
-        """Return a tick's label."""
-        return f"{value:.0%}" if self.percent else f"{value:g}"
+        """Return a score in percent of the height, from above."""
+        return 100 * (1 - value)
 
     @property
     def labels(self) -> list[tuple[float, int]]:
@@ -137,14 +118,14 @@ class Panel:
         return [piece for pair in zip(level, rises, strict=True) for piece in pair]
 
 
-def predictors(record: DetailedResults) -> list[str]:
+def predictors(record: Record) -> list[str]:
     """Return the predictors of a record in order, also one whose search was broken off."""
     judged = [outcome.predictor for outcome in record.outcomes]
     return list(dict.fromkeys([*judged, *(c.predictor for c in record.candidates)]))
 
 
-def panels(record: DetailedResults, predictor: str) -> list[Panel]:
-    """Return what was tried for a predictor: scores, and losses where the schedule has them."""
+def panel(record: Record, predictor: str) -> Panel | None:
+    """Return the scores of what was tried for a predictor; None where nothing was."""
     tried = [c for c in record.candidates if c.predictor == predictor]
     after = next((o.after for o in record.outcomes if o.predictor == predictor), None)
     most = max((len(candidate.train_scores) for candidate in tried), default=0)
@@ -169,35 +150,14 @@ def panels(record: DetailedResults, predictor: str) -> list[Panel]:
         places.setdefault(each.step, []).append(place)
     steps = [(mean(covered), step) for step, covered in places.items()]
     scores = [series("training score", _training), series("validation score", _validation)]
-    losses = series("training loss", _loss)
-    found = []
-    if shown := [each for each in scores if each.dots]:
-        found.append(Panel(shown, [0, 0.25, 0.5, 0.75, 1], True, len(tried), steps))
-    if losses.dots:
-        ticks = ticks_over([dot.value for dot in losses.dots])
-        found.append(Panel([losses], ticks, False, len(tried), steps))
-    return found
+    shown = [each for each in scores if each.dots]
+    return Panel(shown, len(tried), steps) if shown else None
 
 
 def about(candidate: Candidate) -> str:
     """Say where an instruction comes from, what became of it, and how it reads."""
     fate = "accepted" if candidate.accepted else "refused"
     return f"step {candidate.step}, {candidate.kind}, {fate}: {candidate.instruction}"
-
-
-def ticks_over(values: list[float], count: int = 3) -> list[float]:
-    """Return round numbers from below the smallest value to above the largest."""
-    low, high = min(values), max(values)
-    size = max(abs(low), abs(high))
-    # Ticks between values that differ by rounding alone could not be told apart.
-    spread = high - low if high - low > 1e-9 * size else size
-    rough = (spread or 1.0) / count
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * digit for digit in (1, 2, 5, 10) if power * digit >= rough)
-    first, last = math.floor(low / step), math.ceil(high / step)
-    # Multiples of a round step are round only after rounding.
-    places = max(0, 1 - math.floor(math.log10(step)))
-    return [round(step * n, places) for n in range(first, max(last, first + 1) + 1)]
 
 
 def _training(candidate: Candidate) -> tuple[float, str] | None:
@@ -210,8 +170,3 @@ def _training(candidate: Candidate) -> tuple[float, str] | None:
 def _validation(candidate: Candidate) -> tuple[float, str] | None:
     score = candidate.validation_score
     return None if score is None else (score, f"{percent(score)} on the validation examples")
-
-
-def _loss(candidate: Candidate) -> tuple[float, str] | None:
-    loss = candidate.train_loss
-    return None if loss is None else (loss, f"loss {short(loss)}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import pairwise
 
-from dspy_greater.record import Candidate, DetailedResults, Outcome
+from dspy_greater.record import Candidate, Outcome, Record
 
 # A word, a sign, a stretch of blanks; scripts that write no blanks between words go sign by sign.
 _UNSPACED = "\u3040-\u30ff\u3400-\u9fff"
@@ -70,7 +70,7 @@ def _count(pieces: list[str]) -> int:
     return sum(not piece.isspace() for piece in pieces)
 
 
-def history(record: DetailedResults, predictor: str) -> list[Change]:
+def history(record: Record, predictor: str) -> list[Change]:
     """Return the instructions that the search held for a predictor, without the first."""
     held = [c for c in record.candidates if c.predictor == predictor and c.accepted]
     return [Change(new, words(old.instruction, new.instruction)) for old, new in pairwise(held)]

@@ -12,8 +12,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dspy_greater.basics.files import write_whole
-from dspy_greater.record import DetailedResults, looks
-from dspy_greater.report import chart, diff, heat, text
+from dspy_greater.record import Record, looks, usage_text
+from dspy_greater.report import chart, diff, text
 
 _TEMPLATES = Environment(
     loader=PackageLoader("dspy_greater.report"),
@@ -30,23 +30,24 @@ _TEMPLATES.filters.update(
     size=text.size,
     verdict=text.verdict,
     looks=looks,
+    usage=usage_text,
 )
-_TEMPLATES.globals.update(chart=chart, diff=diff, heat=heat)
+_TEMPLATES.globals.update(chart=chart, diff=diff)
 
 
-def page(record: DetailedResults) -> str:
+def page(record: Record) -> str:
     """Return a page that shows the record."""
     outcomes = {outcome.predictor: outcome for outcome in record.outcomes}
     predictors = [(name, outcomes.get(name)) for name in chart.predictors(record)]
     return _TEMPLATES.get_template("page.html").render(record=record, predictors=predictors)
 
 
-def table(record: DetailedResults) -> str:
+def table(record: Record) -> str:
     """Return a table of what became of each predictor, for a notebook."""
     return _TEMPLATES.get_template("notebook.html").render(record=record)
 
 
-def write(record: DetailedResults, path: str | os.PathLike[str]) -> Path:
+def write(record: Record, path: str | os.PathLike[str]) -> Path:
     """Write the page, whole or not at all.
 
     Args:

@@ -3,7 +3,6 @@
 from dspy_greater.search.acceptance import Comparison, Verdict, choose, compare
 from dspy_greater.search.configs import ScheduleConfig
 from dspy_greater.search.errors import LossError
-from dspy_greater.search.influence import gradient_norms
 from dspy_greater.search.presets import settings
 from dspy_greater.search.programs import Program
 from dspy_greater.search.protocols import Model, Runner, View
@@ -33,7 +32,6 @@ __all__ = [
     "View",
     "choose",
     "compare",
-    "gradient_norms",
     "log_likelihood",
     "settings",
 ]

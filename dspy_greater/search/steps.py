@@ -18,16 +18,13 @@ class Attempt:
         kind: Where it comes from: ``"start"``, ``"replace"``, ``"insert"`` ...
         position: First token position that it changed; None for a whole instruction.
         scores: The metric on the training examples that it was run on.
-        losses: The paper's loss on each of them, NaN where there is none; None where the
-            schedule has no such loss.
-        estimate: What the objective promised on cached rollouts; None where none was made.
+        estimate: What the objective promised, as the schedule measures it; None where it did not.
     """
 
     instruction: str
     kind: str
     position: int | None
     scores: tuple[float, ...]
-    losses: tuple[float, ...] | None = None
     estimate: float | None = None
 
 

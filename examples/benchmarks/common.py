@@ -8,21 +8,30 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, NamedTuple
 
 import dspy
 import numpy as np
-from dspy_greater.backend import within_limit
 
 from dspy_greater import GreaterTeleprompter
+from dspy_greater.cost import Meter
 from dspy_greater.lm import white_box
 from dspy_greater.program import (
     Metric,
     current_adapter,
+    predictors_of,
     replace_instruction,
     run_programs,
 )
-from dspy_greater.search import PredictorView, compare, log_likelihood
+from dspy_greater.running import ProgramRunner
+from dspy_greater.search import (
+    PredictorView,
+    Program,
+    ScoreBoard,
+    Scores,
+    compare,
+    log_likelihood,
+)
 from examples.small_model.tasks import TASKS, Task, examples
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -79,25 +88,48 @@ def default_instruction(task: Task) -> str:
     return str(task.program().predictors()[0].signature.instructions)
 
 
-def subject_of(name: str, instruction: str, size: int, seed: int, lm: dspy.LM) -> PredictorView:
-    """Return a task's predictor on training examples, as a search sees it."""
+class Place(NamedTuple):
+    """What a search of a program's only predictor works with, outside of a compile.
+
+    Attributes:
+        view: The predictor on its training examples.
+        board: Runs programs on them; there are no validation examples, and all score 0 on these.
+        start: The program.
+    """
+
+    view: PredictorView
+    board: ScoreBoard
+    start: Program
+
+
+class _Unvalidated(ProgramRunner):
+    def validate(self, program: Program) -> list[float]:
+        return [0.0]
+
+
+def place_of(name: str, instruction: str, size: int, seed: int, lm: dspy.LM) -> Place:
+    """Return where a task's predictor is searched from an instruction."""
     task = TASKS[name]
     train = examples(name, "train", size, seed)
-    return subject_in(program_with(task, instruction), train, task.metric, lm)
+    return place_in(program_with(task, instruction), train, task.metric, lm)
 
 
-def subject_in(
+def place_in(
     program: dspy.Module, train: list[dspy.Example], metric: Callable[..., Any], lm: dspy.LM
-) -> PredictorView:
-    """Return the only predictor of a program on training examples, as a search sees it."""
-    (predictor,) = predictors_of(program, train)
-
-    def runner(programs: Any, chosen: Any, samplings: Any) -> Any:
-        settings = [within_limit(lm, each) for each in samplings or [{}] * len(programs)]
-        lms = [lm.copy(**each) for each in settings]
-        return run_programs(programs, chosen, Metric(metric), lms=lms)
-
-    return PredictorView(program, predictor, train, runner, white_box(lm), current_adapter())
+) -> Place:
+    """Return where the only predictor of a program is searched."""
+    (predictor,) = found = predictors_of(program, train)
+    start = Program.of({predictor.name: predictor.instruction})
+    runner = _Unvalidated(program, found, train, [], Metric(metric), Meter(), lm)
+    board = ScoreBoard(Scores(), runner, len(train))
+    view = PredictorView(
+        predictor,
+        train,
+        white_box(lm),
+        current_adapter(),
+        received=lambda: board.runs(start, range(len(train))),
+    )
+    return Place(view, board, start)
 
 
 def compiled_case(name: str, seed: int, lm: dspy.LM, **settings: Any) -> dict[str, Any]:
@@ -112,8 +144,8 @@ def compiled_case(name: str, seed: int, lm: dspy.LM, **settings: Any) -> dict[st
     (outcome,) = record.outcomes
     texts = [default_instruction(task), outcome.after, task.good_instruction]
     before, after, good = accuracies(task, texts, examples(name, "test", HELD_OUT, seed), lm)
-    subject = subject_of(name, outcome.after, CONTEXTS, seed, lm)
-    likelihoods = log_likelihood(subject, texts[1:], range(CONTEXTS))
+    view = place_of(name, outcome.after, CONTEXTS, seed, lm).view
+    likelihoods = log_likelihood(view, texts[1:], range(CONTEXTS))
     return {
         "instruction": outcome.after,
         "before": mean(before),

@@ -2,8 +2,8 @@
 
 GReaTer's code (github.com/psunlpgroup/GreaTer) generates in batches of nine, runs every other pass
 on one sequence at a time, keeps the logits of all positions, does not freeze the weights, reads
-each generated sequence again from its first token, and writes the incumbent's reasoning anew in
-every step. This does the same with the same model, examples and candidates. What the README lists
+each generated sequence again from its first token, and writes the current reasoning anew in every
+step. This does the same with the same model, examples and candidates. What the README lists
 as repaired is not broken again. In one place it does more than the original: the fluency term is
 read after the inputs, in a context of its own, and so has a backward pass of its own.
 """
@@ -21,7 +21,8 @@ from dspy_greater.model import Generation, Gradient, Sampling, Targeted, WhiteBo
 from dspy_greater.model.generation import only_config
 
 if TYPE_CHECKING:
-    from dspy_greater.search import PredictorView
+    from dspy_greater.program import Run
+    from examples.benchmarks.common import Place
     from examples.published_schedule.objective import AnswerObjective, Trial
 
 BATCH = 9
@@ -115,10 +116,17 @@ class AsPublished(WhiteBox):
 
 
 def published_step(
-    subject: PredictorView, objective: AnswerObjective, held: str, candidates: Sequence[str]
+    place: Place, objective: AnswerObjective, current: str, candidates: Sequence[str]
 ) -> list[Trial]:
     """Do all the work of one published step, and return what came of the candidates."""
-    (runs,) = subject.roll_out([held])
-    subject.model.next_log_probs([item.ids for item in subject.proposals(held)])
-    objective.slope(subject, held, runs)
-    return [objective.try_out(subject, [candidate])[0] for candidate in candidates]
+    view, examples = place.view, place.view.examples
+
+    def rolled_out(text: str) -> list[Run]:
+        program = place.start.replaced(view.name, text)
+        (runs,) = place.board.runner.run([program], examples)
+        return runs
+
+    runs = rolled_out(current)
+    view.model.next_log_probs([item.ids for item in view.proposals(current, examples)])
+    objective.slope(view, current, runs)
+    return [objective.try_out(view, [text], [rolled_out(text)])[0] for text in candidates]

@@ -19,10 +19,10 @@ from typing import Any
 import dspy
 import torch
 from dspy import lm15
-from dspy_greater.backend import IN_FLIGHT
 
 from dspy_greater import local_lm
-from dspy_greater.program import call_of, current_adapter, render
+from dspy_greater.program import call_of, current_adapter, predictors_of, render
+from dspy_greater.running.runner import IN_FLIGHT
 from examples.benchmarks.common import RESULTS, markdown, program_with
 from examples.benchmarks.models import load_model, quiet
 from examples.quickstart import SMALL_MODEL

@@ -18,17 +18,18 @@ import torch
 from dspy_greater import GreaterTeleprompter, local_lm
 from dspy_greater.basics.spans import Span
 from dspy_greater.model import Sampling, Targeted, WhiteBox
-from dspy_greater.program import call_of, current_adapter, render
-from dspy_greater.search import Judge, PaperConfig, VerifiedConfig, schedule_for, settings
-from examples.published_schedule import AnswerObjective
+from dspy_greater.program import call_of, current_adapter, predictors_of, render
+from dspy_greater.search import ScheduleConfig, Step, VerifiedConfig, settings
 from examples.benchmarks.common import (
+    Place,
     default_instruction,
     markdown,
+    place_of,
     program_with,
-    subject_of,
 )
 from examples.benchmarks.models import adapter_for, load_model, quiet
 from examples.benchmarks.published import AsPublished, published_step
+from examples.published_schedule import AnswerObjective, PaperConfig
 from examples.small_model.tasks import TASKS, examples
 
 #: Sizes of the verified schedule: ``heavy`` lets four times as many instructions race in a step.
@@ -152,16 +153,19 @@ def against_published(
     floors = partial(Costs.of(model).floors, machine=machine)
     config = PaperConfig(max_steps=options.steps)
     steps, paper = stepped(WhiteBox(model, tokenizer), config, floors, options)
-    published = subject(AsPublished(model, tokenizer), options)
+    published = place(AsPublished(model, tokenizer), options)
     objective = AnswerObjective(config.temperature, config.fluency_weight)
-    held, apart, tried, began = default_instruction(TASKS[TASK]), [], 0, time.perf_counter()
+    (predictor,) = published.start
+    current, tried, began = published.start[predictor], 0, time.perf_counter()
+    apart = []
     for step in steps[: options.published_steps]:
-        texts = [trial.instruction for trial in step.tried]
-        trials = published_step(published, objective, held, texts)
-        apart += [abs(a.loss - b.loss) for a, b in zip(trials, step.tried, strict=True)]
-        tried, held = tried + len(trials), step.held
+        texts = [attempt.instruction for attempt in step.attempts]
+        trials = published_step(published, objective, current, texts)
+        mine = [attempt.estimate or 0.0 for attempt in step.attempts]
+        apart += [abs(a.loss - b) for a, b in zip(trials, mine, strict=True)]
+        tried, current = tried + len(trials), step.current[predictor]
     published_seconds = (time.perf_counter() - began) / tried
-    ours = per_edit("paper", sum(len(step.tried) for step in steps), paper)
+    ours = per_edit("paper", sum(len(step.attempts) for step in steps), paper)
     for effort in options.efforts:
         raced, spent = stepped(WhiteBox(model, tokenizer), sizes(effort, options), floors, options)
         ours |= per_edit(effort, sum(len(step.attempts) for step in raced), spent)
@@ -191,11 +195,10 @@ def sizes(effort: Any, options: argparse.Namespace) -> VerifiedConfig:
     return replace(preset, max_steps=options.steps, patience=options.steps, tidy_rounds=0)
 
 
-def subject(box: WhiteBox, options: argparse.Namespace) -> Any:
-    """Return the task's predictor over a white box."""
+def place(box: WhiteBox, options: argparse.Namespace) -> Place:
+    """Return where the task's predictor is searched, over a white box."""
     lm = local_lm(box, max_tokens=options.max_tokens, cache=False)
-    instruction = default_instruction(TASKS[TASK])
-    return subject_of(TASK, instruction, options.examples, SEED, lm)
+    return place_of(TASK, default_instruction(TASKS[TASK]), options.examples, SEED, lm)
 
 
 @dataclass(frozen=True)
@@ -213,23 +216,23 @@ class Spent:
 
 def stepped(
     box: WhiteBox,
-    config: PaperConfig | VerifiedConfig,
+    config: ScheduleConfig,
     floors: Callable[[Mapping[str, float]], dict[str, float]],
     options: argparse.Namespace,
-) -> tuple[list[Any], Spent]:
+) -> tuple[list[Step], Spent]:
     """Take a schedule's steps; return them and what they took, the start's run included.
 
     Validation is left out on both sides: the published code has none.
     """
-    start = default_instruction(TASKS[TASK])
-    judge = Judge(lambda text: [0.0], perfect_score=None)
-    of = subject(box, options)
-    schedule = schedule_for(
-        config, of, judge, start=start, train_examples=options.examples, seed=str(SEED)
-    )
+    view, board, current = place(box, options)
+    state = config.state_type(current[view.name])
+    schedule = config.schedule(view, board, str(SEED), state)
     before, began = box.counts.snapshot(), time.perf_counter()
-    schedule.begin()
-    steps = list(schedule.steps())
+    schedule.begin(current)
+    steps = []
+    while (step := schedule.step(current)) is not None:
+        steps.append(step)
+        current = step.current
     spent = time.perf_counter() - began
     least = sum(floors((box.counts - before).to_dict()).values())
     return steps, Spent(spent, least)

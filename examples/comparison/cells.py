@@ -13,10 +13,10 @@ from typing import Any
 import dspy
 import torch
 
+from dspy_greater.cost import Counts
 from dspy_greater.lm import white_box
-from dspy_greater.model import Counts
 from dspy_greater.program import Metric, run_programs
-from examples.benchmarks.common import subject_in
+from examples.benchmarks.common import place_in
 from examples.comparison.optimizers import ASKING, BASELINES, OPTIMIZERS, Setting
 from examples.comparison.stand_in import stand_in
 from examples.tasks import BenchmarkTask, Splits
@@ -115,9 +115,9 @@ class Contest:
         if not row.endswith(STAND_IN):
             return self.lm
         program, few = task.program(), splits.train[:FEW]
-        subject = subject_in(program, few, task.metric, self.lm)
+        view = place_in(program, few, task.metric, self.lm).view
         names = [name for name, _ in program.named_predictors()]
-        return stand_in(white_box(self.lm), subject.contexts(range(len(few))), names, seed)
+        return stand_in(white_box(self.lm), view.contexts(range(len(few))), names, seed)
 
 
 def cost(counts: Counts) -> int:

@@ -17,7 +17,9 @@ from typing import Any, Literal
 import dspy
 
 from dspy_greater import GreaterTeleprompter, StepEvent, VerifiedConfig
-from dspy_greater.search import settings
+from dspy_greater.search import ScheduleConfig, settings
+from dspy_greater.search.presets import UNBOUNDED
+from examples.published_schedule import PaperConfig
 from examples.tasks import BenchmarkTask, Splits
 
 #: Requests at a time; the local model answers them in one batch.
@@ -51,7 +53,7 @@ class Setting:
 Optimizer = Callable[[Setting], dspy.Module]
 
 
-def ours(schedule: VerifiedConfig | Literal["verified", "paper"]) -> Optimizer:
+def ours(schedule: ScheduleConfig | Literal["verified"]) -> Optimizer:
     """Return our optimizer with a schedule."""
 
     def compile_(setting: Setting) -> dspy.Module:
@@ -191,7 +193,7 @@ assert isinstance(_SEARCH, VerifiedConfig)
 OURS: dict[str, Optimizer] = {
     "greater": ours("verified"),
     "edits": ours(replace(_SEARCH, starts=0)),
-    "paper": ours("paper"),
+    "paper": ours(PaperConfig(max_steps=UNBOUNDED)),
 }
 #: Optimizers that ask a prompt model for instructions.
 ASKING: dict[str, Optimizer] = {"mipro": mipro, "copro": copro, "gepa": gepa, "simba": simba}

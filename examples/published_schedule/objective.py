@@ -60,7 +60,7 @@ class Trial:
     def attempt(self, kind: str, position: int | None) -> Attempt:
         """Return this trial for the record."""
         scores = tuple(run.score for run in self.runs)
-        return Attempt(self.instruction, kind, position, scores, self.losses)
+        return Attempt(self.instruction, kind, position, scores, estimate=self.loss)
 
     def gain_over(self, other: Trial) -> float:
         """Mean drop in loss against ``other``, on the examples finite in both (0 if none)."""
