@@ -1,4 +1,4 @@
-"""Whether a dataset can be used, before any long work."""
+"""Datasets: whether they can be used, how they are split, and examples in a few words."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import Any
 
 import dspy
 
-from dspy_greater.program.errors import DataError
+from dspy_greater.program.errors import DataError, shown
 from dspy_greater.program.predictors import check_program
 
 logger = logging.getLogger(__name__)
+
+#: Characters of a value in an excerpt.
+LENGTH = 300
 
 _HOW = "dspy.Example(question=..., answer=...).with_inputs('question')"
 
@@ -21,13 +24,8 @@ _HOW = "dspy.Example(question=..., answer=...).with_inputs('question')"
 def check_dataset(name: str, examples: Any, program: dspy.Module) -> None:
     """Raise unless ``examples`` are examples that ``program`` can be called on.
 
-    Args:
-        name: What to call the dataset in messages, e.g. ``"trainset"``.
-        examples: What the user gave.
-        program: The program to be run on the examples' inputs.
-
     Raises:
-        DataError: Names the first example at fault and what to do.
+        DataError: Names the first example of the dataset ``name`` at fault, and what to do.
         ProgramError: The program cannot be optimized at all.
     """
     check_program(program)
@@ -43,11 +41,7 @@ def check_dataset(name: str, examples: Any, program: dspy.Module) -> None:
 
 
 def warn_of_overlap(trainset: Sequence[dspy.Example], valset: Sequence[dspy.Example]) -> None:
-    """Log a warning if validation examples are training examples, too, or come several times.
-
-    Instructions are fitted to the training examples; what is verified on them proves
-    little about others. And copies of an example are one piece of evidence, not several.
-    """
+    """Log a warning if validation examples are training examples, too, or come several times."""
     shared = sum(example in trainset for example in valset)
     if shared:
         logger.warning(
@@ -80,10 +74,6 @@ def _fault(example: Any, program: dspy.Module) -> str | None:
             f"has no input {missing[0]!r}, which the program needs (its inputs: {sorted(inputs)}): "
             "add the field and name it in .with_inputs(...)"
         )
-    return _call_fault(inputs, program)
-
-
-def _call_fault(inputs: dict[str, Any], program: dspy.Module) -> str | None:
     try:
         _forward(program).bind(program, **inputs)
     except TypeError as error:
@@ -106,11 +96,8 @@ def _required_inputs(program: dspy.Module) -> list[str]:
 
 def _forward(program: dspy.Module) -> inspect.Signature:
     # From the class: DSPy warns when an instance's forward is looked up.
-    return inspect.signature(getattr(type(program), "forward", _anything))
-
-
-def _anything(self: Any, *args: Any, **kwargs: Any) -> None:
-    """Stand in for a module without ``forward``."""
+    kind = type(program)
+    return inspect.signature(getattr(kind, "forward", kind.__call__))
 
 
 def split(
@@ -134,3 +121,17 @@ def split(
         )
     held_out = max(1, round(0.4 * len(shuffled)))
     return shuffled[held_out:][:max_examples], shuffled[:held_out]
+
+
+def excerpt(example: dspy.Example) -> dict[str, dict[str, str]]:
+    """Return an example's ``inputs`` and ``labels``: by field, the beginning of each value."""
+    return {"inputs": _texts(example.inputs()), "labels": _texts(example.labels())}
+
+
+def _texts(fields: dspy.Example) -> dict[str, str]:
+    texts = {
+        str(n): value if isinstance(value, str) else shown(value) for n, value in fields.items()
+    }
+    return {
+        n: text if len(text) <= LENGTH else f"{text[: LENGTH - 1]}…" for n, text in texts.items()
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 from collections.abc import Callable
@@ -28,9 +29,8 @@ class Metric:
     """A checked metric.
 
     Args:
-        function: Called with the example and the prediction, like
-            ``dspy.Evaluate`` does; arguments that must be given beyond these
-            (``trace``; GEPA's ``pred_name`` and ``pred_trace``) are None.
+        function: Called with the example and the prediction; what must be given beyond these
+            (``trace``; GEPA's ``pred_name`` and ``pred_trace``) is None.
 
     Raises:
         MetricError: It cannot be called that way.
@@ -38,7 +38,7 @@ class Metric:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.name = _name(function)
+        self.name = str(getattr(function, "__name__", None) or type(function).__name__)
         self._extra = (None,) * (_arity(function, self.name) - 2)
 
     def score(self, example: dspy.Example, prediction: Any) -> Score:
@@ -74,7 +74,7 @@ def _arity(function: Any, name: str) -> int:
         )
     if inspect.isclass(function):
         raise MetricError(f"The metric {name} is a class: create it first, {name}(...).")
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(_call(function)):
+    if any(map(inspect.iscoroutinefunction, (function, type(function).__call__))):
         raise MetricError(f"The metric {name} is asynchronous: write an ordinary function.")
     try:
         signature = inspect.signature(function)
@@ -82,25 +82,10 @@ def _arity(function: Any, name: str) -> int:
         return 2  # A builtin that does not tell.
     # The fewest that fit: a third argument with a default of its own may not be a trace.
     for arity in (2, 3, 5):
-        if _binds(signature, arity):
+        with contextlib.suppress(TypeError):
+            signature.bind(*[None] * arity)
             return arity
     raise MetricError(f"The metric {name}{signature} has the wrong arguments: {_EXPECTED}.")
-
-
-def _binds(signature: inspect.Signature, arity: int) -> bool:
-    try:
-        signature.bind(*[None] * arity)
-    except TypeError:
-        return False
-    return True
-
-
-def _call(function: Any) -> Any:
-    return type(function).__call__
-
-
-def _name(function: Any) -> str:
-    return str(getattr(function, "__name__", None) or type(function).__name__)
 
 
 def _number(value: Any) -> float | None:

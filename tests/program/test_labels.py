@@ -9,7 +9,8 @@ import dspy
 import pydantic
 import pytest
 
-from dspy_greater.program import DataError, Predictor, check_labels, gold_outputs, gold_value
+from dspy_greater.program import DataError, Predictor, check_labels, gold_outputs
+from dspy_greater.program.labels import gold_value
 
 
 class Person(pydantic.BaseModel):
