@@ -15,9 +15,6 @@ from dspy_greater.program.predictors import check_program
 
 logger = logging.getLogger(__name__)
 
-#: Characters of a value in an excerpt.
-LENGTH = 300
-
 _HOW = "dspy.Example(question=..., answer=...).with_inputs('question')"
 
 
@@ -42,21 +39,15 @@ def check_dataset(name: str, examples: Any, program: dspy.Module) -> None:
 
 def warn_of_overlap(trainset: Sequence[dspy.Example], valset: Sequence[dspy.Example]) -> None:
     """Log a warning if validation examples are training examples, too, or come several times."""
-    shared = sum(example in trainset for example in valset)
-    if shared:
+    if shared := sum(example in trainset for example in valset):
         logger.warning(
-            "%d of %d validation examples are also training examples: take them out of one of "
-            "the two, or the gain on them will be too good to be true.",
-            shared,
-            len(valset),
+            f"{shared} of {len(valset)} validation examples are also training examples: take them "
+            "out of one of the two, or the gain on them will be too good to be true."
         )
-    copies = sum(example in valset[:index] for index, example in enumerate(valset))
-    if copies:
+    if copies := sum(example in valset[:index] for index, example in enumerate(valset)):
         logger.warning(
-            "%d of %d validation examples are copies of others in the valset: take them out, or "
-            "the verdict will look surer than it is.",
-            copies,
-            len(valset),
+            f"{copies} of {len(valset)} validation examples are copies of others in the valset: "
+            "take them out, or the verdict will look surer than it is."
         )
 
 
@@ -124,14 +115,14 @@ def split(
 
 
 def excerpt(example: dspy.Example) -> dict[str, dict[str, str]]:
-    """Return an example's ``inputs`` and ``labels``: by field, the beginning of each value."""
-    return {"inputs": _texts(example.inputs()), "labels": _texts(example.labels())}
-
-
-def _texts(fields: dspy.Example) -> dict[str, str]:
-    texts = {
-        str(n): value if isinstance(value, str) else shown(value) for n, value in fields.items()
-    }
+    """Return an example's ``inputs`` and ``labels``: by field, 300 characters of each value."""
+    kinds = {"inputs": example.inputs(), "labels": example.labels()}
     return {
-        n: text if len(text) <= LENGTH else f"{text[: LENGTH - 1]}…" for n, text in texts.items()
+        kind: {str(name): _beginning(value) for name, value in fields.items()}
+        for kind, fields in kinds.items()
     }
+
+
+def _beginning(value: Any) -> str:
+    text = value if isinstance(value, str) else shown(value)
+    return text if len(text) <= 300 else f"{text[:299]}…"

@@ -19,7 +19,7 @@ class RunUsageTracker(UsageTracker):
 
     def add_usage(self, lm: str, usage_entry: dict[str, Any]) -> None:
         """Take note of one call, even if its server reports no tokens."""
-        self.usage_data[lm].append(self._flatten_usage_entry(usage_entry))
+        self.usage_data[lm].append(self._flatten_usage_entry(usage_entry or {}))
 
     def totals(self) -> dict[str, Usage]:
         """Return the usage of each language model, by its name."""

@@ -56,10 +56,10 @@ def gold_value(predictor: Predictor, field: str, example: dspy.Example) -> Any:
         value = _text(label) if annotation is str else _typed(label, annotation)
     except (ValueError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        kind = annotation.__name__ if isinstance(annotation, type) else annotation
         raise DataError(
             f"has the label {field}={shown(label)}, which is not a value of the output field's "
-            f"type {_type_name(annotation)} in predictor {predictor.name!r}: change the label or "
-            f"the type ({reason})"
+            f"type {kind} in predictor {predictor.name!r}: change the label or the type ({reason})"
         ) from error
     if value == "":
         raise DataError(
@@ -185,10 +185,6 @@ def _text(label: Any) -> str:
         raise TypeError(f"a {type(label).__name__} is not a text")
     # Adapters strip what they read, so a run never has outer white space to match.
     return str(label).strip()
-
-
-def _type_name(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
 def _typed(label: Any, annotation: Any) -> Any:

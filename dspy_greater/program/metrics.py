@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import dspy
 
@@ -16,13 +16,6 @@ _EXPECTED = (
     "write metric(example, prediction) or metric(example, prediction, trace=None), or a "
     "GEPA metric(gold, pred, trace, pred_name, pred_trace)"
 )
-
-
-class Score(NamedTuple):
-    """What a metric said about one prediction."""
-
-    value: float
-    feedback: str | None = None
 
 
 class Metric:
@@ -41,7 +34,7 @@ class Metric:
         self.name = str(getattr(function, "__name__", None) or type(function).__name__)
         self._extra = (None,) * (_arity(function, self.name) - 2)
 
-    def score(self, example: dspy.Example, prediction: Any) -> Score:
+    def score(self, example: dspy.Example, prediction: Any) -> float:
         """Score one prediction.
 
         Raises:
@@ -49,10 +42,9 @@ class Metric:
                 or a ``dspy.Prediction(score=..., feedback=...)``.
         """
         returned = self.function(example, prediction, *self._extra)
-        value, feedback = returned, None
-        if isinstance(returned, (dspy.Example, dict)):
-            value, feedback = returned.get("score"), returned.get("feedback")
-        number = _number(value)
+        number = _number(
+            returned.get("score") if isinstance(returned, (dspy.Example, dict)) else returned
+        )
         if number is None or not math.isfinite(number):
             raise MetricError(
                 f"The metric {self.name} returned {shown(returned)} for the example "
@@ -64,7 +56,7 @@ class Metric:
                 f"The metric {self.name} returned {number} for the example {shown(example)}: "
                 "scores go from 0 (wrong) to 1 (perfect), so divide by the best possible score."
             )
-        return Score(number, None if feedback is None else str(feedback))
+        return number
 
 
 def _arity(function: Any, name: str) -> int:

@@ -21,7 +21,7 @@ _REASONING = frozenset({"reasoning", "rationale"})
 
 # DSPy's agents that put the user's instruction first and their own text behind it, with the tools
 # that they add by themselves. CodeAct is a ReAct, so it comes first.
-_AGENTS = (("CodeAct", ""), ("ReAct", "finish"), ("ReActV2", "submit"))
+_AGENTS = {"CodeAct": "", "ReAct": "finish", "ReActV2": "submit"}
 
 
 @dataclass(frozen=True)
@@ -153,13 +153,12 @@ def label_fields(signature: type[dspy.Signature], labels: set[str]) -> tuple[str
 
 def lists_tools(program: dspy.Module, predictor: Predictor) -> bool:
     """Return whether an instruction names all tools of the module that its predictor is part of."""
-    for _, module in program.named_sub_modules():
-        tools = getattr(module, "tools", None)
-        if isinstance(tools, dict) and tools and _name_in(module, predictor.module) is not None:
-            named = [str(name) in predictor.signature.instructions for name in tools]
-            if all(named):
-                return True
-    return False
+    text = predictor.signature.instructions
+    return any(
+        _name_in(module, predictor.module) is not None and all(str(name) in text for name in tools)
+        for _, module in program.named_sub_modules()
+        if isinstance(tools := getattr(module, "tools", None), dict) and tools
+    )
 
 
 def _fixed(program: dspy.Module, predictor: dspy.Predict) -> str:
@@ -172,18 +171,17 @@ def _fixed(program: dspy.Module, predictor: dspy.Predict) -> str:
         name = _name_in(module, predictor)
         if name is None or not isinstance(getattr(module, "tools", None), dict):
             continue
-        for kind, added in _AGENTS:
-            agent = getattr(dspy, kind, None)
-            if agent is not None and isinstance(module, agent):
-                tools = [tool for key, tool in module.tools.items() if key != added]
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", DeprecationWarning)  # the user has seen it
-                    anew = dict(agent(module.signature, tools=tools).named_predictors())
-                text = str(anew[name].signature.instructions) if name in anew else ""
-                fixed = text.removeprefix(module.signature.instructions)
-                if fixed != text and fixed and predictor.signature.instructions.endswith(fixed):
-                    return fixed
-                break
+        kinds = [kind for kind in _AGENTS if isinstance(module, getattr(dspy, kind, ()))]
+        if kinds:
+            agent = getattr(dspy, kinds[0])
+            tools = [tool for key, tool in module.tools.items() if key != _AGENTS[kinds[0]]]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # the user has seen it
+                anew = dict(agent(module.signature, tools=tools).named_predictors())
+            text = str(anew[name].signature.instructions) if name in anew else ""
+            fixed = text.removeprefix(module.signature.instructions)
+            if text != fixed != "" and predictor.signature.instructions.endswith(fixed):
+                return fixed
     return ""
 
 

@@ -25,13 +25,7 @@ MAX_THREADS = 128
 
 
 class PredictorCall(NamedTuple):
-    """One call of a predictor in a run.
-
-    Attributes:
-        inputs: What it was asked.
-        outputs: What was read from the answer.
-        thinking: What the language model thought before, where that was listened to.
-    """
+    """One call of a predictor in a run: what it was asked, answered and, if heard, thought."""
 
     inputs: dict[str, Any]
     outputs: dict[str, Any]
@@ -46,7 +40,6 @@ class Run:
         score: The metric's score; 0 when the run failed.
         prediction: What the program returned; None when it failed.
         calls: By predictor name, each of its calls.
-        feedback: The metric's words, if it gave any.
         error: What the program or the metric raised.
         parse_failed: The adapter could not read a completion.
         usage: By name, what each language model did for it; nothing of what the metric asks.
@@ -55,7 +48,6 @@ class Run:
     score: float
     prediction: dspy.Prediction | None
     calls: dict[str, list[PredictorCall]] = field(default_factory=dict)
-    feedback: str | None = None
     error: str | None = None
     parse_failed: bool = False
     usage: dict[str, Usage] = field(default_factory=dict)
@@ -81,10 +73,9 @@ def run_programs(
 ) -> list[list[Run]]:
     """Run and score programs on every example, side by side in threads.
 
-    Completions that the adapter cannot read score 0, and so do other exceptions of a program or the
-    metric, up to ``max_errors`` for each program. Where a language model gives no answer at all (no
-    connection, an error of its server, a wrong key), ``max_errors`` is for all programs together,
-    and where it answers none of several runs it is 0: no instruction is judged by an outage.
+    A run that fails scores 0, up to ``max_errors`` for each program. Where a language model gives
+    no answer at all (no connection, a wrong key), ``max_errors`` is for all programs together, and
+    where it answers none of several runs it is 0: no instruction is judged by an outage.
 
     Args:
         programs: Left as they are.
@@ -138,35 +129,26 @@ def run_programs(
     return [list(runs[start : start + count]) for start in range(0, len(runs), count)]
 
 
+@dataclass
 class _Worker:
     """Runs one program on one example at a time, shared by the threads."""
 
-    def __init__(
-        self,
-        program: dspy.Module,
-        metric: Metric,
-        lm: BaseLM | None,
-        max_errors: int,
-        stop: threading.Event,
-        outages: list[Exception],
-        thinking: bool,
-        meter: Meter,
-    ) -> None:
-        self.program = program
-        self.context: dict[str, Any] = {}
-        if lm is not None:
-            self.program = copy_program(program)
-            self.program.set_lm(lm)
-            self.context["lm"] = lm
-        self.metric = metric
-        self.max_errors = max_errors
-        self.stop = stop
-        self.outages = outages  # Of all workers.
-        self.thinking = thinking
-        self.meter = meter
-        self.lock = threading.Lock()
-        self.errors: list[Exception] = []
-        self.fatal: MetricError | None = None
+    program: dspy.Module
+    metric: Metric
+    lm: BaseLM | None
+    max_errors: int
+    stop: threading.Event
+    outages: list[Exception]  # Of all workers.
+    thinking: bool
+    meter: Meter
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    errors: list[Exception] = field(default_factory=list)
+    fatal: MetricError | None = None
+
+    def __post_init__(self) -> None:
+        if self.lm is not None:
+            self.program = copy_program(self.program)
+            self.program.set_lm(self.lm)
         predictors = self.program.named_predictors()
         self.names = {id(predictor): name for name, predictor in predictors}
         # BestOfN and Refine run copies of their module; a copy keeps the stage.
@@ -190,8 +172,10 @@ class _Worker:
         trace: list[Any] = []
         usage, outer = RunUsageTracker(), dspy.settings.usage_tracker
         thoughts = Thoughts()
-        told = {"callbacks": [*dspy.settings.callbacks, thoughts]} if self.thinking else {}
-        with dspy.context(trace=trace, usage_tracker=usage, **self.context, **told):
+        settings: dict[str, Any] = {} if self.lm is None else {"lm": self.lm}
+        if self.thinking:
+            settings["callbacks"] = [*dspy.settings.callbacks, thoughts]
+        with dspy.context(trace=trace, usage_tracker=usage, **settings):
             outcome = self._prediction(example)
         if outer is not None:  # the user's, whose place this run's took
             for name, entries in usage.usage_data.items():
@@ -218,13 +202,12 @@ class _Worker:
     def _scored(self, example: dspy.Example, prediction: dspy.Prediction) -> Run:
         try:
             with self.meter.phase("metric"):
-                score = self.metric.score(example, prediction)
+                return Run(self.metric.score(example, prediction), prediction)
         except MetricError:
             raise
         except Exception as error:
             self._count(error, self.errors)
             return Run(0.0, prediction, error=_text(error))
-        return Run(score.value, prediction, feedback=score.feedback)
 
     def _calls(
         self, trace: Sequence[tuple[Any, dict[str, Any], dspy.Prediction]], thoughts: Thoughts

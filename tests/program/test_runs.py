@@ -164,14 +164,6 @@ def test_a_metric_that_returns_nonsense_stops_at_once():
         run_program(chain(), examples_of(1, 2, 3), lambda e, p: None, lm=Numbered())
 
 
-def test_feedback_is_kept():
-    def judge(example, prediction):
-        return dspy.Prediction(score=0.5, feedback=f"half of {prediction.answer}")
-
-    (run,) = run_program(chain(), examples_of(4), judge, lm=Numbered())
-    assert (run.score, run.feedback) == (0.5, "half of 4")
-
-
 def test_the_given_lm_replaces_the_predictors_own_in_the_run_only():
     program, own, given = chain(), Numbered("own"), Numbered("given")
     program.set_lm(own)
