@@ -200,7 +200,12 @@ def greedily(
         eos_token_id=list(ends) or None,
         pad_token_id=decoder.tokens.pad,
     )
-    with torch.no_grad(), only_config(decoder.model, config), within_context(decoder):
+    with (
+        torch.no_grad(),
+        only_config(decoder.model, config),
+        within_context(decoder),
+        in_one_piece(decoder.model),
+    ):
         output: torch.Tensor = decoder.model.generate(
             input_ids=ids, attention_mask=mask, generation_config=config, **settings
         )
@@ -265,6 +270,24 @@ def within_context(decoder: Decoder) -> Iterator[None]:
     try:
         with silent("transformers.generation.stopping_criteria"):
             yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def in_one_piece(model: Any) -> Iterator[None]:
+    """Make contiguous what the head reads.
+
+    ``generate`` slices the last position off a prompt, and in half precision the CPU's matrix
+    product is slower by orders of magnitude on such a slice.
+    """
+
+    def contiguous(module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (args[0].contiguous(), *args[1:])
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(contiguous)
+    try:
+        yield
     finally:
         handle.remove()
 
