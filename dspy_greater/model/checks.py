@@ -14,6 +14,22 @@ CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_l
 UNLIMITED = 1_000_000_000
 
 
+def unwrapped(model: Any) -> Any:
+    """Return the model out of peft's wrapper, which hides what ``forward`` takes.
+
+    Raises:
+        ModelError: The adapter is no change of layers but tokens in front of the prompt.
+    """
+    if not (hasattr(model, "peft_config") and hasattr(model, "get_base_model")):
+        return model
+    if any(config.is_prompt_learning for config in model.peft_config.values()):
+        raise ModelError(
+            "The adapter is a learned prompt in front of the text, and an instruction cannot be "
+            "searched behind it. Use an adapter of layers, such as LoRA, or the base model."
+        )
+    return model.get_base_model()
+
+
 def check_config(config: Any) -> None:
     """Refuse encoder-decoders; needs no weights."""
     if getattr(config, "is_encoder_decoder", False):
