@@ -1,8 +1,7 @@
 """Whether prompts of unequal length may share a generation.
 
-A batch fills short prompts up on the left. Most models read past what is filled up; some do not:
-a recurrent state may take it in, and attention that has nothing to attend to may give NaN. Such a
-model gives itself away, and then only prompts of one length share a batch.
+Most models read past the padding on the left; a recurrent state may take it in, and attention that
+has nothing to attend to may give NaN. Then only prompts of one length share a batch.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from dspy_greater.model.forward import at_least_float32
-from dspy_greater.model.generation import Decoder, greedily
+from dspy_greater.model.generation import Decoder, greedily, padded
 
 
 class Forced(LogitsProcessor):
@@ -22,11 +21,11 @@ class Forced(LogitsProcessor):
         self.seen: list[torch.Tensor] = []
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores ``[batch, vocab]`` in which only that token is possible."""
+        """Return scores ``[batch, vocab]`` in which only that token is possible."""
         self.seen.append(at_least_float32(scores))
-        return torch.full_like(scores, -torch.inf).index_fill_(
-            1, torch.tensor([self.token], device=scores.device), 0.0
-        )
+        forced = torch.full_like(scores, -torch.inf)
+        forced[:, self.token] = 0.0
+        return forced
 
 
 def reads_past_padding(decoder: Decoder, vocab_size: int) -> bool:
@@ -42,20 +41,8 @@ def reads_past_padding(decoder: Decoder, vocab_size: int) -> bool:
 
 
 def _scores(decoder: Decoder, prompts: list[list[int]], vocab_size: int) -> torch.Tensor:
-    """Scores of the first two tokens after each prompt, ``[2, batch, vocab]``."""
-    longest = max(map(len, prompts))
-    fill = [longest - len(prompt) for prompt in prompts]
-    ids = [
-        [decoder.tokens.pad] * count + prompt for count, prompt in zip(fill, prompts, strict=True)
-    ]
-    mask = [[0] * count + [1] * (longest - count) for count in fill]
+    """Return scores of the first two tokens after each prompt, ``[2, batch, vocab]``."""
     forced = Forced(vocab_size // 2)
-    greedily(
-        decoder,
-        torch.tensor(ids, device=decoder.device),
-        torch.tensor(mask, device=decoder.device),
-        most=2,
-        ends=(),
-        logits_processor=LogitsProcessorList([forced]),
-    )
+    processors = LogitsProcessorList([forced])
+    greedily(decoder, *padded(decoder, prompts), most=2, ends=(), logits_processor=processors)
     return torch.stack(forced.seen)
