@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from dspy_greater.model.forward import at_least_float32
+from dspy_greater.model.forward import alike, at_least_float32, probe
 from dspy_greater.model.generation import Decoder, greedily, padded
 
 
@@ -30,14 +30,11 @@ class Forced(LogitsProcessor):
 
 def reads_past_padding(decoder: Decoder, vocab_size: int) -> bool:
     """Whether a prompt goes on beside a longer one as it does alone, for two tokens."""
-    long = [index * 7 % vocab_size for index in range(1, 9)]
+    long = probe(vocab_size)
     short = long[:3]
     alone = _scores(decoder, [short], vocab_size)
     beside = _scores(decoder, [short, long], vocab_size)[:, :1]
-    dtype = decoder.model.get_input_embeddings().weight.dtype
-    tolerance = 1e-3 if dtype in (torch.float32, torch.float64) else 5e-2
-    # NaN is not within any tolerance.
-    return bool((beside - alone).abs().max() <= tolerance * (alone.max() - alone.min()))
+    return alike(beside, alone, decoder.model.get_input_embeddings().weight.dtype)
 
 
 def _scores(decoder: Decoder, prompts: list[list[int]], vocab_size: int) -> torch.Tensor:
