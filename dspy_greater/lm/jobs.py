@@ -41,6 +41,8 @@ class Job(NamedTuple):
             )
         check_supported(request)
         meter = dspy.settings.get(SETTING)
+        if meter is not None and meter.engine not in (None, engine):
+            meter = None  # another model, which the compile counts by what it reports
         return cls(engine, request, messages_of(request), sampling_of(request.config), meter)
 
 
