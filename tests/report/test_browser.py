@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dspy_greater import DetailedResults
-from tests.support.records import RECORDS, candidate, paper
+from tests.support.records import RECORDS, candidate, improved
 
 pytestmark = pytest.mark.slow
 
@@ -88,9 +88,7 @@ def test_every_record_renders(
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
     charts = boxes(page, "svg[role=img]")
-    assert len(charts) == len({each.predictor for each in record.candidates}) + (
-        record is RECORDS["paper"]
-    )
+    assert len(charts) == len({each.predictor for each in record.candidates})
     for chart in charts:
         assert chart["width"] > 0.7 * width - 60
         assert chart["height"] > 100
@@ -103,10 +101,8 @@ def test_every_record_renders(
 
 
 def test_many_steps_have_room_on_a_telephone(browser: Any, tmp_path: Path) -> None:
-    record = paper()
-    record.candidates += [
-        candidate(f"Try {n}.", 4 + n // 3, [n / 600], train_loss=n / 10) for n in range(300)
-    ]
+    record = improved()
+    record.candidates += [candidate(f"Try {n}.", 4 + n // 3, [n / 600]) for n in range(300)]
     page, _ = opened(
         browser, record.report(tmp_path / "run.html"), viewport={"width": 380, "height": 800}
     )
@@ -116,7 +112,7 @@ def test_many_steps_have_room_on_a_telephone(browser: Any, tmp_path: Path) -> No
 
 def test_words_in_tables_are_not_broken(browser: Any, tmp_path: Path) -> None:
     page, _ = opened(
-        browser, paper().report(tmp_path / "run.html"), viewport={"width": 380, "height": 800}
+        browser, improved().report(tmp_path / "run.html"), viewport={"width": 380, "height": 800}
     )
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     headers = boxes(page, "table th")

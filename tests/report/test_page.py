@@ -12,8 +12,9 @@ from pathlib import Path
 import dspy
 import pytest
 
-from dspy_greater import DetailedResults, PaperConfig, VerifiedConfig
-from dspy_greater.report import page, table
+from dspy_greater import DetailedResults, VerifiedConfig
+from dspy_greater.report.page import page, table
+from examples.published_schedule import PaperConfig
 from tests.support.compiling import SCHEDULES, configured, examples, lm, small, student
 from tests.support.records import (
     BEST,
@@ -24,7 +25,6 @@ from tests.support.records import (
     improved,
     interrupted,
     kept,
-    paper,
     several,
 )
 
@@ -179,7 +179,6 @@ def test_the_chart_has_a_mark_for_each_measure() -> None:
         "#diamond-accepted",
         "#returned",
     ]
-    assert len(marks(paper())) == len(marks(improved())) + 6
 
 
 def test_the_history_marks_what_was_deleted_and_inserted() -> None:
@@ -194,8 +193,6 @@ def test_examples_are_shown_with_what_became_of_them() -> None:
     assert "1 did better than before, 1 worse." in text
     assert "3 question: Two? answer: 2 right → 25.0%" in text
     assert "0 question: One? answer: 1 wrong → right" in text
-    assert "Mean of 2 training examples" in text
-    assert "Training example 2, sum of the norms 2e-06 question: And now? answer: 5" in text
 
 
 def test_cost_and_settings_are_tabled() -> None:
@@ -212,10 +209,9 @@ def test_cost_and_settings_are_tabled() -> None:
 
 def test_a_record_with_gaps_says_what_it_has() -> None:
     assert "The record is empty" in outline(DetailedResults()).text
-    assert "The search ended before anything could be vouched for" in outline(interrupted()).text
+    assert "The search ended before anything could be verified" in outline(interrupted()).text
     old = outline(earlier()).text
     assert "25.0% → 75.0%" in old
-    assert "gradient" not in old
     assert "did better than before" not in old
     unrun = DetailedResults(candidates=[candidate("x", 0, [])])
     assert "0 runs of the program" in outline(unrun).text
@@ -274,7 +270,6 @@ def test_a_real_compile_makes_a_page(
 ) -> None:
     record = small(schedule=schedule).compile(student, trainset=examples()).detailed_results
     text = Outline(record.report(tmp_path / "run.html").read_text(encoding="utf-8")).text
-    assert "Mean of 4 training examples" in text
     assert f"All {len(record.candidates)} instructions that were tried" in text
 
 

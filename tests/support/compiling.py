@@ -8,7 +8,8 @@ from typing import Any
 import dspy
 import pytest
 
-from dspy_greater import GreaterTeleprompter, PaperConfig, VerifiedConfig, local_lm
+from dspy_greater import GreaterTeleprompter, VerifiedConfig, local_lm
+from examples.published_schedule import PaperConfig
 from tests.support.tiny import make_model, make_tokenizer
 
 START = "Solve the problem step by step."

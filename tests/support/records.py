@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from dspy_greater import DetailedResults
-from dspy_greater.record import Candidate, ChangedExample, ExampleGradient, Outcome
+from dspy_greater.record import Candidate, ChangedExample, Outcome
 
 START, BETTER, BEST = "Answer it.", "Answer it slowly.", "Count, then answer it slowly."
 
@@ -45,12 +45,6 @@ def improved() -> DetailedResults:
         perplexity_before=12.0,
         perplexity_after=3456.7,
         copied_words=["Lyon"],
-        token_texts=[" Count", ",", " then answer", " it", " slowly."],
-        gradients=[
-            ExampleGradient(0, {"question": "How many?"}, {"answer": "4"}, [3.0, 1.0, 0.0, 0.0, 0]),
-            ExampleGradient(2, {"question": "And now?"}, {"answer": "5"}, [1e-6, 0.0, 1e-6, 0, 0]),
-            ExampleGradient(3, {"question": "Sure?"}, {"answer": "6"}, [0.0] * 5),
-        ],
         changed_examples=[
             ChangedExample(0, {"question": "One?"}, {"answer": "1"}, 0.0, 1.0),
             ChangedExample(3, {"question": "Two?"}, {"answer": "2"}, 1.0, 0.25),
@@ -80,7 +74,7 @@ def improved() -> DetailedResults:
 
 
 def kept() -> DetailedResults:
-    """Nothing that the search held was vouched for."""
+    """Nothing that the search held was verified."""
     record = improved()
     record.outcomes = [outcome(START)]
     record.parse_failures, record.skipped_losses, record.left_out = 3, 2, ["judge"]
@@ -95,27 +89,15 @@ def several() -> DetailedResults:
     return record
 
 
-def paper() -> DetailedResults:
-    """The published schedule: losses, one of them not finite, and no estimates."""
-    record = improved()
-    losses: list[list[float | None]] = [[9, 9], [8, 12], [5, 5], [None, 7], [0.5, 1.5]]
-    for each, found in zip(record.candidates, losses, strict=True):
-        finite = [loss for loss in found if loss is not None]
-        each.train_losses, each.train_loss = found, sum(finite) / len(finite)
-        each.estimate = None
-    return record
-
-
 def interrupted() -> DetailedResults:
     """Stopped before the start was run on the validation examples."""
     return DetailedResults(candidates=[candidate(START, 0, [0.0, 1.0], accepted=True)])
 
 
 def earlier() -> DetailedResults:
-    """A record that a version without gradients and changed examples wrote."""
+    """A record that a version without changed examples wrote."""
     saved = json.loads(json.dumps(improved().to_dict()))
-    for name in ("token_texts", "gradients", "changed_examples"):
-        del saved["outcomes"][0][name]
+    del saved["outcomes"][0]["changed_examples"]
     for name in ("phases", "peak_memory", "left_out"):
         del saved[name]
     return DetailedResults.from_dict(saved)
@@ -126,9 +108,8 @@ HOSTILE = "<script>alert(1)</script><img src='http://x.example/' onerror=alert(2
 
 def hostile() -> DetailedResults:
     """Every text that comes from outside tries to break out of its place."""
-    told = outcome(HOSTILE, HOSTILE, copied_words=[HOSTILE], token_texts=[HOSTILE])
+    told = outcome(HOSTILE, HOSTILE, copied_words=[HOSTILE])
     told.before, told.stopped = f"{HOSTILE}?", HOSTILE
-    told.gradients = [ExampleGradient(0, {HOSTILE: HOSTILE}, {HOSTILE: HOSTILE}, [1.0])]
     told.changed_examples = [
         ChangedExample(0, {HOSTILE: HOSTILE}, {HOSTILE: HOSTILE}, 0.0, 1.0),
     ]
@@ -151,7 +132,6 @@ RECORDS = {
     "improved": improved(),
     "kept": kept(),
     "several": several(),
-    "paper": paper(),
     "interrupted": interrupted(),
     "earlier": earlier(),
     "hostile": hostile(),
