@@ -98,7 +98,10 @@ class LocalEngine:
             )
         check_supported(request)
         messages, sampling = messages_of(request), sampling_of(request.config)
-        job = _Job(self, request, messages, sampling, dspy.settings.get(SETTING))
+        meter = dspy.settings.get(SETTING)
+        if meter is not None and meter.engine not in (None, self):
+            meter = None  # another model, which the compile counts by what it reports
+        job = _Job(self, request, messages, sampling, meter)
         return self._batcher.submit(job)
 
     def complete(self, request: lm15.Request) -> lm15.Response:
