@@ -55,7 +55,7 @@ def test_an_optimizer_can_be_copied_and_pickled(twin: Any, lm: dspy.LM) -> None:
     assert copied.get_config() == teleprompter.get_config()
     assert copied.seed == 5
     assert white_box(copied.lm).fingerprint == white_box(lm).fingerprint
-    assert copied.metric.score(*[examples(1)[0]] * 2).value == 1.0
+    assert copied.metric.score(*[examples(1)[0]] * 2) == 1.0
 
 
 class Heard(NamedTuple):

@@ -86,6 +86,7 @@ class Meter:
         rollout_lm: By name, what the language model did that runs in the place of the white box.
         phases: Seconds by phase.
         spent: By whose turn it was, see :meth:`turn`.
+        engine: The local model that books here what it generates; None for any.
     """
 
     counts: Counts = field(default_factory=Counts)
@@ -96,6 +97,7 @@ class Meter:
     spent: dict[str, Spent] = field(default_factory=lambda: {SETUP: Spent()})
 
     def __post_init__(self) -> None:
+        self.engine: object = None
         self._lock = threading.Lock()
         self._whose = SETUP
         self._since = time.perf_counter()

@@ -16,7 +16,6 @@ import torch
 from dspy_greater.basics.spans import Span
 from dspy_greater.cost import Counts, Meter
 from dspy_greater.model import checks
-from dspy_greater.model.adapters import unwrapped
 from dspy_greater.model.batching import BatchLimit, Size, free_memory, in_batches, is_out_of_memory
 from dspy_greater.model.encoding import ChatEncoder, Encoding
 from dspy_greater.model.errors import ContextError
@@ -100,7 +99,7 @@ class WhiteBox:
             ModelError: Not a causal language model with a head, or no gradient goes through it.
             TokenizerError: No character offsets, or more tokens than the model has embeddings.
         """
-        model = unwrapped(model)
+        model = checks.unwrapped(model)
         checks.check_model(model)
         checks.check_tokenizer(tokenizer, model)
         model.requires_grad_(False)

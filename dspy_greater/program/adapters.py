@@ -35,12 +35,7 @@ def check_media(found: Sequence[Predictor]) -> None:
 def check_adapter(
     adapter: Any, predictors: Sequence[Predictor], trainset: Sequence[dspy.Example]
 ) -> None:
-    """Raise unless an adapter writes what predictors read and answer, as text that can be cut.
-
-    Args:
-        adapter: What the user configured.
-        predictors: The predictors to be optimized.
-        trainset: Examples that passed ``check_dataset``; the first is written.
+    """Raise unless an adapter writes predictors' calls, of the first example, as text to be cut.
 
     Raises:
         RenderingError: Names the adapter, the predictor and what to do.

@@ -89,6 +89,7 @@ class ProgramRunner:
     max_errors: int | None = None
 
     def __post_init__(self) -> None:
+        self.meter.engine = self.lm.engine
         self._sampler = _ending_at_marks(self.rollout_lm or self.lm)
 
     def module(self, instructions: Mapping[str, str]) -> dspy.Module:

@@ -11,9 +11,8 @@ from dspy.clients.cache import Cache
 from dspy_greater.cost import Meter
 from dspy_greater.lm import white_box
 from dspy_greater.program import Metric, Run, predictors_of
-from dspy_greater.running import runner
-from dspy_greater.running.lms import TargetError, rollouts_of, target_of
-from dspy_greater.running.runner import ProgramRunner
+from dspy_greater.running import ProgramRunner, Target, TargetError, runner
+from dspy_greater.running.lms import rollouts_of, target_of
 from dspy_greater.search import Program
 from tests.support.compiling import configured, examples, lm, lm_of, metric, student
 from tests.support.copies import Copy, elsewhere
@@ -35,35 +34,43 @@ class Two(dspy.Module):
 
 
 def of(
-    lm: dspy.LM, target_lm: dspy.LM | None, program: dspy.Module | None = None, **settings: Any
+    lm: dspy.LM, target_lm: dspy.LM | None, student: dspy.Module | None = None, **settings: Any
 ) -> ProgramRunner:
-    student = program or Two()
+    """Three examples of each kind, verified on a target."""
+    program = student or Two()
     return ProgramRunner(
-        student=student,
-        predictors=predictors_of(student, examples()),
-        train=examples(),
+        student=program,
+        predictors=predictors_of(program, examples(3)),
+        train=examples(3),
         validation=examples(3),
         metric=Metric(metric),
         meter=Meter(),
         lm=lm,
-        target=target_of(student, lm, target_lm),
+        target=target_of(program, lm, target_lm),
         **settings,
     )
 
 
-def own(runner: ProgramRunner) -> Program:
-    """Return the student's program."""
-    return Program.of({each.name: each.instruction for each in runner.predictors})
+def started(runs: ProgramRunner) -> Program:
+    """The student as the search sees it."""
+    return Program.of({each.name: each.instruction for each in runs.predictors})
 
 
-def verify(runner: ProgramRunner, count: int = 6) -> list[Run]:
-    (runs,) = runner.run([own(runner)], range(count))
-    return runs
+def verified(runs: ProgramRunner, count: int = 3, **settings: Any) -> list[Run]:
+    """Run the student on training examples."""
+    (done,) = runs.run([started(runs)], range(count), **settings)
+    return done
 
 
-def sample(runner: ProgramRunner, count: int = 6) -> list[Run]:
-    (runs,) = runner.sample(own(runner), range(count), [1], 1.0)
-    return runs
+def sampled(runs: ProgramRunner, temperature: float = 1.0) -> list[Run]:
+    (done,) = runs.sample(started(runs), range(3), seeds=[1], temperature=temperature)
+    return done
+
+
+def target_found(*given: Any) -> Target:
+    found = target_of(*given)
+    assert found is not None
+    return found
 
 
 def test_the_white_box_needs_no_target(student: dspy.Module, lm: dspy.LM) -> None:
@@ -76,21 +83,21 @@ def test_the_white_box_needs_no_target(student: dspy.Module, lm: dspy.LM) -> Non
 
 def test_the_white_box_with_other_settings_is_a_target(student: dspy.Module, lm: dspy.LM) -> None:
     longer = lm.copy(max_tokens=9)
-    assert target_of(student, lm, longer).given is longer
+    assert target_found(student, lm, longer).given is longer
     with dspy.context(lm=longer):
-        assert target_of(student, lm).lms == {"predict": longer}
+        assert target_found(student, lm).lms == {"predict": longer}
 
 
 def test_the_programs_own_lms_are_the_target(lm: dspy.LM) -> None:
     far, other = target(Adder()), target(Adder(), "far/other")
     with dspy.context(lm=far):
         program = Two()
-        assert target_of(program, lm).models == ["far/away"]
+        assert target_found(program, lm).models == ["far/away"]
         program.answer.lm = other
-        found = target_of(program, lm)
+        found = target_found(program, lm)
         assert (found.lms, found.given) == ({"rewrite": far, "answer": other}, None)
         assert str(found) == "far/away, far/other"
-        assert target_of(program, lm, other).models == ["far/other"]
+        assert target_found(program, lm, other).models == ["far/other"]
 
 
 def test_a_predictor_without_an_lm_beside_one_with_is_refused(lm: dspy.LM) -> None:
@@ -103,10 +110,39 @@ def test_a_predictor_without_an_lm_beside_one_with_is_refused(lm: dspy.LM) -> No
 def test_verified_runs_are_the_targets_and_samples_the_white_boxs(lm: dspy.LM) -> None:
     engine = Adder()
     runs = of(lm, target(engine))
-    assert [run.score for run in verify(runs, 3)] == [1.0] * 3
+    assert [run.score for run in verified(runs)] == [1.0] * 3
     assert engine.calls == 6
-    assert [run.parse_failed for run in sample(runs, 3)] == [True] * 3  # a random model
+    assert [run.parse_failed for run in sampled(runs)] == [True] * 3  # a random model
     assert engine.calls == 6
+    assert runs.validate(started(runs)) == [1.0] * 3
+    assert engine.calls == 12
+
+
+def test_runs_are_counted_by_who_made_them(lm: dspy.LM) -> None:
+    runs = of(lm, target(Adder()))
+    verified(runs)
+    assert runs.meter.target["far/away"].calls == 6
+    assert (runs.meter.total().tokens, runs.meter.counts.rollouts) == (0, 0)
+    sampled(runs)
+    assert runs.meter.total().metric_calls == 6
+    assert runs.meter.parse_failures == 3
+    assert runs.meter.total().tokens == runs.meter.counts.tokens > 0
+
+
+def test_another_local_model_books_nothing_as_the_white_box(lm: dspy.LM) -> None:
+    other = lm_of("qwen2")
+    runs = of(lm, other)
+    verified(runs)
+    assert runs.meter.target[other.model].calls > 0
+    assert runs.meter.counts.rollouts == 0
+
+
+def test_a_program_is_run_with_its_instructions(lm: dspy.LM) -> None:
+    runs = of(lm, target(Adder(lambda instruction: instruction == "Add well.")))
+    programs = [started(runs), started(runs).replaced("answer", "Add well.")]
+    scores = [[run.score for run in done] for done in runs.run(programs, [2, 0])]
+    assert scores == [[0.0, 0.0], [1.0, 1.0]]
+    assert runs.validate(programs[1]) == [1.0] * 3
 
 
 def test_each_predictor_keeps_its_own_lm(lm: dspy.LM) -> None:
@@ -114,8 +150,8 @@ def test_each_predictor_keeps_its_own_lm(lm: dspy.LM) -> None:
     program = Two()
     program.rewrite.lm, program.answer.lm = (target(engine) for engine in engines)
     runs = of(lm, None, program)
-    for verified in (verify(runs, 3), runs.repeat(own(runs), range(3))):
-        assert [run.score for run in verified] == [1.0] * 3
+    assert [run.score for run in verified(runs)] == [1.0] * 3
+    assert [run.score for run in runs.repeat(started(runs), range(3))] == [1.0] * 3
     assert [engine.calls for engine in engines] == [6, 6]
 
 
@@ -127,27 +163,25 @@ def test_a_run_may_go_past_dspys_cache(
     engine = Adder()
     far = target(engine, cache=True)
     with dspy.context(lm=far):
-        runs = of(lm, None if its_own else far)
-        verify(runs, 3)
-        verify(runs, 3)
-        again = runs.repeat(own(runs), range(3))
+        runs = of(lm, None if own else far)
+        verified(runs)
+        verified(runs)
+        repeated = runs.repeat(started(runs), range(3))
         assert engine.calls == 12  # six of them once, none twice, six again
-        assert sum(run.usage[far.model].calls for run in again) == 6
-        cached = verify(runs, 3)
-    assert [run.usage for run in cached] == [{}] * 3
-    assert runs.meter.total().metric_calls == 12
-    assert runs.meter.target[far.model].calls == 12
+        assert sum(run.usage[far.model].calls for run in repeated) == 6
+        assert [run.usage for run in verified(runs)] == [{}] * 3
 
 
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many each evaluation is given; none is run."""
     given: list[int] = []
-    monkeypatch.setattr(
-        runner,
-        "run_programs",
-        lambda programs, *_, num_threads, **more: given.append(num_threads) or [[]] * len(programs),
-    )
+
+    def told(modules: list[dspy.Module], *_: Any, num_threads: int, **more: Any) -> list[list[Run]]:
+        given.append(num_threads)
+        return [[] for _ in modules]
+
+    monkeypatch.setattr(runner, "run_programs", told)
     return given
 
 
@@ -155,10 +189,10 @@ def test_a_server_gets_as_many_requests_at_a_time_as_dspy_is_set_to(
     lm: dspy.LM, threads: list[int]
 ) -> None:
     with dspy.context(num_threads=3):
-        verify(of(lm, target(Adder())))
-        verify(of(lm, target(Adder()), num_threads=5))
-        sample(of(lm, target(Adder())))
-        verify(of(lm, lm.copy(max_tokens=9)))
+        verified(of(lm, target(Adder())))
+        verified(of(lm, target(Adder()), num_threads=5))
+        sampled(of(lm, target(Adder())))
+        verified(of(lm, lm.copy(max_tokens=9)))
     assert threads == [3, 5, 128, 128]
 
 
@@ -166,21 +200,23 @@ def test_a_rollout_lm_gets_64_requests_at_a_time_unless_told_otherwise(
     lm: dspy.LM, threads: list[int]
 ) -> None:
     copy = rollouts_of(lm, elsewhere(Copy(lm)))
-    verify(of(lm, None, rollout_lm=copy))
-    sample(of(lm, None, rollout_lm=copy))
-    sample(of(lm, None, rollout_lm=copy, num_threads=5))
-    sample(of(lm, None, rollout_lm=lm_of("qwen2")))
+    verified(of(lm, None, rollout_lm=copy))
+    sampled(of(lm, None, rollout_lm=copy))
+    sampled(of(lm, None, rollout_lm=copy, num_threads=5))
+    sampled(of(lm, None, rollout_lm=lm_of("qwen2")))
     with dspy.context(num_threads=3):
-        verify(of(lm, target(Adder()), rollout_lm=copy))
+        verified(of(lm, target(Adder()), rollout_lm=copy))
     assert threads == [64, 64, 5, 128, 3]
 
 
 def test_a_rollout_lm_has_the_white_boxs_settings_where_it_has_none(lm: dspy.LM) -> None:
     far, white = elsewhere(Copy(lm)), lm.copy(top_p=0.9, top_k=5, stop=["END"])
     taken = rollouts_of(white, far)
+    assert taken is not None
     assert taken.kwargs == {"temperature": 0.0, "max_tokens": 6, "top_p": 0.9}
     assert (taken.cache, far.kwargs) == (False, {"temperature": None, "max_tokens": None})
     own = rollouts_of(white, elsewhere(Copy(lm), temperature=0.5, max_tokens=4, top_p=1.0))
+    assert own is not None
     assert own.kwargs == {"temperature": 0.5, "max_tokens": 4, "top_p": 1.0}
 
 
@@ -194,15 +230,16 @@ def test_only_a_local_lm_is_stopped_at_the_adapters_mark(
     lm: dspy.LM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, stops = Adder(), []
-    verify(of(lm, target(engine, temperature=0.3)), 1)
+    verified(of(lm, target(engine, temperature=0.3)), 1)
     assert {(config.stop, config.temperature) for config in engine.configs} == {((), 0.3)}
-    monkeypatch.setattr(
-        runner,
-        "run_programs",
-        lambda *given, lms, **more: stops.append(lms[0].kwargs["stop"]) or [[]],
-    )
-    verify(of(lm, None))
-    verify(of(lm, lm.copy(max_tokens=9, stop="END")))
+
+    def told(modules: list[dspy.Module], *_: Any, lms: list[dspy.LM], **more: Any) -> Any:
+        stops.append(lms[0].kwargs["stop"])
+        return [[] for _ in modules]
+
+    monkeypatch.setattr(runner, "run_programs", told)
+    verified(of(lm, None))
+    verified(of(lm, lm.copy(max_tokens=9, stop="END")))
     assert stops == [["\n[[ ## completed ## ]]"], ["END", "\n[[ ## completed ## ]]"]]
 
 
@@ -210,13 +247,11 @@ def test_a_limit_on_answers_lowers_the_white_boxs_own_and_no_targets(lm: dspy.LM
     wide, asked = lm.copy(max_tokens=6), []
     for limit in (4, 9):
         before = white_box(lm).counts.snapshot()
-        runs = of(wide, None, dspy.Predict("question -> answer"))
-        runs.run([own(runs)], [0], limit)
+        verified(of(wide, None, dspy.Predict("question -> answer")), 1, limit=limit)
         asked.append((white_box(lm).counts - before).tokens_decoded)
     assert asked == [2 * 4, 2 * 6]  # ChatAdapter asks twice
     engine = Adder()
-    runs = of(lm, target(engine))
-    runs.run([own(runs)], [0], 1)
+    verified(of(lm, target(engine)), 1, limit=1)
     assert [config.max_tokens for config in engine.configs] == [
         target(engine).kwargs.get("max_tokens")
     ] * 2

@@ -12,17 +12,12 @@ import pytest
 import torch
 from dspy import lm15
 
-from dspy_greater import (
-    GreaterTeleprompter,
-    PaperConfig,
-    StepEvent,
-    VerifiedConfig,
-    local_lm,
-    served,
-)
+from dspy_greater import GreaterTeleprompter, StepEvent, VerifiedConfig, local_lm
 from dspy_greater.program import TooManyErrorsError
-from dspy_greater.record import CheckpointError
+from dspy_greater.record import CheckpointError, usage_text
+from dspy_greater.running import served
 from dspy_greater.running.served import SAMPLES, ServedError
+from examples.published_schedule import PaperConfig
 from tests.support.compiling import (
     PAPER,
     SCHEDULES,
@@ -112,14 +107,15 @@ def test_its_tokens_count_against_the_bound(student: dspy.Module, engine: Copy) 
     knobs = {"rollout_lm": elsewhere(engine), "max_tokens": 1}
     record = compiled(student, callback=events.append, **knobs)
     assert "max_tokens" in record.outcomes[0].stopped
-    assert events[0].tokens > record.rollout_tokens > 0
+    usage = record.rollout_usage[NAME]
+    assert events[0].tokens > usage["tokens_read"] + usage["tokens_written"] > 0
 
 
 def test_what_goes_there_is_said_before(
     student: dspy.Module, engine: Copy, capsys: pytest.CaptureFixture[str]
 ) -> None:
     compiled(student, rollout_lm=elsewhere(engine), progress=True)
-    assert f"30 of them on {NAME}" in (said := capsys.readouterr().err)
+    assert f"26 of them on {NAME}" in (said := capsys.readouterr().err)
     assert "tokens read and" in said
     far = {"target_lm": target(Adder()), "rollout_lm": elsewhere(engine)}
     compiled(student, schedule=VERIFIED, progress=True, **far)
@@ -131,7 +127,7 @@ def test_the_report_names_it(student: dspy.Module, engine: Copy, tmp_path: Path)
     record = compiled(student, rollout_lm=elsewhere(engine))
     page = record.report(tmp_path / "run.html").read_text()
     assert f'<th scope="row">rollouts on</th><td>{NAME}</td>' in page
-    assert record.rollouts_spent() in page
+    assert f"Rollouts on {NAME}: {usage_text(record.rollout_usage)}." in page
 
 
 # What is refused before the search.
