@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 from dspy_greater.record import Record
-from dspy_greater.report.page import table, write
 
 
 class DetailedResults(Record):
@@ -20,8 +19,13 @@ class DetailedResults(Record):
         Raises:
             OSError: If the folder does not exist or cannot be written.
         """
+        # Imported late: a program that is pickled with this class would take the page along.
+        from dspy_greater.report.page import write
+
         return write(self, path)
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: a table of what became of each predictor."""
+        from dspy_greater.report.page import table
+
         return table(self)
