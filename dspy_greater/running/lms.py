@@ -1,4 +1,4 @@
-"""Which language models there are besides the white box: the target, and its own rollout LM."""
+"""The language models of a compile: the white box, the target and the rollout LM."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from dspy.clients.base_lm import BaseLM
 
 from dspy_greater.lm import LocalEngine, NotWhiteBoxError, white_box
 
-#: Settings of the white box that its rollout LM takes over where it has none of its own. Others, as
-#: ``top_k`` and stop strings, are not known to every server.
+#: Settings that the rollout LM takes over from the white box; not every server knows others.
 INHERITED = ("temperature", "max_tokens", "top_p")
 
 
@@ -33,12 +32,12 @@ class Target:
 
     @property
     def models(self) -> list[str]:
-        """Names of the models, each once; they hold no address and no key."""
+        """Names of the models, each once, without addresses and keys."""
         return list(dict.fromkeys(lm.model for lm in self.lms.values()))
 
     @property
     def is_local(self) -> bool:
-        """Whether all of it runs in this process, where many threads share a batch."""
+        """Whether all of it runs in this process."""
         return all(is_local(lm) for lm in self.lms.values())
 
     def __str__(self) -> str:
@@ -46,14 +45,9 @@ class Target:
 
 
 def target_of(student: dspy.Module, lm: dspy.LM, target_lm: BaseLM | None = None) -> Target | None:
-    """Return what candidates are verified on; None where that is the white box itself.
+    """Return what verifies candidates; None where that is the white box itself.
 
     Without ``target_lm`` it is the program's own LM, each predictor's if they differ.
-
-    Args:
-        student: The program.
-        lm: The white box as a DSPy LM.
-        target_lm: What the user named.
 
     Raises:
         TargetError: Some predictors have an LM and others none.
@@ -86,13 +80,7 @@ def program_lms(student: dspy.Module) -> dict[str, Any]:
 def rollouts_of(lm: dspy.LM, rollout_lm: BaseLM | None) -> BaseLM | None:
     """Return what runs in the place of the white box; None where that is the white box itself.
 
-    The server answers with the white box's ``temperature``, ``max_tokens`` and ``top_p`` where it
-    has none of its own, and past DSPy's cache, which knows a model by its name alone: what another
-    server of that name once wrote is not to be taken for this one's.
-
-    Args:
-        lm: The white box as a DSPy LM.
-        rollout_lm: What the user named.
+    It answers past DSPy's cache, where another server's answers may stand under the same name.
 
     Raises:
         TargetError: It is the white box with other settings.
@@ -104,13 +92,12 @@ def rollouts_of(lm: dspy.LM, rollout_lm: BaseLM | None) -> BaseLM | None:
             f"rollout_lm is the white box {lm.model} itself with other settings: give these to "
             "lm=, or give a server that holds the same weights."
         )
-    given = rollout_lm.kwargs
-    taken = {name: lm.kwargs.get(name) for name in INHERITED if given.get(name) is None}
-    if given.get("max_completion_tokens") is not None:  # another name of the same
-        taken.pop("max_tokens", None)
-    return rollout_lm.copy(
-        cache=False, **{name: value for name, value in taken.items() if value is not None}
-    )
+    own = {name for name, value in rollout_lm.kwargs.items() if value is not None}
+    if "max_completion_tokens" in own:  # another name of the same
+        own.add("max_tokens")
+    taken = {name: lm.kwargs.get(name) for name in INHERITED if name not in own}
+    given = {name: value for name, value in taken.items() if value is not None}
+    return rollout_lm.copy(cache=False, **given)
 
 
 def same_lm(one: BaseLM, lm: dspy.LM) -> bool:
