@@ -46,16 +46,8 @@ class Candidate:
         cls, predictor: str, step: int, attempt: Attempt, others: dict[str, str] | None = None
     ) -> Candidate:
         """Return an attempt as plain data."""
-        return cls(
-            predictor=predictor,
-            instruction=attempt.instruction,
-            step=step,
-            kind=attempt.kind,
-            position=attempt.position,
-            train_scores=list(attempt.scores),
-            estimate=attempt.estimate,
-            others=others or {},
-        )
+        place = (predictor, attempt.instruction, step, attempt.kind, attempt.position)
+        return cls(*place, list(attempt.scores), attempt.estimate, others=others or {})
 
     @property
     def train_score(self) -> float:

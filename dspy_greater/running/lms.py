@@ -52,21 +52,18 @@ def target_of(student: dspy.Module, lm: dspy.LM, target_lm: BaseLM | None = None
     Raises:
         TargetError: Some predictors have an LM and others none.
     """
-    names = [name for name, _ in student.named_predictors()]
+    lms = program_lms(student)
     if target_lm is not None:
-        chosen = dict.fromkeys(names, target_lm)
-        return None if same_lm(target_lm, lm) else Target(chosen, target_lm)
-    own = program_lms(student)
-    lms = {name: its for name, its in own.items() if its is not None}
-    if not lms or all(same_lm(its, lm) for its in lms.values()):
+        lms = dict.fromkeys(lms, target_lm)
+    if all(its is None or same_lm(its, lm) for its in lms.values()):
         return None
-    if missing := [name for name in names if name not in lms]:
+    if missing := [name for name, its in lms.items() if its is None]:
         raise TargetError(
             f"predictor {missing[0]!r} has no LM, others of the program have: give it one "
             "(predictor.lm=... or dspy.configure(lm=...)), or say on which to verify candidates, "
             "GreaterTeleprompter(..., target_lm=...)."
         )
-    return Target(lms)
+    return Target(lms, target_lm)
 
 
 def program_lms(student: dspy.Module) -> dict[str, Any]:
@@ -92,12 +89,11 @@ def rollouts_of(lm: dspy.LM, rollout_lm: BaseLM | None) -> BaseLM | None:
             f"rollout_lm is the white box {lm.model} itself with other settings: give these to "
             "lm=, or give a server that holds the same weights."
         )
-    own = {name for name, value in rollout_lm.kwargs.items() if value is not None}
-    if "max_completion_tokens" in own:  # another name of the same
-        own.add("max_tokens")
-    taken = {name: lm.kwargs.get(name) for name in INHERITED if name not in own}
-    given = {name: value for name, value in taken.items() if value is not None}
-    return rollout_lm.copy(cache=False, **given)
+    given = rollout_lm.kwargs
+    taken = {name: lm.kwargs.get(name) for name in INHERITED if given.get(name) is None}
+    if given.get("max_completion_tokens") is not None:  # another name of the same
+        taken.pop("max_tokens", None)
+    return rollout_lm.copy(cache=False, **{n: taken[n] for n in taken if taken[n] is not None})
 
 
 def same_lm(one: BaseLM, lm: dspy.LM) -> bool:

@@ -15,9 +15,10 @@ import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import product
+from dataclasses import replace
+from itertools import accumulate, product
 from statistics import mean
+from typing import NamedTuple
 
 import dspy
 from dspy import lm15
@@ -54,15 +55,8 @@ class ServedError(ValueError):
     """The server behind ``rollout_lm`` cannot stand in for the white box."""
 
 
-@dataclass(frozen=True)
-class Prompt:
-    """A prompt of the program.
-
-    Attributes:
-        place: Where it comes from: the predictor and the example.
-        messages: What is sent.
-        is_own: Whether the program sends it as it is.
-    """
+class Prompt(NamedTuple):
+    """Messages, where they come from, and whether the program sends them as they are."""
 
     place: str
     messages: tuple[Message, ...]
@@ -246,21 +240,20 @@ def _check_samples(
     """Refuse a server whose samples are all alike though that can be no chance."""
     chances = [float(reading.log_probs(temperature).sum()) for reading in readings]
     # As few prompts as do, those first on which the model is least sure.
-    asked: list[int] = []
-    for index in sorted(range(len(prompts)), key=chances.__getitem__):
-        asked.append(index)
-        if (SAMPLES - 1) * sum(chances[index] for index in asked) < math.log(CHANCE):
-            break
-    else:
+    order = sorted(range(len(prompts)), key=chances.__getitem__)
+    sums = list(accumulate((SAMPLES - 1) * chances[index] for index in order))
+    needed = 1 + sum(each >= math.log(CHANCE) for each in sums)
+    if needed > len(order):
         return  # so sure of all that it writes that nothing can be told
+    asked = [prompts[index] for index in order[:needed]]
     samplings = [Sampling(TOKENS, temperature, seed=seed) for seed in range(SAMPLES)]
-    sampled = _asked(lm, [(prompts[index], each) for index in asked for each in samplings])
+    sampled = _asked(lm, list(product(asked, samplings)))
     texts = [(answer.thinking, answer.text) for answer in sampled]
     rows = [texts[start : start + SAMPLES] for start in range(0, len(texts), SAMPLES)]
     if all(len(set(row)) == 1 for row in rows):
         raise ServedError(
             f"rollout_lm {lm.model} does not sample: asked for {SAMPLES} answers at temperature "
-            f"{temperature:g} and with {SAMPLES} seeds, to {prompts[asked[0]].place} it gave "
+            f"{temperature:g} and with {SAMPLES} seeds, to {asked[0].place} it gave "
             f"{texts[0][1]!r} every time. transformers serve samples only where the folder's "
             'generation_config.json has "do_sample": true, and with --continuous-batching all '
             "requests have the settings of the first: set the former, leave out the latter, or "
