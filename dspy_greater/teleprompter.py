@@ -51,7 +51,7 @@ class GreaterTeleprompter(Teleprompter):
     Edits of each predictor's instruction are proposed by the white box, a local model: by the
     gradient of an objective through its own reasoning, and by its own writing. The most promising
     are run for real on training examples. What comes back is the best program that beats yours on
-    validation examples the search never saw, or your program as it was.
+    the validation examples by more than chance, or your program as it was.
 
     Method: GReaTer (ICLR 2025, arXiv 2412.09722) and what was learned since.
 
@@ -67,8 +67,8 @@ class GreaterTeleprompter(Teleprompter):
             takes over ``temperature``, ``max_tokens`` and ``top_p`` of ``lm`` where it has none.
             It is refused if it holds other weights or another chat template, or does not sample.
         schedule: ``"verified"``, or for other sizes than those of ``auto`` a
-            :class:`VerifiedConfig`, or the settings of a schedule of your own
-            (:class:`~dspy_greater.search.ScheduleConfig`).
+            ``VerifiedConfig``, or the settings of a schedule of your own
+            (``dspy_greater.search.ScheduleConfig``).
         auto: The effort, ``"light"``, ``"medium"`` or ``"heavy"``; light if nothing else is given.
         max_steps: Instead of ``auto``: steps for each predictor.
         max_metric_calls: Instead of ``auto``: scored runs of the program.
@@ -77,7 +77,7 @@ class GreaterTeleprompter(Teleprompter):
         max_seconds: Instead of ``auto``: wall-clock seconds. Bounds are checked after each step.
         log_dir: Folder for the state after every step, a log of events and
             ``best_program.json``. A compile with the same arguments goes on from there.
-        callback: Called with a :class:`StepEvent` after every step; returns True to stop. What was
+        callback: Called with a ``StepEvent`` after every step; returns True to stop. What was
             found by then counts, as it does after Ctrl-C.
         predictors: Names of the predictors to optimize, or a function that chooses among all
             names; None for all. What DSPy appends to an agent's instruction (its tools) is kept.

@@ -1,4 +1,4 @@
-"""Run the quickstart on every task and several seeds, and print the README's table.
+"""Run the quickstart on every task and several seeds, and print a table.
 
     python -m examples.quickstart_table
     python -m examples.quickstart_table --schedule paper

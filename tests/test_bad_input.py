@@ -1,7 +1,7 @@
 """Every input that cannot be meant is refused by name, before the model has written a token.
 
-The inputs are in ``tests/bad_input.py``. Each message says where the fault is (predictor, field,
-example or setting) and how to mend it. "…" stands for what may differ.
+The inputs are in ``tests/support/bad_input.py``. Each message says where the fault is (predictor,
+field, example or setting) and how to mend it. "…" stands for what may differ.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ SAID: dict[str, tuple[type[Exception], str]] = {
     ),
     "one example": (
         DataError,
-        "the trainset has 1 example and there is no valset, so none is left to vouch for a "
-        "change. Pass more examples, or valset=[...].",
+        "the trainset has 1 example and there is no valset, so none is left to verify a "
+        "change on. Pass more examples, or valset=[...].",
     ),
     "valset is a set": (
         DataError,
@@ -176,22 +176,20 @@ SAID: dict[str, tuple[type[Exception], str]] = {
     ),
     "an unknown predictor": (
         ProgramError,
-        "component_selector names the predictor 'answerer', which the program does not "
-        "have: its predictors are 'self'.",
+        "predictors names 'answerer', which the program does not have: its predictors are 'self'.",
     ),
     "a name without a list": (
         ProgramError,
-        "component_selector='self' is neither 'all' nor 'round_robin' nor a list of names: "
-        "write ['self'] for one predictor.",
+        "predictors='self' is not a list of names: write ['self'] for one predictor, or leave it "
+        "out for all.",
     ),
     "no predictor chosen": (
         ProgramError,
-        "component_selector chose no predictor, so nothing would be optimized: choose from 'self'.",
+        "predictors is empty, so nothing would be optimized: choose from 'self'.",
     ),
     "an unknown frozen predictor": (
         ProgramError,
-        "frozen names the predictor 'answerer', which the program does not have: its predictors "
-        "are 'self'.",
+        "frozen names 'answerer', which the program does not have: its predictors are 'self'.",
     ),
     "a frozen name without a list": (
         ProgramError,
@@ -199,34 +197,32 @@ SAID: dict[str, tuple[type[Exception], str]] = {
     ),
     "all predictors frozen": (
         ProgramError,
-        "every predictor that component_selector chose is frozen, so nothing would be optimized: "
-        "take one of 'self' out of frozen.",
+        "every chosen predictor is frozen, so nothing would be optimized: take one of 'self' out "
+        "of frozen.",
     ),
     "chosen and frozen": (
         ProgramError,
-        "component_selector and frozen both name the predictor 'self': take it out of one of the "
-        "two.",
+        "predictors and frozen both name 'self': take it out of one of the two.",
     ),
     "tools of an unknown agent": (
         ProgramError,
         "the instruction of predictor 'act' lists the tools of its module, and what DSPy "
         "wrote cannot be told from what you wrote, so an edit might damage the list: leave "
-        "it out of component_selector, or use dspy.ReAct, whose list is kept.",
+        "it out of predictors, or use dspy.ReAct, whose list is kept.",
     ),
     "a decision type": (
         ProgramError,
         "no predictor is left to optimize: the output field 'answer' of predictor 'self' "
         "has a decision type, for which DSPy asks the model for probabilities instead of a "
-        "value, so there is no answer to be made likelier: leave the predictor out of "
-        "component_selector, or give the field a plain type such as bool, float or "
-        "Literal[...].",
+        "value, so there is no answer to be made likelier: leave it out of predictors, or give "
+        "the field a plain type such as bool, float or Literal[...].",
     ),
     "a criterion of a decision": (
         ProgramError,
         "the output field 'answer' of predictor 'self' has a decision type, for which DSPy "
         "asks the model for probabilities instead of a value, so there is no answer to be "
-        "made likelier: leave the predictor out of component_selector, or give the field a "
-        "plain type such as bool, float or Literal[...].",
+        "made likelier: leave it out of predictors, or give the field a plain type such as bool, "
+        "float or Literal[...].",
     ),
     "an image": (
         RenderingError,
@@ -396,8 +392,7 @@ SAID: dict[str, tuple[type[Exception], str]] = {
     "an unknown effort": (ValueError, "auto must be 'light', 'medium' or 'heavy', not 'enormous'"),
     "an unknown schedule": (
         ValueError,
-        "schedule must be 'verified', 'paper', VerifiedConfig(...) or PaperConfig(...), not"
-        " 'magic'",
+        "schedule must be 'verified' or settings such as VerifiedConfig(...), not 'magic'",
     ),
     "no examples": (ValueError, "max_examples must be a whole number of at least 1, not 0"),
     "half an example": (ValueError, "max_examples must be a whole number of at least 1, not 2.5"),

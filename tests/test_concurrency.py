@@ -13,10 +13,13 @@ import dspy
 import pytest
 from dspy.utils import parallelizer
 
+from dspy_greater import local_lm
 from dspy_greater.lm import white_box
 from dspy_greater.program import run_programs
-from tests.support.compiling import configured, examples, lm, metric, small, student
+from examples.published_schedule import PaperConfig
+from tests.support.compiling import START, configured, examples, lm, metric, small, student
 from tests.support.composing import TASK, better_letters, letters, small_lm
+from tests.support.tiny import make_model, make_tokenizer
 
 __all__ = ["configured", "lm", "student"]
 
@@ -106,6 +109,94 @@ def test_two_compiles_may_share_one_model(student: dspy.Module, lm: dspy.LM) -> 
         with dspy.context(lm=lm):
             program = small(max_steps=1, seed=seed).compile(student, trainset=examples())
         return program.detailed_results.candidates
+
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(compiled, [1, 2]))
+    assert together == [compiled(1), compiled(2)]
+
+
+@pytest.fixture(scope="module")
+def at_once() -> dspy.LM:
+    """A model that answers what there is without waiting for more."""
+    tokenizer = make_tokenizer()
+    pair = (make_model("llama", len(tokenizer)), tokenizer)
+    return local_lm(pair, max_tokens=6, cache=False, batch_wait=0.001)
+
+
+class Beside:
+    """Another thread that keeps asking a model."""
+
+    def __init__(self, lm: dspy.LM) -> None:
+        self.lm = lm
+        self.answers = 0
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.ask)
+
+    def ask(self) -> None:
+        while not self.over.is_set():
+            self.lm(f"What is {self.answers} + 3?")
+            self.answers += 1
+
+    def __enter__(self) -> Beside:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self.over.set()
+        self.thread.join()
+
+
+def record_of(lm: dspy.LM, **knobs: Any) -> Any:
+    # One run at a time: how many of a compile's own runs share a batch is left to chance.
+    config = PaperConfig(max_steps=3, shortlist_size=1)
+    with dspy.context(lm=lm):
+        compiled = small(**{"schedule": config, "num_threads": 1, **knobs}).compile(
+            dspy.Predict(dspy.Signature("question -> answer", START)), trainset=examples(4)
+        )
+    return compiled.detailed_results
+
+
+def told(record: Any) -> dict[str, Any]:
+    """What a compile did and what it cost, but for time and memory."""
+    costs = {"seconds", "phases", "peak_memory"}
+    return {name: value for name, value in record.to_dict().items() if name not in costs}
+
+
+def test_what_another_thread_asks_of_the_model_is_not_booked_on_a_compile(
+    at_once: dspy.LM,
+) -> None:
+    alone = record_of(at_once)
+    before = white_box(at_once).counts.snapshot()
+    with Beside(at_once) as beside:
+        accompanied = record_of(at_once)
+    work = white_box(at_once).counts - before
+    assert beside.answers > 10
+    assert work.rollouts == accompanied.counts["rollouts"] + beside.answers
+    assert accompanied.counts["rollouts"] >= accompanied.total_calls > 0
+    assert told(accompanied) == told(alone)
+
+
+def test_a_bound_on_tokens_ends_a_compile_where_it_does_without_the_other_thread(
+    at_once: dspy.LM,
+) -> None:
+    events: list[Any] = []
+    record_of(at_once, callback=lambda event: events.append(event))
+    assert len(events) == 3
+    bound = events[1].tokens
+    alone = record_of(at_once, max_tokens=bound)
+    with Beside(at_once) as beside:
+        accompanied = record_of(at_once, max_tokens=bound)
+    assert beside.answers > 10
+    (outcome,) = accompanied.outcomes
+    assert outcome.steps == 2
+    assert outcome.stopped == f"max_tokens={bound:,} reached"
+    assert told(accompanied) == told(alone)
+
+
+@pytest.mark.slow
+def test_two_compiles_of_one_model_are_charged_for_their_own_work(at_once: dspy.LM) -> None:
+    def compiled(seed: int) -> dict[str, Any]:
+        return told(record_of(at_once, seed=seed))
 
     with ThreadPoolExecutor(2) as pool:
         together = list(pool.map(compiled, [1, 2]))

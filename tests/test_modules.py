@@ -153,7 +153,7 @@ def test_an_agents_own_part_of_the_instruction_is_kept_to_the_letter(
     prompts = play(monkeypatch, chat(values))
     compiled = small(
         schedule=replace(TINY, instructions=(BETTER,)),
-        component_selector=[name],
+        predictors=[name],
         confidence=0.5,
     ).compile(agent, trainset=examples(20))
 

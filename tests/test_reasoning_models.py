@@ -7,8 +7,9 @@ from typing import Any
 import dspy
 import pytest
 
-from dspy_greater import GreaterTeleprompter, PaperConfig, local_lm
+from dspy_greater import GreaterTeleprompter, local_lm
 from dspy_greater.model import WhiteBox
+from examples.published_schedule import PaperConfig
 from tests.support.compiling import examples, metric
 from tests.support.scripted import TINY, chat, one_right, play
 from tests.support.thinkers import thinking_tokenizer

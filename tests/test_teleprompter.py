@@ -12,11 +12,11 @@ from typing import Any
 import dspy
 import pytest
 
-from dspy_greater import GreaterTeleprompter, PaperConfig, VerifiedConfig, local_lm
+from dspy_greater import GreaterTeleprompter, VerifiedConfig, local_lm
 from dspy_greater.lm import NotWhiteBoxError
 from dspy_greater.model import ContextError
 from dspy_greater.program import DataError, InstructionError, MetricError
-from dspy_greater.search import LossError
+from dspy_greater.search import LossError, ScheduleConfig
 from tests.support.compiling import (
     PAPER,
     SCHEDULES,
@@ -63,7 +63,7 @@ ADAPTERS = {"chat": None, "json": dspy.JSONAdapter(), "xml": dspy.XMLAdapter()}
 def test_every_architecture_and_adapter_goes_through_compile(
     architecture: str,
     adapter: str,
-    schedule: PaperConfig | VerifiedConfig,
+    schedule: ScheduleConfig,
     student: dspy.Module,
 ) -> None:
     with dspy.context(lm=lm_of(architecture), adapter=ADAPTERS[adapter]):
@@ -142,7 +142,7 @@ def test_the_record_is_json_and_complete(student: dspy.Module) -> None:
 
 @SCHEDULES
 def test_the_same_seed_tries_the_same_instructions(
-    student: dspy.Module, schedule: PaperConfig | VerifiedConfig
+    student: dspy.Module, schedule: ScheduleConfig
 ) -> None:
     def tried(seed: int) -> list[str]:
         compiled = small(seed=seed, schedule=schedule).compile(student, trainset=examples())
@@ -157,11 +157,11 @@ def test_the_published_schedule_leaves_predictors_without_a_label_alone() -> Non
     assert [outcome.predictor for outcome in compiled.detailed_results.outcomes] == ["answer"]
 
 
-@pytest.mark.parametrize("selector", [slow("all"), ["rewrite"]])
+@pytest.mark.parametrize("selector", [slow(None), ["rewrite"]])
 def test_predictors_without_a_label_learn_from_rewarded_runs(selector: Any) -> None:
-    teleprompter = small(schedule=VERIFIED, component_selector=selector)
+    teleprompter = small(schedule=VERIFIED, predictors=selector)
     record = teleprompter.compile(Pipeline(), trainset=examples()).detailed_results
-    names = ["rewrite", "answer"] if selector == "all" else ["rewrite"]
+    names = ["rewrite", "answer"] if selector is None else ["rewrite"]
     assert [outcome.predictor for outcome in record.outcomes] == names
     assert record.left_out == [name for name in ("rewrite", "answer") if name not in names]
 
@@ -291,7 +291,7 @@ def test_a_prompt_longer_than_the_context_is_refused(student: dspy.Module) -> No
 
 @SCHEDULES
 def test_a_model_of_nan_is_an_error_not_a_result(
-    schedule: PaperConfig | VerifiedConfig, student: dspy.Module
+    schedule: ScheduleConfig, student: dspy.Module
 ) -> None:
     tokenizer = make_tokenizer()
     model = make_model("llama", len(tokenizer))
@@ -330,7 +330,7 @@ def test_the_effort_decides_the_sizes() -> None:
     light, heavy = (GreaterTeleprompter(metric, auto=each).config for each in ("light", "heavy"))
     assert light.max_steps < heavy.max_steps
     assert isinstance(GreaterTeleprompter(metric).config, VerifiedConfig)
-    assert GreaterTeleprompter(metric, schedule="paper", max_steps=7).config.max_steps == 7
+    assert GreaterTeleprompter(metric, schedule=PAPER, max_steps=7).config.max_steps == 7
     assert GreaterTeleprompter(metric, max_seconds=60).config.max_steps > 1000
 
 

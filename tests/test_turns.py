@@ -12,11 +12,12 @@ from typing import Any
 import dspy
 import pytest
 
-from dspy_greater import PaperConfig, StepEvent, VerifiedConfig, turns
+from dspy_greater import StepEvent
+from dspy_greater.loop import TOGETHER
 from dspy_greater.program import DataError
 from dspy_greater.record import CheckpointError
-from dspy_greater.search import Comparison, Judge, acceptance
-from dspy_greater.search.verified import race, schedule, together
+from dspy_greater.search import Comparison, Program, ScheduleConfig, ScoreBoard, acceptance
+from dspy_greater.search.verified import race
 from tests.support.compiling import (
     PAPER,
     SCHEDULES,
@@ -31,7 +32,7 @@ from tests.support.compiling import (
 __all__ = ["configured", "lm"]
 
 TRAIN = examples(6)
-SELECTORS = pytest.mark.parametrize("selector", ["all", "round_robin"])
+TURNS = pytest.mark.parametrize("round_robin", [False, True], ids=["one by one", "in turns"])
 
 
 class Told(dspy.Module):
@@ -67,52 +68,51 @@ def label_fn(example: dspy.Example, name: str) -> dict[str, str]:
     return {"query" if name == "rewrite" else "answer": example.answer}
 
 
-def compiled(selector: Any = "round_robin", **knobs: Any) -> dspy.Module:
+def compiled(round_robin: bool = True, **knobs: Any) -> dspy.Module:
     settings = {"schedule": VERIFIED, "metric": Rising(), "label_fn": label_fn, **knobs}
-    return small(component_selector=selector, **settings).compile(
+    return small(round_robin=round_robin, **settings).compile(
         Told(), trainset=TRAIN, valset=examples(13)[6:]
     )
 
 
-def order(selector: str, **knobs: Any) -> list[tuple[str, int]]:
+def order(round_robin: bool, **knobs: Any) -> list[tuple[str, int]]:
     told: list[tuple[str, int]] = []
-    compiled(selector, callback=lambda e: told.append((e.predictor, e.step)) or False, **knobs)
+    compiled(round_robin, callback=lambda e: told.append((e.predictor, e.step)) or False, **knobs)
     return told
 
 
 def test_predictors_take_turns_or_come_one_after_the_other() -> None:
     steps = [("rewrite", 1), ("answer", 1), ("rewrite", 2), ("answer", 2)]
-    assert order("round_robin", schedule=PAPER) == steps
-    assert order("all", schedule=PAPER) == [steps[0], steps[2], steps[1], steps[3]]
+    assert order(True, schedule=PAPER) == steps
+    assert order(False, schedule=PAPER) == [steps[0], steps[2], steps[1], steps[3]]
 
 
-@SELECTORS
+@TURNS
 def test_no_comparison_mixes_scores_of_different_programs(
-    selector: str, monkeypatch: pytest.MonkeyPatch
+    round_robin: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    metric, compared = Rising(), []
-    judged: dict[int, set[tuple[str, str]]] = {}
-    whole: set[int] = set()
-    judges = []  # kept, so that no id comes twice
+    metric, compared, validated = Rising(), [], []
 
     def comparing(new: Sequence[float], old: Sequence[float]) -> Comparison:
         if set(new) != {1.0}:  # what is asked of a program that is right throughout
             compared.append((metric.programs(new), metric.programs(old)))
         return acceptance.compare(new, old)
 
-    def score(self: Judge, text: str) -> float:
-        judges.append(self)
-        if text.startswith("{"):
-            whole.add(id(self))
-        found = plain(self, text)
-        judged.setdefault(id(self), set()).update(metric.programs(self.validated[text]))
+    def validation_score(self: ScoreBoard, program: Program) -> float:
+        found = plain(self, program)
+        validated.append((program, metric.programs(self.scores.validation[program])))
         return found
 
-    plain = Judge.score
-    monkeypatch.setattr(Judge, "score", score)
-    for module in (race, schedule, together):
-        monkeypatch.setattr(module, "compare", comparing)
-    record = compiled(selector, metric=metric).detailed_results
+    def training_scores(self: ScoreBoard, program: Program, examples: Any) -> list[float]:
+        found = plainly(self, program, examples)
+        assert metric.programs(found) == {tuple(program.instructions.values())}
+        return found
+
+    plain, plainly = ScoreBoard.validation_score, ScoreBoard.training_scores
+    monkeypatch.setattr(ScoreBoard, "validation_score", validation_score)
+    monkeypatch.setattr(ScoreBoard, "training_scores", training_scores)
+    monkeypatch.setattr(race, "compare", comparing)
+    record = compiled(round_robin, metric=metric).detailed_results
     held = {c.predictor for c in record.candidates if c.accepted and c.step and c.kind != "again"}
     assert held == {"rewrite", "answer"}  # both changed, so there was something to mix
     singly = 0
@@ -121,9 +121,9 @@ def test_no_comparison_mixes_scores_of_different_programs(
         ((rewrite, answer),), ((other_rewrite, other_answer),) = new, old
         singly += rewrite == other_rewrite or answer == other_answer
     assert singly > 4
-    for name, programs in judged.items():
-        if name not in whole:
-            assert any(len({program[i] for program in programs}) == 1 for i in (0, 1))
+    assert len({program for program, _ in validated}) > 2
+    for program, scored in validated:
+        assert scored == {tuple(program.instructions.values())}
 
 
 def test_an_edit_accepted_in_one_predictor_is_there_in_the_others_next_step() -> None:
@@ -147,9 +147,9 @@ def test_an_edit_accepted_in_one_predictor_is_there_in_the_others_next_step() ->
     assert all(len(c.train_scores) == 6 for c in again)
 
 
-@SELECTORS
-def test_the_verdict_is_on_whole_programs_and_every_one_was_a_look(selector: str) -> None:
-    program = compiled(selector)
+@TURNS
+def test_the_verdict_is_on_whole_programs_and_every_one_was_a_look(round_robin: bool) -> None:
+    program = compiled(round_robin)
     record = program.detailed_results
     tried = {
         json.dumps({**c.others, c.predictor: c.instruction}, sort_keys=True)
@@ -191,13 +191,13 @@ def events(folder: Path) -> list[dict[str, Any]]:
     return [{name: event[name] for name in event.keys() - costs} for event in lines]
 
 
-@SELECTORS
+@TURNS
 @SCHEDULES
 def test_turns_that_were_killed_go_on_and_end_the_same(
-    selector: str, schedule: PaperConfig | VerifiedConfig, tmp_path: Path
+    round_robin: bool, schedule: ScheduleConfig, tmp_path: Path
 ) -> None:
     knobs = {"metric": graded, "schedule": schedule}
-    whole = compiled(selector, log_dir=tmp_path / "whole", **knobs).detailed_results
+    whole = compiled(round_robin, log_dir=tmp_path / "whole", **knobs).detailed_results
     killed, deaths = tmp_path / "killed", 0
     told: list[str] = []
 
@@ -207,12 +207,12 @@ def test_turns_that_were_killed_go_on_and_end_the_same(
 
     while True:  # killed after every step
         try:
-            compiled(selector, log_dir=killed, callback=die, **knobs)
+            compiled(round_robin, log_dir=killed, callback=die, **knobs)
         except KilledError:
             deaths += 1
         else:
             break
-    resumed = compiled(selector, log_dir=killed, **knobs).detailed_results
+    resumed = compiled(round_robin, log_dir=killed, **knobs).detailed_results
     assert deaths >= 4
     assert resumed.candidates == whole.candidates
     assert resumed.outcomes == whole.outcomes
@@ -248,22 +248,22 @@ def test_the_same_seed_gives_the_same_turns() -> None:
     assert one.outcomes == two.outcomes
 
 
-@SELECTORS
-def test_ctrl_c_gives_back_what_there_is(selector: str) -> None:
+@TURNS
+def test_ctrl_c_gives_back_what_there_is(round_robin: bool) -> None:
     def press(event: StepEvent) -> bool:
         raise KeyboardInterrupt
 
-    record = compiled(selector, callback=press).detailed_results
+    record = compiled(round_robin, callback=press).detailed_results
     # Pressed after the race of whole programs, and before any predictor's own turn.
     assert {outcome.stopped for outcome in record.outcomes} == {"interrupted"}
     assert {outcome.steps for outcome in record.outcomes} == {0}
 
 
-@SELECTORS
-def test_bounds_are_shared_evenly(selector: str) -> None:
+@TURNS
+def test_bounds_are_shared_evenly(round_robin: bool) -> None:
     events: list[StepEvent] = []
     record = compiled(
-        selector,
+        round_robin,
         callback=lambda event: events.append(event),
         schedule=replace(VERIFIED, max_steps=99, patience=99),
         max_metric_calls=400,
@@ -281,11 +281,11 @@ def test_whole_programs_race_first_within_their_share() -> None:
     config = replace(VERIFIED, starts=0, instructions=mine, max_steps=1)
 
     def raced(**knobs: Any) -> list[str]:
-        record = compiled("all", schedule=config, **knobs).detailed_results
+        record = compiled(False, schedule=config, **knobs).detailed_results
         return [
             candidate.instruction
             for candidate in record.candidates
-            if (candidate.kind, candidate.predictor) == (turns.TOGETHER, "answer")
+            if (candidate.kind, candidate.predictor) == (TOGETHER, "answer")
         ]
 
     assert raced() == list(mine)
@@ -300,20 +300,19 @@ def test_labels_of_label_fn_are_what_the_published_schedule_follows() -> None:
         number = int(example.question.split()[2])
         return {"query": f"{number} plus 3"} if name == "rewrite" and number % 2 else None
 
-    record = compiled("all", schedule=PAPER, label_fn=some).detailed_results
+    record = compiled(False, schedule=PAPER, label_fn=some).detailed_results
     assert record.left_out == ["answer"]
     assert [outcome.predictor for outcome in record.outcomes] == ["rewrite"]
     # Half of the examples have a label, and none of the others counts as a loss that failed.
-    assert {len(candidate.train_losses or []) for candidate in record.candidates} == {3}
+    assert {len(candidate.train_scores) for candidate in record.candidates} == {3}
     assert record.skipped_losses == 0
-    assert len(record.outcomes[0].gradients) == 3
 
 
 def test_with_some_labels_rewards_are_what_the_verified_schedule_follows() -> None:
     def some(example: dspy.Example, name: str) -> Any:
         return {"query": "3"} if name == "rewrite" and example is TRAIN[1] else {}
 
-    record = compiled("all", label_fn=some).detailed_results
+    record = compiled(False, label_fn=some).detailed_results
     assert record.left_out == []
     assert {len(c.train_scores) for c in record.candidates if c.accepted} == {6}
 
@@ -327,7 +326,7 @@ def test_a_log_dir_knows_the_labels_and_not_the_function(tmp_path: Path) -> None
     with pytest.raises(CheckpointError, match="another labels"):
         compiled(log_dir=tmp_path, label_fn=lambda example, name: None)
     with pytest.raises(CheckpointError, match="another turns"):
-        compiled("all", log_dir=tmp_path)
+        compiled(False, log_dir=tmp_path)
 
 
 def test_labels_are_checked_before_anything_runs() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dspy
 
 from dspy_greater.lm.engine import AsyncLocalEngine, LocalEngine
-from dspy_greater.lm.source import Source
+from dspy_greater.lm.source import source_of
 
 if TYPE_CHECKING:
     from dspy_greater.model.white_box import WhiteBox
@@ -39,37 +39,35 @@ def local_lm(
     cache: bool = True,
     **lm_kwargs: Any,
 ) -> dspy.LM:
-    """Loads a causal language model of Hugging Face into this process for use with DSPy.
+    """Load a causal language model of Hugging Face into this process for use with DSPy.
 
-    Calls from several threads or tasks are answered together, in one
-    generation. The model's name for DSPy carries a fingerprint of its weights,
-    so that DSPy's cache never mixes two models up. The result can be copied,
-    pickled and saved as any ``dspy.LM``; the weights stay where they are.
+    Calls from several threads or tasks are answered together, in one generation. A fingerprint of
+    the weights is part of the model's name, so that DSPy's cache never mixes two models up. The
+    result can be copied, pickled and saved as any ``dspy.LM``; the weights stay where they are.
 
     Args:
-        model: A hub id, a folder (of either, a model or a LoRA adapter), a loaded
-            model (with ``tokenizer``), a ``(model, tokenizer)`` pair, or a ``WhiteBox``.
+        model: A hub id, a folder (of either, a model or a LoRA adapter), a loaded model (with
+            ``tokenizer``), a ``(model, tokenizer)`` pair, or a ``WhiteBox``.
         tokenizer: Another tokenizer (id, folder or object) than the model's own.
         device: Where to run, e.g. ``"cpu"``, ``"cuda:1"`` or ``"mps"``.
         dtype: Number format of the weights, e.g. ``"bfloat16"``.
-        device_map: Spreads the weights over devices, e.g. ``"auto"``.
-        quantization_config: Loads the weights in 8 or 4 bits: a ``TorchAoConfig``,
-            ``BitsAndBytesConfig`` or another of transformers.
+        device_map: How to spread the weights over devices, e.g. ``"auto"``.
+        quantization_config: ``TorchAoConfig``, ``BitsAndBytesConfig`` or another of transformers,
+            for weights in 8 or 4 bits.
         revision: Branch, tag or commit of the hub id.
-        trust_remote_code: Runs code that comes with the model.
-        local_files_only: Never downloads.
+        trust_remote_code: Whether to run code that comes with the model.
+        local_files_only: Whether never to download.
         chat_template_kwargs: Further variables of the chat template, e.g.
             ``{"enable_thinking": False}`` for a Qwen 3 that is to answer at once.
         max_batch: Most requests answered in one generation.
         batch_wait: Seconds without a new request after which a batch goes out.
-        temperature: 0 (or None) always takes the likeliest token. With a
-            temperature and a ``seed``, equal requests get equal answers.
+        temperature: 0 or None always takes the likeliest token. With a ``seed``, equal requests
+            get equal answers at any temperature.
         max_tokens: Most tokens of an answer.
         cache: Whether DSPy's cache may answer.
-        **lm_kwargs: Further arguments of ``dspy.LM``, e.g. ``top_p``, ``top_k``,
-            ``stop``, ``seed``, ``logprobs``, ``callbacks``;
-            ``response_format={"type": "json_object"}``, which JSONAdapter asks for by itself,
-            ends an answer where its object is closed (that it writes one is not enforced).
+        **lm_kwargs: Further arguments of ``dspy.LM``: ``top_p``, ``top_k``, ``stop``, ``seed``,
+            ``logprobs``, ``callbacks``... ``response_format={"type": "json_object"}``, which
+            JSONAdapter asks for by itself, ends an answer where its object is closed.
 
     Returns:
         A ``dspy.LM``; ``white_box(lm)`` gives the model behind it.
@@ -78,6 +76,7 @@ def local_lm(
     from dspy_greater.model.white_box import WhiteBox
 
     options: dict[str, Any] = {
+        "tokenizer": tokenizer,
         "device": device,
         "dtype": dtype,
         "device_map": device_map,
@@ -88,13 +87,11 @@ def local_lm(
         "chat_template_kwargs": chat_template_kwargs,
     }
     if isinstance(model, WhiteBox):
-        given = [name for name, value in {"tokenizer": tokenizer, **options}.items() if value]
-        if given:
+        if given := [name for name, value in options.items() if value]:
             raise ValueError(f"A WhiteBox is already loaded: {', '.join(given)} can't be given")
         loaded, source = model, None
     else:
-        loaded = load(model, tokenizer=tokenizer, **options)
-        source = Source.of(model, tokenizer, **options)
+        loaded, source = load(model, **options), source_of(model, **options)
     engine = LocalEngine(loaded, source=source, max_batch=max_batch, batch_wait=batch_wait)
     return dspy.LM(
         engine.model,
@@ -108,7 +105,7 @@ def local_lm(
 
 
 def white_box(lm: Any) -> WhiteBox:
-    """The model behind a language model made by ``local_lm``.
+    """Return the model behind a language model made by ``local_lm``.
 
     Raises:
         NotWhiteBoxError: The language model is another one.

@@ -21,15 +21,17 @@ _alive: weakref.WeakSet[Batcher] = weakref.WeakSet()
 
 
 class Batcher(Generic[Item, Result]):
-    """Collects items from any number of threads and event loops into batches.
+    """Collect items from any number of threads and event loops into batches.
 
-    The worker starts with the first item and ends after a second without any,
-    so that an unused batcher keeps nothing alive.
+    The worker ends after a second without an item: an unused batcher keeps nothing alive.
+    A batch goes out when ``max_batch`` items wait, when ``batch_wait`` seconds have passed without
+    a new one, or at once when the last batch had a single caller and it is back.
 
-    A batch goes out when ``max_batch`` items wait, when ``batch_wait`` seconds
-    have passed without a new one, or at once when the last batch had a single
-    caller and it is back. Callers in threads arrive one after the other, as the
-    interpreter lets them: a wait from the first one would split their batch.
+    Args:
+        answer: Gives one result per item, in order; an exception in the place of a result goes to
+            the caller of that item only.
+        max_batch: Most items given to ``answer`` at once.
+        batch_wait: Seconds without a new item after which none is expected.
     """
 
     _worker: threading.Thread | None
@@ -41,14 +43,6 @@ class Batcher(Generic[Item, Result]):
         max_batch: int,
         batch_wait: float,
     ) -> None:
-        """Stores the settings; no thread is started yet.
-
-        Args:
-            answer: Gives one result per item, in order; an exception in the
-                place of a result goes to the caller of that item only.
-            max_batch: Most items given to ``answer`` at once.
-            batch_wait: Seconds without a new item after which none is expected.
-        """
         if max_batch < 1:
             raise ValueError(f"max_batch must be at least 1, not {max_batch}")
         if batch_wait < 0:
@@ -61,7 +55,7 @@ class Batcher(Generic[Item, Result]):
         _alive.add(self)
 
     def submit(self, item: Item) -> Future[Result]:
-        """Queues an item; the future holds its result. Cancelling it drops the item."""
+        """Queue an item; the future holds its result, and drops the item when cancelled."""
         future: Future[Result] = Future()
         with self._changed:
             if self._closed:
@@ -75,7 +69,7 @@ class Batcher(Generic[Item, Result]):
         return future
 
     def close(self) -> None:
-        """Stops the worker after its present batch; what still waits fails."""
+        """Stop the worker after its present batch; what still waits fails."""
         with self._changed:
             self._closed = True
             waiting = [future for _, future in self._queue]
@@ -86,9 +80,8 @@ class Batcher(Generic[Item, Result]):
                 future.set_exception(RuntimeError(_CLOSED))
 
     def _abandon(self) -> None:
-        # The end of the interpreter kills its threads wherever they are, and one
-        # killed inside torch takes the process down with a core dump. Raising an
-        # exception in the worker ends it within one step of the generation.
+        # The interpreter's end kills its threads wherever they are, and one killed inside torch
+        # dumps core. An exception ends the worker within one step of the generation.
         self.close()
         worker = self._worker
         if worker is not None and worker.ident is not None:
@@ -98,8 +91,7 @@ class Batcher(Generic[Item, Result]):
             worker.join()
 
     def _reset(self) -> None:
-        # Also called in a forked child, where the parent's threads, and
-        # whatever locks they held, are gone.
+        # Also in a forked child, where the parent's threads, and what locks they held, are gone.
         self._changed = threading.Condition()
         self._queue: deque[tuple[Item, Future[Result]]] = deque()
         self._worker = None
@@ -107,14 +99,13 @@ class Batcher(Generic[Item, Result]):
     def _work(self) -> None:
         alone = False  # whether the last batch had a single caller
         while True:
-            batch = self._take(alone)
-            if batch is None:
+            if (batch := self._take(alone)) is None:
                 return
             alone = self._serve(batch)
             del batch  # nothing is kept alive while waiting
 
     def _serve(self, batch: list[tuple[Item, Future[Result]]]) -> bool:
-        """Answers a batch; tells whether its one caller was the only one by then."""
+        """Answer a batch; return whether its one caller was the only one by then."""
         results = self._results([item for item, _ in batch])
         alone = len(batch) + len(self._queue) == 1
         for (_, future), result in zip(batch, results, strict=True):
@@ -125,19 +116,18 @@ class Batcher(Generic[Item, Result]):
         return alone
 
     def _take(self, alone: bool) -> list[tuple[Item, Future[Result]]] | None:
-        """The next batch without the cancelled items, or None when the worker is to end."""
+        """Return the next batch without the cancelled items, or None when the worker is to end."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closed, _IDLE_SECONDS)
-            while self._queue and not alone and self._more_may_come(len(self._queue)):
+            while self._queue and not alone and self._more_come(len(self._queue)):
                 pass
             if not self._queue:
                 self._worker = None
                 return None
-            size = min(len(self._queue), self.max_batch)
-            batch = [self._queue.popleft() for _ in range(size)]
+            batch = [self._queue.popleft() for _ in range(min(len(self._queue), self.max_batch))]
         return [each for each in batch if each[1].set_running_or_notify_cancel()]
 
-    def _more_may_come(self, waiting: int) -> bool:
+    def _more_come(self, waiting: int) -> bool:
         """Wait for another item; False when none came or no more are wanted."""
         if waiting >= self.max_batch or self._closed:
             return False

@@ -1,22 +1,31 @@
-"""DSPy's engine interface over a white box."""
+"""DSPy's engine interface over a white box, many requests in one generation."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import weakref
-from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import dspy
 from dspy import lm15
 
+from dspy_greater.basics.spans import Message
+from dspy_greater.cost.meter import SETTING, Meter
 from dspy_greater.lm.batching import Batcher
-from dspy_greater.lm.jobs import Job, answer
 from dspy_greater.lm.source import Source
-from dspy_greater.lm.translation import events_of
+from dspy_greater.lm.translation import (
+    check_supported,
+    events_of,
+    messages_of,
+    response_of,
+    sampling_of,
+)
 
 if TYPE_CHECKING:
+    from dspy_greater.model.requests import Sampling
     from dspy_greater.model.white_box import WhiteBox
 
 # What lives in this process, so that unpickling and loading never load twice.
@@ -26,16 +35,18 @@ _registry = threading.RLock()
 
 
 class LocalEngine:
-    """Answers DSPy's requests with a white box, many callers in one generation.
+    """Answer DSPy's requests with a white box.
 
-    Copies share the engine, and its pickled and saved forms describe the model
-    without its weights: they find it again in this process by its fingerprint,
-    or load it from its source when first used.
+    Copies share the engine. Pickled or saved it describes the model without its weights: they are
+    found again in the process by their fingerprint, or loaded from their source when first used.
+
+    Args:
+        white_box: The loaded model.
+        source: Where another process can load it; None when nowhere.
+        max_batch: Most requests in one generation.
+        batch_wait: Seconds without a new request after which a batch goes out.
     """
 
-    supports_function_calling = False
-    supports_reasoning = False
-    supports_response_schema = False
     supported_params = frozenset(
         {"temperature", "max_tokens", "max_completion_tokens", "top_p", "top_k", "stop", "seed"}
         | {"logprobs", "top_logprobs", "stream", "response_format"}
@@ -49,14 +60,6 @@ class LocalEngine:
         max_batch: int = 128,
         batch_wait: float = 0.02,
     ) -> None:
-        """Wraps a loaded model.
-
-        Args:
-            white_box: The loaded model.
-            source: Where another process can load it; None when nowhere.
-            max_batch: Most requests in one generation.
-            batch_wait: Seconds without a new request after which a batch goes out.
-        """
         self._set_up(white_box.name, white_box.fingerprint, source, max_batch, batch_wait)
         self._white_box: WhiteBox | None = white_box
         with _registry:
@@ -64,36 +67,46 @@ class LocalEngine:
             _engines.add(self)
 
     def _set_up(
-        self,
-        name: str,
-        fingerprint: str,
-        source: Source | None,
-        max_batch: int,
-        batch_wait: float,
+        self, name: str, fingerprint: str, source: Source | None, max_batch: int, batch_wait: float
     ) -> None:
         self.name = name
         self.fingerprint = fingerprint
         self.source = source
         self._settings = {"max_batch": max_batch, "batch_wait": batch_wait}
-        self._batcher = Batcher(answer, max_batch=max_batch, batch_wait=batch_wait)
-        self._loading = threading.Lock()
+        self._batcher = Batcher(_answer, max_batch=max_batch, batch_wait=batch_wait)
 
     @property
     def model(self) -> str:
-        """Names the model for DSPy, whose cache knows nothing else about an engine."""
+        """The model's name for DSPy, whose cache knows nothing else about an engine."""
         return f"local/{self.name}@{self.fingerprint[:12]}"
 
     @property
     def white_box(self) -> WhiteBox:
         """The model; loads it when this engine was unpickled and has not been used yet."""
-        with self._loading:
-            if self._white_box is None:
-                self._white_box = self._find_or_load()
-            return self._white_box
+        if self._white_box is None:
+            with _registry:
+                self._white_box = _living(self.fingerprint) or self._load()
+        return self._white_box
+
+    def submit(self, request: lm15.Request) -> Future[lm15.Response]:
+        """Queue a request; raise when the local model cannot do what it asks."""
+        if request.model != self.model:
+            raise lm15.InvalidRequestError(
+                f"{request.model} is to answer, but the weights here are those of {self.model}, "
+                "since lm.copy(model=...) and fine-tuning give a local model another name and "
+                "nothing else. Load the other model with local_lm(...)."
+            )
+        check_supported(request)
+        messages, sampling = messages_of(request), sampling_of(request.config)
+        meter = dspy.settings.get(SETTING)
+        if meter is not None and meter.engine not in (None, self):
+            meter = None  # another model, which the compile counts by what it reports
+        job = _Job(self, request, messages, sampling, meter)
+        return self._batcher.submit(job)
 
     def complete(self, request: lm15.Request) -> lm15.Response:
-        """Answers one request, blocking until its batch is done."""
-        future = self._batcher.submit(Job.of(self, request))
+        """Answer one request, blocking until its batch is done."""
+        future = self.submit(request)
         try:
             return future.result()
         except BaseException:
@@ -101,109 +114,163 @@ class LocalEngine:
             raise
 
     def stream(self, request: lm15.Request) -> Iterator[Any]:
-        """Answers one request as a stream, which starts when the answer is complete."""
+        """Answer one request as a stream, which starts when the answer is complete."""
         yield from events_of(self.complete(request))
 
-    async def acomplete(self, request: lm15.Request) -> lm15.Response:
-        """Answers one request without blocking the event loop."""
-        return await asyncio.wrap_future(self._batcher.submit(Job.of(self, request)))
-
     def close(self) -> None:
-        """Stops generating for good; requests that still wait fail."""
+        """Stop generating for good; requests that still wait fail."""
         with _registry:
             _engines.discard(self)
         self._batcher.close()
 
     def dump_state(self) -> dict[str, Any]:
-        """Describes the model, without weights, for a saved DSPy program."""
+        """Return a description of the model, without weights, for a saved DSPy program."""
         return {
             "name": self.name,
             "fingerprint": self.fingerprint,
-            "source": None if self.source is None else asdict(self.source),
+            "source": self.source,
             **self._settings,
         }
 
     @classmethod
     def load_state(cls, state: Mapping[str, Any]) -> LocalEngine:
-        """The engine described: the living one if there is one, else one that loads when used."""
+        """Return the living engine of a description, or else one that loads when used."""
         with _registry:
             for living in _engines:
                 if living.dump_state() == state:
                     return living
             engine = cls.__new__(cls)
-            source = None if state["source"] is None else Source(**state["source"])
-            engine._set_up(**{**state, "source": source})
+            engine._set_up(**state)
             engine._white_box = _living(engine.fingerprint)
-            if engine._white_box is None and source is None:
-                raise RuntimeError(engine._lost())
+            if engine._white_box is None and engine.source is None:
+                raise RuntimeError(
+                    f"{engine.model} was made from a model object, not from a name or folder, so "
+                    "its weights cannot be loaded here. Load the same model, call local_lm(...) "
+                    "with it, keep the result alive, and try again; or set the program's language "
+                    "model anew."
+                )
             _engines.add(engine)
             return engine
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LocalEngine:
         return self
 
-    def __copy__(self) -> LocalEngine:
-        return self
-
     def __reduce__(self) -> tuple[Any, ...]:
         return _engine_of, (self.dump_state(),)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.model})"
+    def _load(self) -> WhiteBox:
+        from dspy_greater.model.loading import load
 
-    def _find_or_load(self) -> WhiteBox:
-        with _registry:
-            living = _living(self.fingerprint)
-            if living is not None:
-                return living
-            if self.source is None:
-                raise RuntimeError(self._lost())
-            white_box = self.source.load()
-            if white_box.fingerprint != self.fingerprint:
-                raise RuntimeError(
-                    f"{self.source.model} now holds other weights (fingerprint "
-                    f"{white_box.fingerprint}) than when this language model was saved "
-                    f"({self.fingerprint}). Make a new one with local_lm({self.source.model!r})."
-                )
-            _white_boxes.add(white_box)
-            return white_box
-
-    def _lost(self) -> str:
-        return (
-            f"{self.model} was made from a model object, not from a name or folder, so its weights "
-            "cannot be loaded here. Load the same model, call local_lm(...) with it, keep the "
-            "result alive, and try again; or set the program's language model anew."
-        )
+        source = self.source or {}  # never without one: see load_state
+        white_box = load(**source)
+        if white_box.fingerprint != self.fingerprint:
+            raise RuntimeError(
+                f"{source['model']} now holds other weights (fingerprint {white_box.fingerprint}) "
+                f"than when this language model was saved ({self.fingerprint}). Make a new one "
+                f"with local_lm({source['model']!r})."
+            )
+        _white_boxes.add(white_box)
+        return white_box
 
 
 class AsyncLocalEngine:
-    """The same engine, awaited."""
+    """An engine, awaited; both put their requests into the same queue."""
 
     def __init__(self, engine: LocalEngine) -> None:
-        """Wraps an engine; both put their requests into the same queue."""
         self.engine = engine
 
     async def complete(self, request: lm15.Request) -> lm15.Response:
-        """Answers one request."""
-        return await self.engine.acomplete(request)
+        """Answer one request without blocking the event loop."""
+        return await asyncio.wrap_future(self.engine.submit(request))
 
     async def stream(self, request: lm15.Request) -> AsyncIterator[Any]:
-        """Answers one request as a stream, which starts when the answer is complete."""
-        for event in events_of(await self.engine.acomplete(request)):
+        """Answer one request as a stream, which starts when the answer is complete."""
+        for event in events_of(await self.complete(request)):
             yield event
 
     async def aclose(self) -> None:
-        """Closes the engine."""
+        """Close the engine."""
         self.engine.close()
 
     def dump_state(self) -> dict[str, Any]:
-        """Describes the engine for a saved DSPy program."""
+        """Return the engine's description for a saved DSPy program."""
         return self.engine.dump_state()
 
     @classmethod
     def load_state(cls, state: Mapping[str, Any]) -> AsyncLocalEngine:
-        """The counterpart of ``LocalEngine.load_state``."""
+        """Return the counterpart of ``LocalEngine.load_state``."""
         return cls(LocalEngine.load_state(state))
+
+
+class _Job(NamedTuple):
+    """One request on its way to the worker, which knows the engine only through it.
+
+    So an engine nobody uses any more is freed, with its weights, at once.
+    """
+
+    engine: LocalEngine
+    request: lm15.Request
+    messages: list[Message]
+    sampling: Sampling
+    meter: Meter | None
+
+
+def _answer(jobs: list[_Job]) -> list[lm15.Response | Exception]:
+    """Answer a batch; what one meter counts is never in a generation with what another does."""
+    groups: dict[int, list[_Job]] = {}
+    for job in jobs:
+        groups.setdefault(id(job.meter), []).append(job)
+    answers = {key: iter(_answer_on_one_meter(group)) for key, group in groups.items()}
+    return [next(answers[id(job.meter)]) for job in jobs]
+
+
+def _answer_on_one_meter(jobs: list[_Job]) -> list[lm15.Response | Exception]:
+    """Encode each job by itself, then generate for all at once."""
+    white_box = jobs[0].engine.white_box.metered(jobs[0].meter)
+    encoded = [_encode(white_box, job.messages) for job in jobs]
+    prompts = [ids for ids in encoded if not isinstance(ids, Exception)]
+    good = [job for job, ids in zip(jobs, encoded, strict=True) if not isinstance(ids, Exception)]
+    answers = iter(_generate(white_box, prompts, good))
+    return [ids if isinstance(ids, Exception) else next(answers) for ids in encoded]
+
+
+def _encode(white_box: WhiteBox, messages: list[Message]) -> tuple[int, ...] | Exception:
+    from dspy_greater.model.errors import TemplateError
+
+    try:
+        ids = white_box.encode(messages).ids
+    except TemplateError as error:
+        return lm15.InvalidRequestError(str(error))
+    except Exception as error:
+        return error
+    if len(ids) + 1 > white_box.context:
+        return lm15.ContextLengthError(
+            f"The prompt has {len(ids)} tokens, but the model has room for {white_box.context}, "
+            "its answer included."
+        )
+    return ids
+
+
+def _generate(
+    white_box: WhiteBox, prompts: Sequence[tuple[int, ...]], jobs: Sequence[_Job]
+) -> list[lm15.Response | Exception]:
+    """Generate for all prompts, halving the batch to find which fails."""
+    if not jobs:
+        return []
+    try:
+        generations = white_box.generate(prompts, [job.sampling for job in jobs])
+        return [
+            response_of(job.request, len(prompt), generation, white_box.encoder.decode)
+            for job, prompt, generation in zip(jobs, prompts, generations, strict=True)
+        ]
+    except Exception as error:
+        if len(jobs) == 1:
+            return [error]
+        half = len(jobs) // 2
+        return [
+            *_generate(white_box, prompts[:half], jobs[:half]),
+            *_generate(white_box, prompts[half:], jobs[half:]),
+        ]
 
 
 def _engine_of(state: dict[str, Any]) -> LocalEngine:
@@ -212,5 +279,5 @@ def _engine_of(state: dict[str, Any]) -> LocalEngine:
 
 
 def _living(fingerprint: str) -> WhiteBox | None:
-    """A white box of some weights that is in this process already."""
+    """Return the white box of these weights that is in this process already."""
     return next((box for box in _white_boxes if box.fingerprint == fingerprint), None)

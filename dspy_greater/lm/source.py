@@ -4,46 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from dspy_greater.model.white_box import WhiteBox
+#: Arguments of ``loading.load``, as plain JSON values.
+Source = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where to load the weights again: arguments of ``loading.load``, as plain JSON values."""
-
-    model: str
-    tokenizer: str | None = None
-    device: str | None = None
-    dtype: str | None = None
-    device_map: str | dict[str, str | int] | None = None
-    quantization_config: dict[str, Any] | None = None
-    revision: str | None = None
-    trust_remote_code: bool = False
-    local_files_only: bool | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
-
-    @classmethod
-    def of(cls, model: Any, tokenizer: Any = None, **options: Any) -> Source | None:
-        """The source of what ``load`` was given, or None when only objects were given."""
-        plain_tokenizer = tokenizer is None or isinstance(tokenizer, str | os.PathLike)
-        if not isinstance(model, str | os.PathLike) or not plain_tokenizer:
-            return None
-        return cls(
-            model=_absolute(model),
-            tokenizer=None if tokenizer is None else _absolute(tokenizer),
-            **{name: _plain(value) for name, value in options.items()},
-        )
-
-    def load(self) -> WhiteBox:
-        """Loads the weights."""
-        from dspy_greater.model.loading import load
-
-        return load(**asdict(self))
+def source_of(model: Any, tokenizer: Any = None, **options: Any) -> Source | None:
+    """Return the source of what ``load`` was given, or None when it was given objects."""
+    objects = [
+        each for each in (model, tokenizer) if not isinstance(each, str | os.PathLike | None)
+    ]
+    if objects or model is None:
+        return None
+    named = {"model": model, "tokenizer": tokenizer}
+    given = {name: _absolute(each) for name, each in named.items() if each is not None}
+    return given | {name: _plain(value) for name, value in options.items() if value is not None}
 
 
 def _absolute(name: str | os.PathLike[str]) -> str:

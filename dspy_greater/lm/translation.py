@@ -28,15 +28,14 @@ _REFUSED = {
     "probabilities": "use logprobs=True instead",
 }
 
-#: The one response format there is. It ends an answer where its object is closed; JSONAdapter asks
-#: for it wherever it may, and for the fields in the prompt.
+#: The one response format there is, which JSONAdapter asks for wherever it may.
 JSON_OBJECT = {"type": "json_object"}
 
 _PIECES = re.compile(r"\s*\S{1,8}|\s+")
 
 
 def check_supported(request: lm15.Request) -> None:
-    """Raises lm15.UnsupportedFeatureError for anything the local model would have to ignore."""
+    """Raise ``UnsupportedFeatureError`` for what the local model would have to ignore."""
     if request.tools:
         raise _unsupported("tools", _REFUSED["tool_choice"])
     if request.config.response_format not in (None, JSON_OBJECT):
@@ -50,34 +49,24 @@ def check_supported(request: lm15.Request) -> None:
 
 
 def messages_of(request: lm15.Request) -> list[Message]:
-    """The conversation as plain text messages, the system message first."""
-    messages: list[Message] = []
-    if isinstance(request.system, str):
-        messages.append({"role": "system", "content": request.system})
-    elif request.system is not None:
-        messages.append({"role": "system", "content": _text(request.system, "system")})
-    for message in request.messages:
-        role = "system" if message.role == "developer" else message.role
-        messages.append({"role": role, "content": _text(message.parts, message.role)})
-    return messages
+    """Return the conversation as plain text messages, the system message first."""
+    turns = [] if request.system is None else [("system", request.system)]
+    turns += [(message.role, message.parts) for message in request.messages]
+    return [
+        {"role": "system" if role == "developer" else role, "content": _text(parts, role)}
+        for role, parts in turns
+    ]
 
 
 def sampling_of(config: lm15.Config) -> Sampling:
-    """The settings of one generation; no temperature means greedy."""
+    """Return the settings of one generation; no temperature means greedy."""
     from dspy_greater.model.requests import Sampling
 
-    given: dict[str, Any] = {
-        "max_tokens": config.max_tokens,
-        "temperature": config.temperature,
-        "top_p": config.top_p,
-        "top_k": config.top_k,
-        "stop": config.stop,
-        "json_object": config.response_format == JSON_OBJECT or None,
-        "seed": config.seed,
-        "logprobs": config.logprobs,
-    }
+    names = ("max_tokens", "temperature", "top_p", "top_k", "stop", "seed", "logprobs")
+    given: dict[str, Any] = {name: getattr(config, name) for name in names}
+    given = {name: value for name, value in given.items() if value is not None}
     try:
-        return Sampling(**{name: value for name, value in given.items() if value is not None})
+        return Sampling(**given, json_object=config.response_format == JSON_OBJECT)
     except ValueError as error:
         raise lm15.InvalidRequestError(str(error)) from error
 
@@ -88,7 +77,7 @@ def response_of(
     generation: Generation,
     decode: Callable[[Sequence[int]], str],
 ) -> lm15.Response:
-    """The answer in DSPy's terms; ``decode`` gives the text of tokens."""
+    """Return the answer in DSPy's terms; ``decode`` gives the text of tokens."""
     log_probs, complete = _log_probs(generation, decode)
     thought = [lm15.ThinkingPart(generation.thinking)] if generation.thinking else []
     return lm15.Response(
@@ -107,19 +96,18 @@ def response_of(
 
 
 def events_of(response: lm15.Response) -> Iterator[Any]:
-    """The answer as a stream in small pieces, as DSPy's stream listeners need them."""
+    """Yield the answer in small pieces, as DSPy's stream listeners need them."""
     for event in lm15.response_to_events(response):
         if event.type != "delta" or not isinstance(event.delta, lm15.TextDelta):
             yield event
             continue
-        first, *others = _PIECES.findall(event.delta.text) or [""]
-        yield replace(event, delta=replace(event.delta, text=first))
-        for text in others:
-            delta = lm15.TextDelta(text=text, part_index=event.delta.part_index)
-            yield lm15.StreamDeltaEvent(delta=delta)
+        for text in _PIECES.findall(event.delta.text) or [""]:
+            yield replace(event, delta=replace(event.delta, text=text))
 
 
-def _text(parts: Sequence[Any], role: str) -> str:
+def _text(parts: Any, role: str) -> str:
+    if isinstance(parts, str):
+        return parts
     for part in parts:
         if not isinstance(part, lm15.TextPart):
             kind = part.type.replace("_", " ")
@@ -133,7 +121,7 @@ def _text(parts: Sequence[Any], role: str) -> str:
 def _log_probs(
     generation: Generation, decode: Callable[[Sequence[int]], str]
 ) -> tuple[tuple[lm15.TokenLogprob, ...] | None, bool]:
-    """The log-probabilities of the answer's tokens, and whether they cover the whole text."""
+    """Return the log-probabilities of the answer's tokens, and whether they cover all its text."""
     if generation.log_probs is None:
         return None, True
     ids = generation.ids[generation.block :]
@@ -156,13 +144,11 @@ def _log_probs(
 
 
 def _tokens_in_text(ids: Sequence[int], text: str, decode: Callable[[Sequence[int]], str]) -> int:
-    """How many of the first tokens lie wholly before the stop string that was cut off."""
-    whole = decode(ids)
+    """Return how many of the first tokens lie before the stop string that was cut off."""
     kept = len(ids)
-    if whole == text or not whole.startswith(text):
-        return kept
-    while kept and len(decode(ids[:kept])) > len(text):
-        kept -= 1
+    if decode(ids).startswith(text):
+        while len(decode(ids[:kept])) > len(text):
+            kept -= 1
     return kept
 
 

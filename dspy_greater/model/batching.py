@@ -1,10 +1,7 @@
 """Micro-batches under a token budget, halved when memory runs out.
 
-Sequences are bucketed by length, because a batch costs ``rows × longest row``: mixing a long
-sequence with short ones pays for padding. The longest go first, so a batch that is too big fails
-at the start of the work and not near its end. A batch that does not fit is halved, and the budget
-stays lowered for that kind of work: without this memory every later call would run into the same
-wall again.
+A batch costs ``rows × longest row``, so sequences are bucketed by length, the longest first: one
+that is too big fails at the start of the work. The budget then stays lowered for that work.
 """
 
 from __future__ import annotations
@@ -36,10 +33,6 @@ class BatchLimit:
     tokens: int
     logits: int
 
-    def lower(self, tokens: int) -> None:
-        """Remember that a batch of ``tokens`` tokens did not fit."""
-        self.tokens = max(1, min(self.tokens, tokens // 2))
-
 
 @dataclass(frozen=True)
 class Size:
@@ -55,7 +48,7 @@ def in_batches(
     budget: BatchLimit,
     work: Callable[[list[Item]], list[Result]],
 ) -> list[Result]:
-    """Run ``work`` on micro-batches of ``items``; results come back in the order of ``items``.
+    """Run ``work`` on micro-batches and return the results in the order of ``items``.
 
     Args:
         items: What to work on.
@@ -70,19 +63,20 @@ def in_batches(
     waiting = deque(sorted(range(len(items)), key=lambda i: -sizes[i].tokens))
     while waiting:
         batch = _next_batch(waiting, sizes, budget)
-        done = _attempt(work, [items[i] for i in batch], last_chance=len(batch) == 1)
-        if done is None:
-            free_memory()
-            longest = max(sizes[i].tokens for i in batch)
-            budget.lower(longest * len(batch))
-            waiting.extendleft(reversed(batch))
-        else:
-            results.update(zip(batch, done, strict=True))
+        try:
+            results.update(zip(batch, work([items[i] for i in batch]), strict=True))
+            continue
+        except (RuntimeError, MemoryError) as error:
+            if len(batch) == 1 or not is_out_of_memory(error):
+                raise
+        free_memory()  # not above, where the traceback still holds tensors
+        budget.tokens = max(1, min(budget.tokens, sizes[batch[0]].tokens * len(batch) // 2))
+        waiting.extendleft(reversed(batch))
     return [results[i] for i in range(len(items))]
 
 
 def _next_batch(waiting: deque[int], sizes: Sequence[Size], budget: BatchLimit) -> list[int]:
-    """Take as many items from ``waiting`` (longest first) as the budget allows; at least one."""
+    """Take as many items, longest first, as the budget allows; at least one."""
     batch = [waiting.popleft()]
     longest, logits = sizes[batch[0]].tokens, sizes[batch[0]].logits
     while waiting:
@@ -91,18 +85,6 @@ def _next_batch(waiting: deque[int], sizes: Sequence[Size], budget: BatchLimit) 
             break
         batch.append(waiting.popleft())
     return batch
-
-
-def _attempt(
-    work: Callable[[list[Item]], list[Result]], batch: list[Item], *, last_chance: bool
-) -> list[Result] | None:
-    """The results, or None when memory ran out (the traceback, which holds tensors, is dropped)."""
-    try:
-        return work(batch)
-    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-        if last_chance or not is_out_of_memory(error):
-            raise
-        return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

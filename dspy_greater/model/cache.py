@@ -13,10 +13,9 @@ ROOM = 64
 
 
 class RoomyLayer(DynamicLayer):
-    """A layer that writes new keys and values behind the old ones.
+    """A layer that copies what it holds once in :data:`ROOM` tokens, not for each.
 
-    The library's own layer copies everything it holds whenever a token comes; here that happens
-    once in :data:`ROOM` tokens. Not for gradients: it writes in place.
+    Not for gradients: it writes in place.
     """
 
     keys: torch.Tensor

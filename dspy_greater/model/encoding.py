@@ -1,8 +1,7 @@
 """Chat messages to token ids, with the token spans of the texts that matter.
 
-The whole templated text is tokenised once, and spans come from character offsets. Searching for the
-token ids of an answer instead does not work: the same text is tokenised differently after different
-neighbours, so the search finds nothing, or the wrong place.
+The whole text is tokenised once, and spans come from character offsets: the same words are
+tokenised differently after different neighbours, so a search for their ids would miss them.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class Encoding:
 
 
 class ChatEncoder:
-    """Turns messages into token ids the way the model's chat template asks for.
+    """Turns messages into token ids as the chat template asks.
 
     Args:
         tokenizer: The model's.
@@ -63,27 +62,25 @@ class ChatEncoder:
         spans: Mapping[str, TextSpan] = NOTHING,
         open_end: bool = False,
     ) -> Encoding:
-        """Tokenise a conversation, ready for the assistant to speak.
+        """Tokenise a conversation.
 
         Args:
             messages: The conversation.
             completion: The assistant's text, appended after the generation prompt.
-            thinking: What the assistant thought before it; left out where the model has no marks
-                for it or the prompt says that it does not think. Where it is not, its block has
-                the span :data:`dspy_greater.basics.spans.THINKING`.
+            thinking: What the assistant thought before it, which gets the span ``THINKING``; left
+                out where the model has no marks for it or the prompt turns thinking off.
             spans: Texts to find, by name; ``message == len(messages)`` means the completion.
             open_end: End right after the last message's content: no end of turn, no generation
-                prompt. For contexts to which more tokens of that message are appended.
+                prompt.
 
         Raises:
             TemplateError: The chat template refuses the messages or rewrites a text with a span.
         """
         _check(messages, completion, spans, open_end)
         wanted = {span.message for span in spans.values()}
-        layout = self._template.layout(messages, wanted, open_end=open_end)
-        text = layout.text
+        text, places = self._template.layout(messages, wanted, open_end=open_end)
         if completion is not None:
-            text += self._template.assistant_lead if self._template.exists else ""
+            text += self._template.around_answer[0]
             lead = len(text)
             text += self.thinking.written(thinking, text) if self.thinking else ""
             origin = len(text)
@@ -94,7 +91,7 @@ class ChatEncoder:
             if span.message == len(messages):
                 start, end = origin + span.start, origin + span.end
             else:
-                place = layout.places[span.message]
+                place = places[span.message]
                 start, end = place.at(span.start), place.at(span.end)
             found[name] = tokens_over(offsets, start, end)
             overhang[name] = _beside(text, offsets[slice(*found[name])], start, end)
@@ -103,15 +100,12 @@ class ChatEncoder:
         return Encoding(ids, found, overhang)
 
     def decode(self, ids: Sequence[int], *, after: Sequence[int] = ()) -> str:
-        """The text of ``ids``, special tokens kept, spaces not cleaned up.
+        """Return the text of ``ids``, special tokens kept, spaces not cleaned up.
 
         Args:
             ids: Token ids.
-            after: Tokens that stand before. SentencePiece-like decoders drop the space a text
-                starts with; given the tokens before, the space of a word in mid-text is kept.
+            after: Tokens before them, without which some decoders drop a leading space.
         """
-        if not after:
-            return self._decode(ids)
         before, whole = self._decode(after), self._decode([*after, *ids])
         if not whole.startswith(before):
             # An unfinished character decodes to U+FFFD until `ids` complete it.
@@ -119,10 +113,7 @@ class ChatEncoder:
         return whole[len(before) :]
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """The text that each token adds; a character of several tokens comes with the last.
-
-        Joined, they are the text of ``ids``.
-        """
+        """Return the text that each token adds; a character of several comes with the last."""
         texts: list[str] = []
         told = 0
         for end in range(1, len(ids) + 1):
@@ -136,7 +127,7 @@ class ChatEncoder:
     @cached_property
     def end_of_turn(self) -> int | None:
         """The special token with which the chat template ends an assistant's turn."""
-        tail = self._template.after_assistant.strip() if self._template.exists else ""
+        tail = self._template.around_answer[1].strip()
         if not tail:
             return None
         first = self._tokenise_plain(tail)[0][0]
@@ -144,7 +135,7 @@ class ChatEncoder:
         return first if first in special else None
 
     def special_tokens_in(self, text: str) -> list[str]:
-        """Special tokens that the tokenizer would read in a text, such as an end of turn."""
+        """Return the special tokens that the tokenizer would read in a text."""
         added = self.tokenizer.added_tokens_decoder
         special = {token for token, entry in added.items() if entry.special}
         special |= set(self.tokenizer.all_special_ids)
@@ -164,21 +155,10 @@ class ChatEncoder:
     def _opening(self) -> tuple[int, ...]:
         """Special tokens the tokenizer puts before any text by itself (usually BOS, or none)."""
         encoded = self.tokenizer("a", return_special_tokens_mask=True)
-        opening = []
-        for token, special in zip(
-            encoded["input_ids"], encoded["special_tokens_mask"], strict=True
-        ):
-            if not special:
-                break
-            opening.append(token)
-        return tuple(opening)
+        return tuple(encoded["input_ids"][: encoded["special_tokens_mask"].index(0)])
 
     def _tokenise(self, text: str) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
-        """Ids and character offsets, with the opening special tokens exactly once.
-
-        A chat template usually writes BOS itself, and then nothing may be added; one that forgets
-        it gets what the tokenizer would add to a plain text.
-        """
+        """Return ids and offsets, the opening special tokens once, whether templated or not."""
         ids, offsets = self._tokenise_plain(text)
         opening = self._opening
         if opening and tuple(ids[: len(opening)]) != opening:
@@ -197,10 +177,10 @@ class ChatEncoder:
 def without_added_blanks(
     pieces: Sequence[str], offsets: Sequence[tuple[int, int]]
 ) -> list[tuple[int, int]]:
-    """Offsets in which a blank that the tokenizer itself put before a text stands for nothing.
+    """Return offsets in which a blank of the tokenizer's own stands for nothing.
 
-    SentencePiece-like tokenizers begin a text with a ``▁`` of their own, and report it as standing
-    for the first character, which it shares with the token that really does.
+    SentencePiece-like tokenizers begin a text with a ``▁``, and report it as standing for the
+    first character, as the next token does.
     """
     following = [start for start, _ in offsets[1:]] + [-1]
     return [
@@ -210,11 +190,10 @@ def without_added_blanks(
 
 
 def closed_gaps(pieces: Sequence[str], offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Offsets in which every character belongs to a token.
+    """Return offsets in which every character belongs to a token.
 
-    Byte-level tokenizers may report ``Ġworld`` without its space (``trim_offsets``). The missing
-    characters are always those before a token's text, so they go to the token that follows. A token
-    of spaces only is reported as nothing at all; it is as long as its piece.
+    Byte-level tokenizers may report ``Ġworld`` without its space (``trim_offsets``), and a token
+    of spaces only as nothing at all.
     """
     closed: list[tuple[int, int]] = []
     covered = 0
@@ -228,7 +207,7 @@ def closed_gaps(pieces: Sequence[str], offsets: Sequence[tuple[int, int]]) -> li
 
 
 def tokens_over(offsets: Sequence[tuple[int, int]], start: int, end: int) -> Span:
-    """The tokens that overlap the characters ``[start, end)``."""
+    """Return the tokens that overlap the characters ``[start, end)``."""
     hits = [i for i, (left, right) in enumerate(offsets) if left < end and right > start]
     if start < end and hits:
         return Span(hits[0], hits[-1] + 1)
@@ -237,7 +216,7 @@ def tokens_over(offsets: Sequence[tuple[int, int]], start: int, end: int) -> Spa
 
 
 def _beside(text: str, offsets: Sequence[tuple[int, int]], start: int, end: int) -> str:
-    """What tokens hold of a text outside of the characters ``[start, end)``."""
+    """Return what tokens hold of a text beside the characters ``[start, end)``."""
     if not offsets:
         return ""
     return text[min(offsets[0][0], start) : start] + text[end : max(offsets[-1][1], end)]

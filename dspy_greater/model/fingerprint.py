@@ -1,12 +1,8 @@
 """A short hash of a model's contents, so that saved results are never mixed between models.
 
-Reading every byte of a large model would take minutes, so of each tensor the hash covers its name,
-shape and dtype, a strided sample of at least ``SAMPLE`` elements, and the sum of all elements *read
-as integers*. An integer sum is exact, so it does not depend on threads or on the device, as a
-floating-point sum would; any single changed element changes it.
-
-Quantized weights are hashed by the tensors that they are made of, weights that lie on a disk like
-those in memory, and of an adapter also how strongly it acts, which is not in its weights.
+Of each tensor it covers name, shape, dtype, a strided sample and the sum of all elements read as
+integers: exact on any device, and changed by any element. Of an adapter it also covers how strongly
+it acts.
 """
 
 from __future__ import annotations

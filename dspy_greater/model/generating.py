@@ -18,27 +18,21 @@ DECODED_COST = 0.25
 class BatchedGeneration:
     """Continues prompts in micro-batches, which read once what prompts share.
 
-    Attributes:
-        mixes: Whether prompts of unequal length may share a batch.
+    Args:
+        decoder: The model.
+        forward: The same, to read beginnings with.
+        budget: The most that one micro-batch may cost.
+        shares: Whether the model can go on from beginnings that were read once.
     """
 
     def __init__(
         self, decoder: Decoder, forward: Forward, budget: BatchLimit, *, shares: bool
     ) -> None:
-        """Try whether prompts of unequal length may share a batch.
-
-        Args:
-            decoder: The model.
-            forward: The same, to read beginnings with.
-            budget: The most that one micro-batch may cost.
-            shares: Whether the model can go on from beginnings that were read once.
-        """
         self._decoder, self._forward, self._budget = decoder, forward, budget
-        self.mixes = reads_past_padding(
-            decoder, decoder.model.get_input_embeddings().weight.shape[0]
-        )
+        rows = decoder.model.get_input_embeddings().weight.shape[0]
+        self._mixes = reads_past_padding(decoder, rows)
         # Behind shared beginnings what is left of the prompts differs in length.
-        self._begins = shares and self.mixes
+        self._begins = shares and self._mixes
 
     def generate(self, requests: Sequence[Request], counts: Counts) -> list[Generation]:
         """Continue each prompt by its own settings, and count the work."""
@@ -65,12 +59,10 @@ class BatchedGeneration:
         return done
 
     def _mixable(self, requests: Sequence[Request]) -> list[list[int]]:
-        """Indices of the requests that may share a batch: all, or those of one length."""
-        if self.mixes:
-            return [list(range(len(requests)))]
+        """Group the requests that may share a batch: all, or those of one length."""
         lengths: dict[int, list[int]] = {}
         for index, request in enumerate(requests):
-            lengths.setdefault(len(request.prompt), []).append(index)
+            lengths.setdefault(0 if self._mixes else len(request.prompt), []).append(index)
         return list(lengths.values())
 
 

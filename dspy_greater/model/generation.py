@@ -1,11 +1,8 @@
 """Generation with different settings in every row of a batch.
 
-``model.generate`` does the decoding (caches, positions, masks). It is called in its greedy mode;
-one logits processor picks each row's token by that row's own settings (``sampler``), and one
-stopping criterion ends each row by its own limits (``stops``). Requests with different
-temperatures, seeds, stop strings and lengths can so share a batch, and none of a checkpoint's own
-sampling defaults applies. When enough rows have ended, the others go on in a smaller batch, with
-what the cache holds of them.
+``model.generate`` decodes greedily, and none of a checkpoint's own settings applies: a logits
+processor picks each row's token (``sampler``), a stopping criterion ends each row (``stops``). When
+enough rows have ended, the others go on in a smaller batch, with what the cache holds of them.
 """
 
 from __future__ import annotations
@@ -17,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from transformers import Cache, GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from dspy_greater.model.cache import RoomyCache
 from dspy_greater.model.forward import Forward
@@ -94,7 +91,7 @@ def generate(
             rows then stay to the end.
     """
     cache = begun.cache if begun else None
-    ids, mask = (each.to(decoder.device) for each in _padded(requests, decoder.tokens.pad, begun))
+    ids, mask = padded(decoder, [request.prompt for request in requests], begun)
     width = ids.shape[1]
     # On MPS the library looks whether to stop one step late, when a sampled row has drawn again.
     leaving = cache is not None and decoder.device.type != "mps"
@@ -107,7 +104,16 @@ def generate(
     rows = list(range(len(requests)))
     while rows:
         sampler.rows = stops.rows = rows
-        ids = _continued(decoder, ids, mask, cache, sampler, stops)
+        ids = greedily(
+            decoder,
+            ids,
+            mask,
+            most=stops.most_left(),
+            ends=ends,
+            past_key_values=cache,
+            logits_processor=LogitsProcessorList([sampler]),
+            stopping_criteria=StoppingCriteriaList([stops]),
+        )
         kept = [at for at, row in enumerate(rows) if stops.length[row] is None]
         ended |= {row: ids[at, width:].tolist() for at, row in enumerate(rows) if at not in kept}
         rows = [rows[at] for at in kept]
@@ -127,47 +133,26 @@ def generate(
     ]
 
 
-def _padded(
-    requests: Sequence[Request], pad: int, begun: Begun | None
+def padded(
+    decoder: Decoder, prompts: Sequence[Sequence[int]], begun: Begun | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return ids and mask ``[batch, width]``; all rows continue at the same column.
 
     The places of the cache come first (nobody reads the ids there), then padding, then what is
     left of each prompt.
     """
-    starts = begun.starts if begun else [0] * len(requests)
-    left = [request.prompt[start:] for request, start in zip(requests, starts, strict=True)]
+    starts = begun.starts if begun else [0] * len(prompts)
+    left = [prompt[start:] for prompt, start in zip(prompts, starts, strict=True)]
     longest = max(len(prompt) for prompt in left)
-    ids = torch.full((len(requests), longest), pad, dtype=torch.long)
+    ids = torch.full((len(prompts), longest), decoder.tokens.pad)
     mask = torch.zeros_like(ids)
     for row, prompt in enumerate(left):
-        ids[row, longest - len(prompt) :] = torch.as_tensor(prompt, dtype=torch.long)
+        ids[row, longest - len(prompt) :] = torch.as_tensor(prompt)
         mask[row, longest - len(prompt) :] = 1
-    if begun is None:
-        return ids, mask
-    places = torch.full_like(begun.mask, pad)
-    return torch.cat([places, ids], dim=1), torch.cat([begun.mask, mask], dim=1)
-
-
-def _continued(
-    decoder: Decoder,
-    ids: torch.Tensor,
-    mask: torch.Tensor,
-    cache: Cache | None,
-    sampler: RowSampler,
-    stops: RowStops,
-) -> torch.Tensor:
-    """Let the library add tokens to ``ids`` until ``stops`` ends all rows; ``[batch, time]``."""
-    return greedily(
-        decoder,
-        ids,
-        mask,
-        most=stops.most_left(),
-        ends=decoder.tokens.ends,
-        past_key_values=cache,
-        logits_processor=LogitsProcessorList([sampler]),
-        stopping_criteria=StoppingCriteriaList([stops]),
-    )
+    if begun:
+        places = torch.full_like(begun.mask, decoder.tokens.pad)
+        ids, mask = torch.cat([places, ids], dim=1), torch.cat([begun.mask, mask], dim=1)
+    return ids.to(decoder.device), mask.to(decoder.device)
 
 
 def greedily(
@@ -200,7 +185,7 @@ def greedily(
         eos_token_id=list(ends) or None,
         pad_token_id=decoder.tokens.pad,
     )
-    with torch.no_grad(), only_config(decoder.model, config), within_context(decoder):
+    with torch.no_grad(), only_config(decoder.model, config), _hooked(decoder):
         output: torch.Tensor = decoder.model.generate(
             input_ids=ids, attention_mask=mask, generation_config=config, **settings
         )
@@ -210,35 +195,26 @@ def greedily(
 def _described(
     decoder: Decoder,
     request: Request,
-    ids: Sequence[int],
+    ids: list[int],
     *,
     stopped: bool,
     log_probs: Sequence[TokenLogProb] | None,
 ) -> Generation:
-    """Describe what was generated for a request.
-
-    Args:
-        decoder: The model.
-        request: What was asked for.
-        ids: The tokens up to where the text ended, an end token included.
-        stopped: Whether it ended at a stop string, or with its object.
-        log_probs: Of as many tokens at least.
-    """
-    ids = list(ids)
+    """Describe the tokens up to where a text ended, an end token included."""
     finish: Literal["stop", "length"] = "stop" if stopped else "length"
     if ids and ids[-1] in decoder.tokens.ends:
         ids, finish = ids[:-1], "stop"
-    thinking, sampling = decoder.thinking, request.sampling
+    thinking = decoder.thinking
     block = thinking.length(request.prompt, ids) if thinking else 0
     text = str(
         decoder.tokenizer.decode(
             ids[block:], skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
     )
-    cuts = [at for at in (text.find(stop) for stop in sampling.stop) if at >= 0]
+    cuts = [at for at in (text.find(stop) for stop in request.sampling.stop) if at >= 0]
     return Generation(
         ids=tuple(ids),
-        text=text[: min(cuts)] if cuts else text,
+        text=text[: min(cuts, default=None)],
         finish=finish,
         log_probs=None if log_probs is None else tuple(log_probs[: len(ids)]),
         block=block,
@@ -247,13 +223,15 @@ def _described(
 
 
 @contextmanager
-def within_context(decoder: Decoder) -> Iterator[None]:
-    """Keep finished rows within the model's positions while the others go on.
+def _hooked(decoder: Decoder) -> Iterator[None]:
+    """Keep finished rows within the model's positions, and what the head reads in one piece.
 
-    Every row ends before its own positions run out, but a row with a long prompt is filled up while
-    one with a short prompt goes on, and would leave a table of learned positions. What such a row
-    reads and writes no longer matters, so its position is held at the last one. ``generate`` counts
-    columns, padding included, and would warn that the context is exceeded: it is not.
+    Every row ends before its own positions run out, but one with a long prompt is filled up while
+    others go on: its position is held at the last one. ``generate`` counts columns, padding
+    included, and would warn that the context is exceeded: it is not.
+
+    ``generate`` also slices the last position off a prompt, and in half precision the CPU's matrix
+    product is slower by orders of magnitude on such a slice.
     """
 
     def hold(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -261,37 +239,27 @@ def within_context(decoder: Decoder) -> Iterator[None]:
             kwargs["position_ids"] = kwargs["position_ids"].clamp(max=decoder.context - 1)
         return args, kwargs
 
-    handle = decoder.model.register_forward_pre_hook(hold, with_kwargs=True)
-    try:
-        with silent("transformers.generation.stopping_criteria"):
-            yield
-    finally:
-        handle.remove()
+    def in_one_piece(module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (args[0].contiguous(), *args[1:])
 
-
-@contextmanager
-def silent(name: str) -> Iterator[None]:
-    """Let nothing through that a logger has to say."""
-    logger = logging.getLogger(name)
-    logger.addFilter(_nothing)
+    logger = logging.getLogger("transformers.generation.stopping_criteria")
+    disabled, logger.disabled = logger.disabled, True
+    head = decoder.model.get_output_embeddings()
+    handles = [
+        decoder.model.register_forward_pre_hook(hold, with_kwargs=True),
+        head.register_forward_pre_hook(in_one_piece),
+    ]
     try:
         yield
     finally:
-        logger.removeFilter(_nothing)
-
-
-def _nothing(record: logging.LogRecord) -> bool:
-    """A logging filter that lets nothing through."""
-    return False
+        logger.disabled = disabled
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager
 def only_config(model: Any, config: GenerationConfig) -> Iterator[None]:
-    """Hide the checkpoint's generation defaults.
-
-    ``generate`` fills every setting that is not given from ``model.generation_config``; a
-    checkpoint's temperature or repetition penalty would make "greedy" something else.
-    """
+    """Hide the checkpoint's own settings, with which ``generate`` fills what is not given."""
     own = model.generation_config
     model.generation_config = config
     try:

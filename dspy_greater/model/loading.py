@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,8 +18,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import find_adapter_config_file
 
-from dspy_greater.model.adapters import ADAPTER_CONFIG, Adapter, find_adapter
 from dspy_greater.model.checks import check_config
 from dspy_greater.model.errors import (
     LoadingError,
@@ -29,6 +30,8 @@ from dspy_greater.model.errors import (
 )
 from dspy_greater.model.quantization import quantization_of
 from dspy_greater.model.white_box import WhiteBox
+
+ADAPTER_CONFIG = "adapter_config.json"
 
 
 def load(
@@ -77,17 +80,14 @@ def load(
         device = _device(device)
     name = None
     if isinstance(model, str | os.PathLike):
-        weights, tokenizer, name = _from_source(
-            model,
-            tokenizer,
-            device=device,
-            dtype=dtype,
-            device_map=device_map,
-            quantization_config=quantization_config,
-            revision=revision,
-            trust_remote_code=trust_remote_code,
-            local_files_only=local_files_only,
-        )
+        options: dict[str, Any] = {
+            "trust_remote_code": trust_remote_code,
+            "local_files_only": bool(local_files_only),
+        }
+        if revision is not None:
+            options["revision"] = revision
+        place = (device, dtype, device_map, quantization_config)
+        weights, tokenizer, name = _from_source(model, tokenizer, place, options)
     else:
         for_loading = {"device_map": device_map, "quantization_config": quantization_config}
         for option, value in for_loading.items():
@@ -106,38 +106,29 @@ def load(
 def _from_source(
     model: str | os.PathLike[str],
     tokenizer: Any,
-    *,
-    device: Any,
-    dtype: Any,
-    device_map: Any,
-    quantization_config: Any,
-    revision: str | None,
-    trust_remote_code: bool,
-    local_files_only: bool | None,
+    place: tuple[Any, Any, Any, Any],
+    options: dict[str, Any],
 ) -> tuple[Any, Any, str]:
     """Return the weights of a folder or hub id, their tokenizer and name."""
     source, is_folder = _source(model)
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    if revision is not None:
-        options["revision"] = revision
-    if local_files_only is not None:
-        options["local_files_only"] = local_files_only
-    if not is_folder and not options.get("local_files_only"):
-        options["local_files_only"] = not _on_hub(source, revision)
+    _look_where_files_are(source, options)
     # The small files first: a mistake should show before gigabytes of weights are read.
-    adapter = find_adapter(source, options)
-    base, base_options = source, options
-    if adapter is not None and not adapter.has_base:
-        base, base_options = _base(adapter, options)
-    config = _config(base, base_options)
+    base = _base(source, options)
+    for_base = {name: options[name] for name in options if base == source or name != "revision"}
+    if base != source:
+        _look_where_files_are(base, for_base)
+        options["local_files_only"] = for_base["local_files_only"]
+    config = _config(base, for_base)
     if tokenizer is None:
-        tokenizer = _own_or_base_tokenizer(source, options, base, base_options)
+        try:
+            tokenizer = _tokenizer(source, options)
+        except TokenizerError:
+            if base == source:
+                raise
+            tokenizer = _tokenizer(base, for_base)
     elif isinstance(tokenizer, str | os.PathLike):
-        tokenizer = _tokenizer(tokenizer, {"trust_remote_code": trust_remote_code})
-    quantization = quantization_of(quantization_config, config)
-    weights = _weights(base, config, device, dtype, device_map, quantization, base_options)
-    if adapter is not None:
-        adapter.put_onto(weights, options)
+        tokenizer = _tokenizer(tokenizer, {"trust_remote_code": options["trust_remote_code"]})
+    weights = _weights(source, base, config, place, options)
     return weights, tokenizer, Path(source).name if is_folder else source
 
 
@@ -167,10 +158,9 @@ def _from_memory(pair: Any, tokenizer: Any, device: Any, dtype: Any) -> tuple[An
 
 
 def _source(model: str | os.PathLike[str]) -> tuple[str, bool]:
-    """What to hand to transformers, and whether it is a folder.
+    """Return what to hand to transformers, and whether it is a folder.
 
-    A folder that does not exist must not become a request to the hub, which would answer with an
-    error about something else, after its retries.
+    A mistyped folder must not become a request to the hub, with its retries.
     """
     text = os.path.expanduser(os.fspath(model))
     if os.path.isdir(text):
@@ -199,12 +189,14 @@ def _source(model: str | os.PathLike[str]) -> tuple[str, bool]:
     return text, False
 
 
-def _on_hub(source: str, revision: str | None) -> bool:
-    """Whether the hub can be asked for files; False when only the local cache is left.
+def _look_where_files_are(source: str, options: dict[str, Any]) -> None:
+    """Leave a hub that does not answer alone, and look into the local cache."""
+    if not os.path.isdir(source) and not options["local_files_only"]:
+        options["local_files_only"] = not _on_hub(source, options.get("revision"))
 
-    One request, made before any file is. Without a connection every single file would be asked for
-    again and again, for half a minute each.
-    """
+
+def _on_hub(source: str, revision: str | None) -> bool:
+    """Whether the hub answers; if not, every single file would be retried for half a minute."""
     try:
         HfApi().model_info(source, revision=revision, timeout=10)
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
@@ -219,37 +211,27 @@ def _on_hub(source: str, revision: str | None) -> bool:
     return True
 
 
-def _base(adapter: Adapter, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The base model that an adapter names, and how to load it."""
-    own = {name: value for name, value in options.items() if name == "trust_remote_code"}
-    if adapter.base_revision is not None:
-        own["revision"] = adapter.base_revision
+def _base(source: str, options: dict[str, Any]) -> str:
+    """Return the model that an adapter was made for; the source itself if it holds a model."""
+    hub = {name: value for name, value in options.items() if name != "trust_remote_code"}
+    path = find_adapter_config_file(source, **hub)
+    if path is None:
+        return source
+    if importlib.util.find_spec("peft") is None:
+        raise LoadingError(
+            f"{source} is an adapter, which needs the package peft: "
+            "pip install 'dspy-greater[lora]'."
+        )
+    if (Path(source) / "config.json").is_file():
+        return source
+    base = json.loads(Path(path).read_text(encoding="utf-8")).get("base_model_name_or_path")
     try:
-        source, is_folder = _source(adapter.base)
-        if not is_folder:
-            offline = options.get("local_files_only") or not _on_hub(source, adapter.base_revision)
-            own["local_files_only"] = offline
-        AutoConfig.from_pretrained(source, **own)
-    except (MissingModelError, OSError, ValueError) as error:
+        return _source(str(base or ""))[0]
+    except MissingModelError as error:
         raise MissingModelError(
-            f"The adapter {adapter.source} was made for the base model {adapter.base!r}, which "
-            "cannot be found. Put the base there or correct base_model_name_or_path in "
-            f"{ADAPTER_CONFIG}; or load both yourself and pass the (model, tokenizer) pair. "
-            f"{first_line(error)}"
+            f"The base model of the adapter {source} is missing: {error} Or correct "
+            f"base_model_name_or_path in {ADAPTER_CONFIG}."
         ) from error
-    return source, own
-
-
-def _own_or_base_tokenizer(
-    source: str, options: dict[str, Any], base: str, base_options: dict[str, Any]
-) -> Any:
-    """The tokenizer beside an adapter, or else its base model's."""
-    try:
-        return _tokenizer(source, options)
-    except TokenizerError:
-        if base == source:
-            raise
-    return _tokenizer(base, base_options)
 
 
 def _config(source: str, options: dict[str, Any]) -> Any:
@@ -276,47 +258,44 @@ def _tokenizer(source: str | os.PathLike[str], options: dict[str, Any]) -> Any:
 
 def _weights(
     source: str,
+    base: str,
     config: Any,
-    device: Any,
-    dtype: Any,
-    device_map: Any,
-    quantization: Any,
+    place: tuple[Any, Any, Any, Any],
     options: dict[str, Any],
 ) -> Any:
-    """The model on its device, or spread over several, in its dtype."""
+    """Return the model on its device, or spread over several, in its dtype."""
+    device, dtype, device_map, quantization = place
+    quantization = quantization_of(quantization, config)
     if device_map is not None and importlib.util.find_spec("accelerate") is None:
         raise LoadingError("device_map needs the package accelerate: pip install accelerate.")
-    place = _best_device() if device is None and device_map is None else device
+    if device is None and device_map is None:
+        device = _best_device()
     if dtype is None:
-        on_cpu = place is not None and place.type == "cpu"
-        dtype = torch.float32 if on_cpu else "auto"
+        dtype = torch.float32 if device is not None and device.type == "cpu" else "auto"
+    if quantization is not None and device_map is None and device.type != "cpu":
+        device_map = {"": device}  # quantized where they will be: some can't be moved
     extra: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
-    if quantization is not None and device_map is None and place.type != "cpu":
-        extra["device_map"] = {"": place}  # quantized where they will be: some can't be moved
     if quantization is not getattr(config, "quantization_config", None):
         extra["quantization_config"] = quantization
+    failed = f"Cannot load {source!r}"
+    if base != source:
+        failed = f"The adapter {source} cannot be put onto {base!r}"
     try:
         model = AutoModelForCausalLM.from_pretrained(
             source, config=config, dtype=dtype, **extra, **options
         )
-    except ValueError as error:
-        if "Unrecognized configuration class" not in str(error):
-            raise LoadingError(f"Cannot load {source!r}: {first_line(error)}") from error
-        raise ModelError(
-            f"{config.model_type} has no language-model head in transformers, so it cannot "
-            "generate. Use a causal (decoder-only) language model."
-        ) from error
-    except (OSError, ImportError) as error:
-        raise LoadingError(f"Cannot load {source!r}: {first_line(error)}") from error
-    except RuntimeError as error:
-        if quantization is None:
+    except (OSError, ImportError, ValueError, RuntimeError) as error:
+        if "Unrecognized configuration class" in str(error):
+            raise ModelError(
+                f"{config.model_type} has no language-model head in transformers, so it cannot "
+                "generate. Use a causal (decoder-only) language model."
+            ) from error
+        if isinstance(error, RuntimeError) and quantization is not None:
+            failed = f"The weights of {source!r} cannot be quantized like this"
+        elif isinstance(error, RuntimeError) and base == source:
             raise
-        raise LoadingError(
-            f"The weights of {source!r} cannot be quantized like this on {place or 'these devices'}"
-            f": {first_line(error)} Choose another kind in quantization_config; the cause stands "
-            "above, in the report of transformers."
-        ) from error
-    return model if "device_map" in extra else model.to(place)
+        raise LoadingError(f"{failed}: {first_line(error)}") from error
+    return model if device_map is not None else model.to(device)
 
 
 def _best_device() -> torch.device:
@@ -326,7 +305,6 @@ def _best_device() -> torch.device:
 
 
 def _device(device: str | torch.device) -> torch.device:
-    """The device, if this machine has it."""
     try:
         found = torch.device(device)
         torch.empty(0, device=found)

@@ -1,8 +1,7 @@
 """Whether prompts of unequal length may share a generation.
 
-A batch fills short prompts up on the left. Most models read past what is filled up; some do not:
-a recurrent state may take it in, and attention that has nothing to attend to may give NaN. Such a
-model gives itself away, and then only prompts of one length share a batch.
+Most models read past the padding on the left; a recurrent state may take it in, and attention that
+has nothing to attend to may give NaN. Then only prompts of one length share a batch.
 """
 
 from __future__ import annotations
@@ -10,8 +9,8 @@ from __future__ import annotations
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from dspy_greater.model.forward import at_least_float32
-from dspy_greater.model.generation import Decoder, greedily
+from dspy_greater.model.forward import alike, at_least_float32, probe
+from dspy_greater.model.generation import Decoder, greedily, padded
 
 
 class Forced(LogitsProcessor):
@@ -22,40 +21,25 @@ class Forced(LogitsProcessor):
         self.seen: list[torch.Tensor] = []
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores ``[batch, vocab]`` in which only that token is possible."""
+        """Return scores ``[batch, vocab]`` in which only that token is possible."""
         self.seen.append(at_least_float32(scores))
-        return torch.full_like(scores, -torch.inf).index_fill_(
-            1, torch.tensor([self.token], device=scores.device), 0.0
-        )
+        forced = torch.full_like(scores, -torch.inf)
+        forced[:, self.token] = 0.0
+        return forced
 
 
 def reads_past_padding(decoder: Decoder, vocab_size: int) -> bool:
     """Whether a prompt goes on beside a longer one as it does alone, for two tokens."""
-    long = [index * 7 % vocab_size for index in range(1, 9)]
+    long = probe(vocab_size)
     short = long[:3]
     alone = _scores(decoder, [short], vocab_size)
     beside = _scores(decoder, [short, long], vocab_size)[:, :1]
-    dtype = decoder.model.get_input_embeddings().weight.dtype
-    tolerance = 1e-3 if dtype in (torch.float32, torch.float64) else 5e-2
-    # NaN is not within any tolerance.
-    return bool((beside - alone).abs().max() <= tolerance * (alone.max() - alone.min()))
+    return alike(beside, alone, decoder.model.get_input_embeddings().weight.dtype)
 
 
 def _scores(decoder: Decoder, prompts: list[list[int]], vocab_size: int) -> torch.Tensor:
-    """Scores of the first two tokens after each prompt, ``[2, batch, vocab]``."""
-    longest = max(map(len, prompts))
-    fill = [longest - len(prompt) for prompt in prompts]
-    ids = [
-        [decoder.tokens.pad] * count + prompt for count, prompt in zip(fill, prompts, strict=True)
-    ]
-    mask = [[0] * count + [1] * (longest - count) for count in fill]
+    """Return scores of the first two tokens after each prompt, ``[2, batch, vocab]``."""
     forced = Forced(vocab_size // 2)
-    greedily(
-        decoder,
-        torch.tensor(ids, device=decoder.device),
-        torch.tensor(mask, device=decoder.device),
-        most=2,
-        ends=(),
-        logits_processor=LogitsProcessorList([forced]),
-    )
+    processors = LogitsProcessorList([forced])
+    greedily(decoder, *padded(decoder, prompts), most=2, ends=(), logits_processor=processors)
     return torch.stack(forced.seen)

@@ -1,9 +1,5 @@
 """Beginnings that sequences share: read once, not once for each.
 
-A program's prompts begin alike (fields, instruction), and several rollouts continue one prompt.
-Keys and values of what they share are computed once and put in front of every row of a batch.
-Under causal attention that is the same computation but for rounding.
-
 Only models whose layers all keep every key take part: a sliding window counts the places of a
 cache, padding included, and a recurrent state cannot be put in front of a padded row.
 """
@@ -13,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import Cache, DynamicCache
@@ -47,14 +43,8 @@ class Prefix:
         return cache
 
 
-@dataclass(frozen=True)
-class Group:
-    """Sequences that are run behind one prefix.
-
-    Attributes:
-        shared: Length of the prefix.
-        members: Indices of the sequences.
-    """
+class Group(NamedTuple):
+    """Indices of sequences that are run behind one prefix of ``shared`` tokens."""
 
     shared: int
     members: Sequence[int]
@@ -77,8 +67,8 @@ def by_prefix(
 ) -> list[Group]:
     """Group sequences so that few tokens are read in all.
 
-    A group of n sequences that share s tokens saves ``(n - 1) * s`` of them. Sequences join in
-    lexicographic order as long as the saving, and a group less, outweigh a shorter prefix.
+    They join in lexicographic order as long as what n sequences save by s shared tokens,
+    ``(n - 1) * s``, and a group less outweigh a shorter prefix.
 
     Args:
         sequences: Token ids.
@@ -103,20 +93,14 @@ def by_prefix(
     return [Group(_worthwhile(each.shared, len(each.members)), each.members) for each in groups]
 
 
-def common_beginning(prompts: Sequence[Sequence[int]]) -> int:
-    """Return how many tokens all prompts begin with and need not each read; one must be left."""
-    ordered = sorted(tuple(prompt) for prompt in prompts)
-    shared = min(common_length(ordered[0], ordered[-1]), *(len(each) - 1 for each in ordered))
-    return _worthwhile(shared, len(prompts))
-
-
 def beginnings(prompts: Sequence[Sequence[int]]) -> tuple[int, list[int]]:
     """Return how many tokens all prompts begin with, and how many each shares with some.
 
-    Prompts under one instruction share it, several rollouts share their whole prompt. One token
-    of each prompt is always left.
+    One token of each prompt is always left.
     """
-    common = common_beginning(prompts)
+    least, most = min(prompts, key=tuple), max(prompts, key=tuple)
+    common = min(common_length(least, most), *(len(prompt) - 1 for prompt in prompts))
+    common = _worthwhile(common, len(prompts))
     own = [prompt[common:] for prompt in prompts]
     starts = [common] * len(prompts)
     for group in by_prefix(own, [len(ids) - 1 for ids in own], price=0):

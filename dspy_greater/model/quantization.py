@@ -23,21 +23,15 @@ TOLERANCE = 0.5
 
 
 def quantization_of(wanted: Any, config: Any) -> Any:
-    """The quantization to load with: the wanted one, the checkpoint's own, or None.
-
-    Args:
-        wanted: A quantization config of transformers, its ``to_dict()``, or None.
-        config: The model's configuration.
+    """Return the quantization to load with: the wanted one, the checkpoint's own, or None.
 
     Raises:
         LoadingError: Not a quantization config, or its package is not installed.
     """
     own = getattr(config, "quantization_config", None)
     found = own if wanted is None else wanted
-    if found is None:
-        return None
     if not isinstance(found, Mapping):
-        if not hasattr(found, "quant_method"):
+        if found is not None and not hasattr(found, "quant_method"):
             raise LoadingError(
                 "quantization_config must be a quantization config of transformers, such as "
                 f"TorchAoConfig(Int8WeightOnlyConfig()), or its to_dict(), not {found!r}."
@@ -49,10 +43,8 @@ def quantization_of(wanted: Any, config: Any) -> Any:
             f"The weights are quantized with {method}, which is not installed: "
             f"pip install {INSTALL[method]}."
         )
-    if wanted is None:
-        return own
     try:
-        return AutoQuantizationConfig.from_dict(dict(found))
+        return own if wanted is None else AutoQuantizationConfig.from_dict(dict(found))
     except (ValueError, TypeError, KeyError, ImportError) as error:
         raise LoadingError(
             f"quantization_config is not that of a method of transformers. {first_line(error)}"
@@ -60,11 +52,10 @@ def quantization_of(wanted: Any, config: Any) -> Any:
 
 
 def check_gradients(model: Any) -> None:
-    """Refuse layers through which no true gradient reaches what goes in.
+    """Refuse quantized layers, one of each kind is tried, through which no true gradient goes.
 
     Rounding has no slope: where activations are rounded, too, autograd may silently return the
-    little that gets around the rounding. A linear layer tells by itself, since its gradient
-    foretells what it makes of any other input. One quantized layer of each kind is tried.
+    little that gets around it. The gradient of a linear layer foretells all that it does.
 
     Raises:
         ModelError: Such a layer was found.

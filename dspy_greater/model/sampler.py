@@ -18,10 +18,7 @@ from dspy_greater.model.requests import Request, Sampling, TokenLogProb
 
 
 class RowSampler(LogitsProcessor):
-    """Chooses each row's next token by that row's own settings.
-
-    The choice is handed on as scores of which only the chosen token's is finite, so that the
-    greedy search that follows takes it.
+    """Leaves each row only the chosen token's score, for the greedy search that follows.
 
     Attributes:
         rows: Which request each row of the batch continues.
@@ -36,9 +33,9 @@ class RowSampler(LogitsProcessor):
         self._steps: list[tuple[list[int], torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores ``[batch, vocab]`` in which only the chosen token is possible.
+        """Return scores ``[batch, vocab]`` in which only the chosen token is possible.
 
-        As they are where every row takes its likeliest and no record is asked for.
+        They stay as they are where every row is greedy and no record is asked for.
         """
         sampled = [
             at for at, row in enumerate(self.rows) if self._requests[row].sampling.temperature > 0
@@ -70,7 +67,7 @@ class RowSampler(LogitsProcessor):
         return tuple(records)
 
     def _draw(self, log_probs: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
-        """One token for each of some requests; ``[rows, vocab]`` to ``[rows]``."""
+        """Draw one token for each of some requests; ``[rows, vocab]`` to ``[rows]``."""
         settings = [self._requests[row].sampling for row in rows]
         temperature = torch.tensor([s.temperature for s in settings], device=log_probs.device)
         scaled = log_probs / temperature[:, None]
@@ -78,14 +75,12 @@ class RowSampler(LogitsProcessor):
             scaled = keep_likeliest(scaled, settings)
         noise = torch.empty_like(scaled)
         for row, into in zip(rows, noise, strict=True):
-            into.exponential_(generator=self._generator(row, log_probs.device))
+            if row not in self._generators:
+                request = self._requests[row]
+                own = generator(request.sampling.seed, request.prompt, log_probs.device)
+                self._generators[row] = own
+            into.exponential_(generator=self._generators[row])
         return (scaled - noise.log()).argmax(dim=-1)
-
-    def _generator(self, row: int, device: torch.device) -> torch.Generator:
-        if row not in self._generators:
-            request = self._requests[row]
-            self._generators[row] = generator(request.sampling.seed, request.prompt, device)
-        return self._generators[row]
 
 
 def keep_likeliest(scaled: torch.Tensor, settings: Sequence[Sampling]) -> torch.Tensor:
@@ -106,10 +101,9 @@ def keep_likeliest(scaled: torch.Tensor, settings: Sequence[Sampling]) -> torch.
 
 
 def generator(seed: int | None, prompt: Sequence[int], device: torch.device) -> torch.Generator:
-    """A random generator of one row's own.
+    """Return a random generator of one row's own, by its seed and its prompt.
 
-    The prompt goes into it: rows that share a seed would otherwise all draw the same noise, and
-    their samples would err in the same direction.
+    Rows that share a seed alone would all err in the same direction.
     """
     if seed is None:
         seed = int(torch.randint(2**62, ()))

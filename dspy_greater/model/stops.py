@@ -27,7 +27,7 @@ class EndTokens:
 
 
 def end_tokens(model: Any, tokenizer: Any, encoder: ChatEncoder) -> EndTokens:
-    """Every token that ends a text: the checkpoint's, the tokenizer's and the chat template's."""
+    """Return the end tokens of the checkpoint, the tokenizer and the chat template."""
     config = getattr(model, "generation_config", None)
     own = getattr(config, "eos_token_id", None)
     ends = {*(own if isinstance(own, list | tuple) else [own])}
@@ -41,6 +41,15 @@ def end_tokens(model: Any, tokenizer: Any, encoder: ChatEncoder) -> EndTokens:
 
 class RowStops(StoppingCriteria):
     """Ends each row at its own length, at an end token, a stop string or an object's last brace.
+
+    Args:
+        tokenizer: The model's.
+        ends: Tokens that end a text.
+        requests: All requests.
+        width: Columns before the first token that is generated.
+        leaving: Whether to end the whole batch as soon as enough rows have ended, so that the
+            others can go on without them.
+        thinking: How the model marks what it thinks, where no stop string counts.
 
     Attributes:
         rows: Which request each row of the batch continues.
@@ -58,17 +67,6 @@ class RowStops(StoppingCriteria):
         leaving: bool,
         thinking: Thinking | None = None,
     ) -> None:
-        """Begin with all rows running.
-
-        Args:
-            tokenizer: The model's.
-            ends: Tokens that end a text.
-            requests: All requests.
-            width: Columns before the first token that is generated.
-            leaving: Whether to end the whole batch as soon as enough rows have ended, so that
-                the others can go on without them.
-            thinking: How the model marks what it thinks, where no stop string counts.
-        """
         self.rows = list(range(len(requests)))
         self.length: list[int | None] = [None] * len(requests)
         self.stopped = [False] * len(requests)
@@ -82,8 +80,6 @@ class RowStops(StoppingCriteria):
             max((len(text.encode()) + 4 for text in sampling.stop), default=0)
             for sampling in self._samplings
         ]
-        self._pieces: dict[int, str] = {}
-        self._texts: dict[int, str] = {}
         self._objects = [ObjectEnd() if each.json_object else None for each in self._samplings]
         self._produced = 0
         self._blocks = [Block(thinking, request.prompt) for request in requests]
@@ -93,20 +89,15 @@ class RowStops(StoppingCriteria):
         return max(self._samplings[row].max_tokens for row in self.rows) - self._produced
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        """Bool ``[batch]``: which rows are done; all of them when it is time to leave."""
+        """Return which rows are done, bool ``[batch]``; all when it is time to leave."""
         self._produced = input_ids.shape[1] - self._width
-        running = [at for at, row in enumerate(self.rows) if self.length[row] is None]
-        last = input_ids[:, -1].tolist()
-        for at in running:
-            self._blocks[self.rows[at]].read(last[at])
-        watched = [at for at in running if self._may_end(self.rows[at], last[at])]
-        stopping = self._stopping(input_ids, watched)
-        for at in running:
-            row = self.rows[at]
-            self.stopped[row] = at in stopping or self._closes(row, last[at])
-            full = self._produced >= self._samplings[row].max_tokens
-            if self.stopped[row] or full or last[at] in self._ends:
-                self.length[row] = self._produced
+        for row, token, ids in zip(self.rows, input_ids[:, -1].tolist(), input_ids, strict=True):
+            if self.length[row] is None:
+                self._blocks[row].read(token)
+                self.stopped[row] = self._stops(row, token, ids) or self._closes(row, token)
+                full = self._produced >= self._samplings[row].max_tokens
+                if self.stopped[row] or full or token in self._ends:
+                    self.length[row] = self._produced
         done = [self.length[row] is not None for row in self.rows]
         if self._leaving and sum(done) >= max(FEWEST_LEAVING, len(done) / 4):
             done = [True] * len(done)
@@ -117,37 +108,21 @@ class RowStops(StoppingCriteria):
         closing = self._objects[row]
         if closing is None or self._blocks[row].is_open:
             return False
-        if token not in self._texts:
-            self._texts[token] = str(self._tokenizer.decode([token]))
-        return closing.read(self._texts[token])
+        return closing.read(str(self._tokenizer.decode([token])))
 
-    def _tail(self, row: int) -> int:
-        """Return how many of a row's last tokens a stop string may be in: none of its block."""
-        block = self._blocks[row]
-        return 0 if block.is_open else min(self._tails[row], self._produced - block.length)
-
-    def _may_end(self, row: int, token: int) -> bool:
-        """Whether one of a row's stop strings can end in a token: a look that is nearly free."""
-        stop = self._samplings[row].stop if self._tail(row) > 0 else ()
-        if stop and token not in self._pieces:
-            self._pieces[token] = str(self._tokenizer.convert_ids_to_tokens(token))
-        return any(_may_hold(self._pieces[token], text[-1]) for text in stop)
-
-    def _stopping(self, input_ids: torch.Tensor, watched: Sequence[int]) -> set[int]:
-        """Return the watched rows whose last tokens contain one of their stop strings."""
-        if not watched:
-            return set()
-        last = input_ids[:, -min(self._produced, max(self._tails)) :].tolist()
-        tails = self._tokenizer.batch_decode(
-            [last[at][-self._tail(self.rows[at]) :] for at in watched],
-            skip_special_tokens=False,
-            clean_up_tokenization_spaces=False,
+    def _stops(self, row: int, token: int, ids: torch.Tensor) -> bool:
+        """Whether a row's last tokens, none of its block, hold one of its stop strings."""
+        block, stop = self._blocks[row], self._samplings[row].stop
+        tail = 0 if block.is_open else min(self._tails[row], self._produced - block.length)
+        if tail <= 0:
+            return False
+        piece = str(self._tokenizer.convert_ids_to_tokens(token))
+        if not any(_may_hold(piece, text[-1]) for text in stop):  # a look that is nearly free
+            return False
+        text = self._tokenizer.decode(
+            ids[-tail:].tolist(), skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
-        return {
-            at
-            for at, tail in zip(watched, tails, strict=True)
-            if any(stop in tail for stop in self._samplings[self.rows[at]].stop)
-        }
+        return any(each in text for each in stop)
 
 
 def _may_hold(piece: str, character: str) -> bool:

@@ -59,16 +59,16 @@ def check_spans(index: int, item: Targeted) -> None:
 
 
 def target_ids(items: Sequence[Targeted]) -> torch.Tensor:
-    """Target token ids of all items, one item after another; ``[rows]``."""
+    """Return the target token ids of all items, one item after another; ``[rows]``."""
     return torch.tensor(
         [token for item in items for token in item.ids[slice(*item.targets)]], dtype=torch.long
     )
 
 
 def log_probs_of(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """``[rows, vocab]`` logits to the ``[rows]`` log-probabilities of the targets.
+    """Turn logits ``[rows, vocab]`` into log-probabilities ``[rows]`` of the targets.
 
-    The same as a log-softmax followed by a gather, without a second tensor of the logits' size.
+    Unlike a log-softmax it needs no second tensor of that size.
     """
     chosen = logits.gather(1, targets.to(logits.device)[:, None])[:, 0]
     return chosen - torch.logsumexp(logits, dim=-1)

@@ -1,14 +1,8 @@
 """From messages to one text: the chat template, or what stands in for it.
 
-Three kinds of model must work without anyone naming them. A template with a system role is used as
-it is. A template that refuses a system message, or silently drops it, gets the system text at the
-head of the next user turn. A base model without a template gets the contents, separated by blank
-lines: DSPy's adapters mark the parts of a prompt themselves, so no role names are invented.
-
-Where a content ends up in the templated text is found with a sentinel, not by searching for it: the
-template is rendered once more with the content replaced by characters that occur nowhere else. What
-stands before and after the sentinel is exactly what stands before and after the content, however
-often the same words occur elsewhere, and even where the template trims white space.
+A template that refuses or drops a system message gets its text at the head of the next user turn;
+without a template contents stand between blank lines. A content is located by rendering a sentinel
+in its place, which is right however often the same words occur.
 """
 
 from __future__ import annotations
@@ -16,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from dspy_greater.basics.spans import Message
@@ -26,7 +21,7 @@ SEPARATOR = "\n\n"
 
 @dataclass
 class Turn:
-    """One turn as the template sees it; several messages may have been merged into it.
+    """One turn as the template sees it, into which several messages may be merged.
 
     Attributes:
         role: ``system``, ``user`` or ``assistant``.
@@ -37,19 +32,6 @@ class Turn:
     role: str
     content: str
     offsets: dict[int, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A templated prompt and where the wanted message contents lie in it.
-
-    Attributes:
-        text: The whole text.
-        places: Message index -> where its content lies in ``text``.
-    """
-
-    text: str
-    places: dict[int, Place]
 
 
 @dataclass(frozen=True)
@@ -67,7 +49,7 @@ class Place:
     end: int
 
     def at(self, character: int) -> int:
-        """Text position of a character of the content, clipped to what was kept."""
+        """Return the text position of a character of the content, clipped to what was kept."""
         return min(max(self.origin + character, self.start), self.end)
 
 
@@ -83,44 +65,25 @@ class ChatTemplate:
         self._tokenizer = tokenizer
         self._kwargs = dict(kwargs)
 
-    @property
-    def exists(self) -> bool:
-        """Whether the tokenizer has a chat template at all."""
-        return bool(getattr(self._tokenizer, "chat_template", None))
-
     @cached_property
-    def takes_system(self) -> bool:
-        """Whether a system message comes through (some templates raise, some drop it)."""
-        system, user = sentinels("", 2)
+    def around_answer(self) -> tuple[str, str]:
+        """White space that precedes an assistant's text, and what follows it: the end of turn."""
+        if not self._tokenizer.chat_template:
+            return "", ""
+        question, answer = sentinels("", 2)
+        ask = Turn("user", question)
         try:
-            text = self._apply([Turn("system", system), Turn("user", user)], open_end=False)
+            prompt = self._apply([ask], open_end=False)
+            whole = self._apply([ask, Turn("assistant", answer)], open_end=True)
         except TemplateError:
-            return False
-        return system in text and user in text
-
-    @cached_property
-    def assistant_lead(self) -> str:
-        """White space that stands between the generation prompt and an assistant's text."""
-        rendered = self._with_answer()
-        if rendered is None:
-            return ""
-        prompt, whole, answer = rendered
-        before = whole[: whole.index(answer)]
-        lead = before[len(prompt) :] if before.startswith(prompt) else ""
-        return lead if lead.isspace() else ""
-
-    @cached_property
-    def after_assistant(self) -> str:
-        """What the template writes after an assistant's text: the end-of-turn mark comes first."""
-        rendered = self._with_answer()
-        if rendered is None:
-            return ""
-        _, whole, answer = rendered
-        return whole[whole.index(answer) + len(answer) :]
+            return "", ""
+        before, found, after = whole.partition(answer)
+        lead = before[len(prompt) :] if found and before.startswith(prompt) else ""
+        return (lead if lead.isspace() else ""), after
 
     def layout(
         self, messages: Sequence[Message], wanted: set[int], *, open_end: bool = False
-    ) -> Layout:
+    ) -> tuple[str, dict[int, Place]]:
         """Render ``messages`` and locate the ``wanted`` ones.
 
         Args:
@@ -128,9 +91,9 @@ class ChatTemplate:
             wanted: Indices of the messages whose place is needed.
             open_end: End right after the last message's content, with nothing trimmed off its end.
         """
-        if not self.exists:
+        if not self._tokenizer.chat_template:
             return plain_layout(messages, open_end=open_end)
-        native = self.takes_system
+        native = self._takes_system
         try:
             return self._layout(turns(messages, merge_system=not native), wanted, open_end)
         except TemplateError:
@@ -139,7 +102,19 @@ class ChatTemplate:
                 raise
             return self._layout(turns(messages, merge_system=True), wanted, open_end)
 
-    def _layout(self, conversation: list[Turn], wanted: set[int], open_end: bool) -> Layout:
+    @cached_property
+    def _takes_system(self) -> bool:
+        """Whether a system message comes through (some templates raise, some drop it)."""
+        system, user = sentinels("", 2)
+        try:
+            text = self._apply([Turn("system", system), Turn("user", user)], open_end=False)
+        except TemplateError:
+            return False
+        return system in text and user in text
+
+    def _layout(
+        self, conversation: list[Turn], wanted: set[int], open_end: bool
+    ) -> tuple[str, dict[int, Place]]:
         text = self._apply(conversation, open_end=open_end)
         places: dict[int, Place] = {}
         for position, turn in enumerate(conversation):
@@ -152,26 +127,26 @@ class ChatTemplate:
                 place = Place(place.origin, place.start, len(text))
             for message, offset in turn.offsets.items():
                 places[message] = Place(place.origin + offset, place.start, place.end)
-        return Layout(text, places)
+        return text, places
 
     def _place(self, conversation: list[Turn], position: int, text: str, open_end: bool) -> Place:
-        """Where turn ``position`` lies in ``text``, found by rendering it as a sentinel."""
+        """Find turn ``position`` in ``text`` by rendering it as a sentinel."""
         turn = conversation[position]
         (sentinel,) = sentinels(text, 1)
         marked = list(conversation)
         marked[position] = Turn(turn.role, sentinel)
         before, _, after = self._apply(marked, open_end=open_end).partition(sentinel)
         start, end = len(before), len(text) - len(after)
-        kept = text[start:end]
-        trimmed = _trimmed_left(turn.content, kept)
         untouched = text.startswith(before) and text.endswith(after) and start <= end
-        if not untouched or trimmed is None:
-            raise TemplateError(
-                f"The chat template changes the text of message {min(turn.offsets, default=0)} "
-                f"({turn.role}: {turn.content[:60]!r} …), so its tokens cannot be located. "
-                "Use a template that writes contents as they are, or only trims them."
-            )
-        return Place(start - trimmed, start, end)
+        for trimmed in (len(turn.content) - len(turn.content.lstrip()), 0):
+            rest = turn.content[trimmed:]
+            if untouched and text[start:end] in (rest, rest.rstrip()):
+                return Place(start - trimmed, start, end)
+        raise TemplateError(
+            f"The chat template changes the text of message {min(turn.offsets, default=0)} "
+            f"({turn.role}: {turn.content[:60]!r} …), so its tokens cannot be located. "
+            "Use a template that writes contents as they are, or only trims them."
+        )
 
     def _apply(self, conversation: Sequence[Turn], *, open_end: bool) -> str:
         chat = [{"role": turn.role, "content": turn.content} for turn in conversation]
@@ -186,46 +161,27 @@ class ChatTemplate:
             ) from error
         return str(text)
 
-    def _with_answer(self) -> tuple[str, str, str] | None:
-        """(prompt, prompt with an answer, the answer) of a probe conversation."""
-        question, answer = sentinels("", 2)
-        ask = Turn("user", question)
-        try:
-            prompt = self._apply([ask], open_end=False)
-            whole = self._apply([ask, Turn("assistant", answer)], open_end=True)
-        except TemplateError:
-            return None
-        return (prompt, whole, answer) if answer in whole else None
-
 
 def turns(messages: Sequence[Message], *, merge_system: bool) -> list[Turn]:
-    """Messages as turns; ``merge_system`` puts system texts at the head of the next user turn."""
+    """Return messages as turns; ``merge_system`` puts system texts before the next user's."""
     result: list[Turn] = []
-    pending: Turn | None = None
+    pending = False  # whether the last turn is a system text
     for index, message in enumerate(messages):
         turn = Turn(message["role"], message["content"], {index: 0})
-        if pending is not None:
-            if turn.role not in ("user", "system"):
-                result.append(pending)
-            else:
-                turn = _joined(pending, turn)
-            pending = None
-        if merge_system and message["role"] == "system":
-            pending = Turn("user", turn.content, turn.offsets)
-        else:
-            result.append(turn)
-    return result if pending is None else [*result, pending]
+        if pending and turn.role in ("user", "system"):
+            system = result.pop()
+            head = system.content + SEPARATOR if system.content else ""
+            offsets = {**system.offsets, index: len(head)}
+            turn = Turn(turn.role, head + turn.content, offsets)
+        pending = merge_system and turn.role == "system"
+        if pending:
+            turn.role = "user"
+        result.append(turn)
+    return result
 
 
-def _joined(first: Turn, second: Turn) -> Turn:
-    """One turn of the second's role with both contents."""
-    head = first.content + SEPARATOR if first.content else ""
-    moved = {message: offset + len(head) for message, offset in second.offsets.items()}
-    return Turn(second.role, head + second.content, {**first.offsets, **moved})
-
-
-def plain_layout(messages: Sequence[Message], *, open_end: bool) -> Layout:
-    """Contents separated by blank lines, for models without a chat template."""
+def plain_layout(messages: Sequence[Message], *, open_end: bool) -> tuple[str, dict[int, Place]]:
+    """Return contents separated by blank lines, for models without a chat template."""
     text, places = "", {}
     for index, message in enumerate(messages):
         start = len(text)
@@ -233,30 +189,10 @@ def plain_layout(messages: Sequence[Message], *, open_end: bool) -> Layout:
         places[index] = Place(start, start, len(text))
         if not (open_end and index == len(messages) - 1):
             text += SEPARATOR
-    return Layout(text, places)
+    return text, places
 
 
 def sentinels(text: str, count: int) -> list[str]:
-    """Private-use strings that do not occur in ``text``."""
-    found: list[str] = []
-    code = 0xE000
-    while len(found) < count:
-        candidate = "".join(chr(code + step) for step in (0, 1, 0))
-        if candidate not in text:
-            found.append(candidate)
-        code += 2
-    return found
-
-
-def _trimmed_left(content: str, kept: str) -> int | None:
-    """How many characters a template trimmed off the left; None if it did more than trim."""
-    left = len(content) - len(content.lstrip())
-    for trimmed, expected in (
-        (0, content),
-        (left, content.strip()),
-        (left, content.lstrip()),
-        (0, content.rstrip()),
-    ):
-        if kept == expected:
-            return trimmed
-    return None
+    """Return private-use strings that do not occur in ``text``."""
+    candidates = (chr(code) + chr(code + 1) + chr(code) for code in range(0xE000, 0xF8FF, 2))
+    return list(islice((each for each in candidates if each not in text), count))

@@ -1,9 +1,7 @@
-"""The block in which a reasoning model thinks before it answers.
+"""The block in which a reasoning model thinks before it answers, between marks such as ``<think>``.
 
-Such a model begins its turn with a mark (``<think>``), thinks, closes with another and only then
-answers. Some templates write the first mark themselves, at the end of the prompt, and some write
-both where thinking is turned off. The block is no part of the answer: adapters do not read it. But
-the model wrote it, and the answer follows from it, so it belongs to whatever is scored.
+Some templates write the first mark at the end of the prompt, or both where thinking is turned off.
+The block is no part of the answer but of whatever is scored, since the answer follows from it.
 """
 
 from __future__ import annotations
@@ -39,10 +37,7 @@ class Thinking:
 
     @classmethod
     def of(cls, tokenizer: Any) -> Thinking | None:
-        """Return a tokenizer's marks, None where it has none that are single added tokens.
-
-        Words that merely look like marks do not count: a model that thinks has tokens for them.
-        """
+        """Return a tokenizer's marks, None where it has none that are single added tokens."""
         added = {entry.content: token for token, entry in tokenizer.added_tokens_decoder.items()}
         for opening, closing in MARKS:
             if opening in added and closing in added:
@@ -61,8 +56,7 @@ class Thinking:
     def length(self, prompt: Sequence[int], ids: Sequence[int]) -> int:
         """Return how many of the tokens that continue a prompt are its block.
 
-        Its marks and the white space behind it are included; 0 where the model does not think, all
-        where it never came to an end.
+        Marks and white space behind are included; an unfinished block is all there is.
         """
         if not self.begun(prompt):
             first = next((token for token in ids if not self.blank(token)), None)
@@ -102,14 +96,10 @@ class Thinking:
 
 
 class Block:
-    """Whether a row that is being generated is inside of its block, token by token.
-
-    Args:
-        thinking: The model's marks, if it has any.
-        prompt: What the row continues.
+    """Follows a row that continues ``prompt``, token by token.
 
     Attributes:
-        is_open: Whether the row thinks.
+        is_open: Whether the row is inside of its block.
         length: Tokens of the block, once it has ended.
     """
 

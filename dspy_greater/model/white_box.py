@@ -16,12 +16,11 @@ import torch
 from dspy_greater.basics.spans import Span
 from dspy_greater.cost import Counts, Meter
 from dspy_greater.model import checks
-from dspy_greater.model.adapters import unwrapped
 from dspy_greater.model.batching import BatchLimit, Size, free_memory, in_batches, is_out_of_memory
 from dspy_greater.model.encoding import ChatEncoder, Encoding
 from dspy_greater.model.errors import ContextError
 from dspy_greater.model.fingerprint import fingerprint
-from dspy_greater.model.forward import Forward, at_least_float32, recomputing
+from dspy_greater.model.forward import Forward, at_least_float32, keep_head_contiguous, recomputing
 from dspy_greater.model.generating import BatchedGeneration
 from dspy_greater.model.generation import Decoder
 from dspy_greater.model.memory import peak_memory
@@ -100,7 +99,7 @@ class WhiteBox:
             ModelError: Not a causal language model with a head, or no gradient goes through it.
             TokenizerError: No character offsets, or more tokens than the model has embeddings.
         """
-        model = unwrapped(model)
+        model = checks.unwrapped(model)
         checks.check_model(model)
         checks.check_tokenizer(tokenizer, model)
         model.requires_grad_(False)
@@ -115,6 +114,7 @@ class WhiteBox:
         self.fingerprint = fingerprint(model, tokenizer, chat_template_kwargs)
         self._end = end_tokens(model, tokenizer, self.encoder)
         self._forward = Forward(model, self._end.pad)
+        keep_head_contiguous(model)
         tokens = token_budget or (CPU_TOKENS if self.device.type == "cpu" else ACCELERATOR_TOKENS)
         self._budgets = {
             "score": BatchLimit(tokens, LOGITS),

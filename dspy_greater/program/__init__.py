@@ -2,7 +2,7 @@
 
 from dspy_greater.program.adapters import check_adapter, check_media
 from dspy_greater.program.copying import copied_words
-from dspy_greater.program.data import check_dataset, split, warn_of_overlap
+from dspy_greater.program.data import check_dataset, excerpt, split, warn_of_overlap
 from dspy_greater.program.errors import (
     DataError,
     InstructionError,
@@ -11,24 +11,23 @@ from dspy_greater.program.errors import (
     RenderingError,
     TooManyErrorsError,
 )
-from dspy_greater.program.excerpts import excerpt
 from dspy_greater.program.instructions import check_instruction, normalise
-from dspy_greater.program.label_fn import LabelFn, beside, given_labels, relabelled
 from dspy_greater.program.labels import (
+    LabelFn,
+    beside,
     check_labels,
+    given_labels,
     gold_outputs,
-    gold_value,
     labelled_fields,
+    relabelled,
 )
-from dspy_greater.program.metrics import Metric, Score
+from dspy_greater.program.metrics import Metric
 from dspy_greater.program.predictors import (
     Predictor,
     call_of,
-    check_program,
     copy_program,
     predictors_of,
     replace_instruction,
-    with_lm,
 )
 from dspy_greater.program.rendering import AdapterCall, Rendered, current_adapter, end_marks, render
 from dspy_greater.program.runs import MAX_THREADS, PredictorCall, Run, run_programs
@@ -48,7 +47,6 @@ __all__ = [
     "Rendered",
     "RenderingError",
     "Run",
-    "Score",
     "Selector",
     "TooManyErrorsError",
     "beside",
@@ -58,7 +56,6 @@ __all__ = [
     "check_instruction",
     "check_labels",
     "check_media",
-    "check_program",
     "copied_words",
     "copy_program",
     "current_adapter",
@@ -66,7 +63,6 @@ __all__ = [
     "excerpt",
     "given_labels",
     "gold_outputs",
-    "gold_value",
     "labelled_fields",
     "normalise",
     "predictors_of",
@@ -77,5 +73,4 @@ __all__ = [
     "select",
     "split",
     "warn_of_overlap",
-    "with_lm",
 ]

@@ -11,7 +11,6 @@ from dspy_greater.program.errors import RenderingError
 from dspy_greater.program.predictors import Predictor, call_of
 from dspy_greater.program.rendering import completion_of, render
 
-#: What an adapter hands on as pictures, sounds or files, and never as text.
 _MEDIA = (dspy.Image, dspy.Audio, dspy.File)
 
 
@@ -35,12 +34,7 @@ def check_media(found: Sequence[Predictor]) -> None:
 def check_adapter(
     adapter: Any, predictors: Sequence[Predictor], trainset: Sequence[dspy.Example]
 ) -> None:
-    """Raise unless an adapter writes what predictors read and answer, as text that can be cut.
-
-    Args:
-        adapter: What the user configured.
-        predictors: The predictors to be optimized.
-        trainset: Examples that passed ``check_dataset``; the first is written.
+    """Raise unless an adapter writes predictors' calls, of the first example, as text to be cut.
 
     Raises:
         RenderingError: Names the adapter, the predictor and what to do.
@@ -61,8 +55,13 @@ def check_adapter(
             "JSONAdapter or XMLAdapter; the instruction can be used with any adapter afterwards."
         )
     for predictor in predictors:
+        outputs = dict.fromkeys(predictor.signature.output_fields, "text")
         try:
-            _write(adapter, predictor, trainset[0])
+            call = call_of(predictor, trainset[0])
+            if call.inputs.keys() == predictor.signature.input_fields.keys():
+                render(adapter, call, outputs)
+            else:  # its inputs come from another predictor
+                completion_of(adapter, predictor.signature, outputs)
         except RenderingError as error:
             raise RenderingError(f"predictor {predictor.name!r}: {error}") from error
         except Exception as error:
@@ -71,13 +70,3 @@ def check_adapter(
                 f"({type(error).__name__}: {error}): it needs format() and "
                 "format_assistant_message_content(), as in dspy.Adapter, or use ChatAdapter."
             ) from error
-
-
-def _write(adapter: dspy.Adapter, predictor: Predictor, example: dspy.Example) -> None:
-    """Write a call with an answer of made-up values; its inputs only where they are known."""
-    outputs = dict.fromkeys(predictor.signature.output_fields, "text")
-    call = call_of(predictor, example)
-    if call.inputs.keys() == predictor.signature.input_fields.keys():
-        render(adapter, call, outputs)
-    else:
-        completion_of(adapter, predictor.signature, outputs)

@@ -1,4 +1,4 @@
-"""Whether a dataset can be used, before any long work."""
+"""Datasets: whether they can be used, how they are split, and examples in a few words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import dspy
 
-from dspy_greater.program.errors import DataError
+from dspy_greater.program.errors import DataError, shown
 from dspy_greater.program.predictors import check_program
 
 logger = logging.getLogger(__name__)
@@ -21,13 +21,8 @@ _HOW = "dspy.Example(question=..., answer=...).with_inputs('question')"
 def check_dataset(name: str, examples: Any, program: dspy.Module) -> None:
     """Raise unless ``examples`` are examples that ``program`` can be called on.
 
-    Args:
-        name: What to call the dataset in messages, e.g. ``"trainset"``.
-        examples: What the user gave.
-        program: The program to be run on the examples' inputs.
-
     Raises:
-        DataError: Names the first example at fault and what to do.
+        DataError: Names the first example of the dataset ``name`` at fault, and what to do.
         ProgramError: The program cannot be optimized at all.
     """
     check_program(program)
@@ -43,26 +38,16 @@ def check_dataset(name: str, examples: Any, program: dspy.Module) -> None:
 
 
 def warn_of_overlap(trainset: Sequence[dspy.Example], valset: Sequence[dspy.Example]) -> None:
-    """Log a warning if validation examples are training examples, too, or come several times.
-
-    Instructions are fitted to the training examples; what is verified on them proves
-    little about others. And copies of an example are one piece of evidence, not several.
-    """
-    shared = sum(example in trainset for example in valset)
-    if shared:
+    """Log a warning if validation examples are training examples, too, or come several times."""
+    if shared := sum(example in trainset for example in valset):
         logger.warning(
-            "%d of %d validation examples are also training examples: take them out of one of "
-            "the two, or the gain on them will be too good to be true.",
-            shared,
-            len(valset),
+            f"{shared} of {len(valset)} validation examples are also training examples: take them "
+            "out of one of the two, or the gain on them will be too good to be true."
         )
-    copies = sum(example in valset[:index] for index, example in enumerate(valset))
-    if copies:
+    if copies := sum(example in valset[:index] for index, example in enumerate(valset)):
         logger.warning(
-            "%d of %d validation examples are copies of others in the valset: take them out, or "
-            "the verdict will look surer than it is.",
-            copies,
-            len(valset),
+            f"{copies} of {len(valset)} validation examples are copies of others in the valset: "
+            "take them out, or the verdict will look surer than it is."
         )
 
 
@@ -80,10 +65,6 @@ def _fault(example: Any, program: dspy.Module) -> str | None:
             f"has no input {missing[0]!r}, which the program needs (its inputs: {sorted(inputs)}): "
             "add the field and name it in .with_inputs(...)"
         )
-    return _call_fault(inputs, program)
-
-
-def _call_fault(inputs: dict[str, Any], program: dspy.Module) -> str | None:
     try:
         _forward(program).bind(program, **inputs)
     except TypeError as error:
@@ -106,11 +87,8 @@ def _required_inputs(program: dspy.Module) -> list[str]:
 
 def _forward(program: dspy.Module) -> inspect.Signature:
     # From the class: DSPy warns when an instance's forward is looked up.
-    return inspect.signature(getattr(type(program), "forward", _anything))
-
-
-def _anything(self: Any, *args: Any, **kwargs: Any) -> None:
-    """Stand in for a module without ``forward``."""
+    kind = type(program)
+    return inspect.signature(getattr(kind, "forward", kind.__call__))
 
 
 def split(
@@ -134,3 +112,17 @@ def split(
         )
     held_out = max(1, round(0.4 * len(shuffled)))
     return shuffled[held_out:][:max_examples], shuffled[:held_out]
+
+
+def excerpt(example: dspy.Example) -> dict[str, dict[str, str]]:
+    """Return an example's ``inputs`` and ``labels``: by field, 300 characters of each value."""
+    kinds = {"inputs": example.inputs(), "labels": example.labels()}
+    return {
+        kind: {str(name): _beginning(value) for name, value in fields.items()}
+        for kind, fields in kinds.items()
+    }
+
+
+def _beginning(value: Any) -> str:
+    text = value if isinstance(value, str) else shown(value)
+    return text if len(text) <= 300 else f"{text[:299]}…"

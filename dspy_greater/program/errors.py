@@ -1,4 +1,4 @@
-"""What can be wrong with the things a user hands in."""
+"""What can be wrong with what a user hands in."""
 
 from __future__ import annotations
 

@@ -10,17 +10,14 @@ import dspy
 
 from dspy_greater.program.errors import InstructionError, shown
 
-# ChatAdapter's field headers, `[[ ## answer ## ]]`: inside an instruction they
-# would look like the start of a field, to the model and to the parser.
-FIELD_HEADER = re.compile(r"\[\[\s*##.*?##\s*\]\]")
+# ChatAdapter's field headers, `[[ ## answer ## ]]`, would look like the start of a field.
+_FIELD_HEADER = re.compile(r"\[\[\s*##.*?##\s*\]\]")
 
 
 def normalise(signature: type[dspy.Signature], text: str) -> str:
     """Return the part of ``text`` that reaches the prompt; ``""`` if none does.
 
-    DSPy cleans instructions like docstrings: outer blank lines and the common
-    indentation go, tabs become spaces. Adapters dedent a second time, which
-    also empties lines of spaces.
+    DSPy cleans instructions like docstrings, and adapters dedent them a second time.
     """
     # One cleaning can leave something for the next: a last line of spaces.
     while text.strip() and (kept := _cleaned(signature, text)) != text:
@@ -31,21 +28,16 @@ def normalise(signature: type[dspy.Signature], text: str) -> str:
 def check_instruction(
     signature: type[dspy.Signature], text: str, predictor: str | None = None
 ) -> None:
-    """Raise unless ``text`` reaches the prompt unchanged, line by line.
-
-    Args:
-        signature: Whose instruction it is to be.
-        text: The instruction.
-        predictor: Name of the predictor, for messages.
+    """Raise unless ``text`` reaches the prompt unchanged as the signature's instruction.
 
     Raises:
-        InstructionError: The text is empty, is changed by ``with_instructions``
-            or by the adapters' line splitting, or holds field markup.
+        InstructionError: The text is empty, is changed by ``with_instructions`` or by the adapters'
+            line splitting, or holds field markup. Names the predictor.
     """
     what = "the instruction" if predictor is None else f"the instruction of predictor {predictor!r}"
     if not text.strip():
         raise InstructionError(f"{what} is empty: give the predictor a text to start from.")
-    if header := FIELD_HEADER.search(text):
+    if header := _FIELD_HEADER.search(text):
         raise InstructionError(
             f"{what} contains the field marker {header.group()!r}, which adapters use to "
             f"separate fields: remove it. Instruction: {shown(text)}"

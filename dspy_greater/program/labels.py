@@ -1,9 +1,10 @@
-"""Gold values: from an example's labels to what the adapter would write."""
+"""Gold values: labels of examples, or of the user's own function, as an adapter writes them."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import dspy
@@ -11,31 +12,23 @@ from dspy.adapters.utils import annotation_allows_none, parse_value
 from dspy.utils.exceptions import AdapterParseError
 
 from dspy_greater.program.errors import DataError, shown
-from dspy_greater.program.predictors import Predictor
+from dspy_greater.program.predictors import Predictor, label_fields
 from dspy_greater.program.rendering import assistant_text
+
+#: ``label_fn(example, predictor_name)`` gives labels by output field; nothing means none.
+LabelFn = Callable[[dspy.Example, str], Mapping[str, Any] | None]
 
 
 def gold_outputs(
     predictor: Predictor, example: dspy.Example, outputs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return a run's own outputs with the gold values in place of its answers.
-
-    Args:
-        predictor: The predictor.
-        example: Where the labels are.
-        outputs: What the run put out: the reasoning before a label is taken from here.
-
-    Returns:
-        The values of all output fields up to the last one that has a label, in order.
-    """
-    values: dict[str, Any] = {}
+    """Return a run's outputs up to the last field that has a label, gold where there is one."""
     fields = labelled_fields(predictor, example)
-    for field in predictor.signature.output_fields:
-        labelled = field in fields
-        values[field] = gold_value(predictor, field, example) if labelled else outputs[field]
-        if field == fields[-1]:
-            break
-    return values
+    order = list(predictor.signature.output_fields)
+    return {
+        field: gold_value(predictor, field, example) if field in fields else outputs[field]
+        for field in order[: order.index(fields[-1]) + 1]
+    }
 
 
 def labelled_fields(predictor: Predictor, example: dspy.Example) -> tuple[str, ...]:
@@ -63,10 +56,10 @@ def gold_value(predictor: Predictor, field: str, example: dspy.Example) -> Any:
         value = _text(label) if annotation is str else _typed(label, annotation)
     except (ValueError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        kind = annotation.__name__ if isinstance(annotation, type) else annotation
         raise DataError(
             f"has the label {field}={shown(label)}, which is not a value of the output field's "
-            f"type {_type_name(annotation)} in predictor {predictor.name!r}: change the label or "
-            f"the type ({reason})"
+            f"type {kind} in predictor {predictor.name!r}: change the label or the type ({reason})"
         ) from error
     if value == "":
         raise DataError(
@@ -77,65 +70,91 @@ def gold_value(predictor: Predictor, field: str, example: dspy.Example) -> Any:
 
 
 def check_labels(
-    name: str,
-    examples: Sequence[dspy.Example],
-    found: Sequence[Predictor],
-    adapter: dspy.Adapter,
+    name: str, examples: Sequence[dspy.Example], found: Sequence[Predictor], adapter: dspy.Adapter
 ) -> None:
-    """Raise unless every gold value can be written and read back by the adapter.
-
-    Args:
-        name: What to call the dataset in messages, e.g. ``"trainset"``.
-        examples: Examples that passed ``check_dataset``.
-        found: The predictors; those without labels are passed over.
-        adapter: The program's adapter.
+    """Raise unless the predictors' gold values can be written and read back by the adapter.
 
     Raises:
-        DataError: Names the first example at fault and what to do.
+        DataError: Names the first example of the dataset ``name`` at fault, and what to do.
     """
-    labelled = [predictor for predictor in found if predictor.label_fields]
     for index, example in enumerate(examples):
-        for predictor in labelled:
+        for predictor in filter(lambda each: each.label_fields, found):
             try:
-                check_label(predictor, predictor.label_fields, example, adapter)
+                _check_label(predictor, predictor.label_fields, example, adapter)
             except DataError as error:
                 raise DataError(f"{name}[{index}] {error}.") from error
 
 
-def check_label(
-    predictor: Predictor, fields: Sequence[str], example: dspy.Example, adapter: dspy.Adapter
-) -> None:
-    """Raise unless an example's labels can be written and read back by the adapter.
+def given_labels(
+    label_fn: LabelFn, predictor: Predictor, examples: Sequence[dspy.Example], adapter: dspy.Adapter
+) -> list[dspy.Example]:
+    """Return a predictor's labels for each training example, asked for once and checked.
+
+    Returns:
+        One ``dspy.Example`` of labels for each example; empty where the function has none.
 
     Raises:
-        DataError: Its text goes on after the example's name.
+        DataError: Names the predictor, the field and the example, and what to do.
     """
-    values = {field: gold_value(predictor, field, example) for field in fields}
-    _check_round_trip(adapter, predictor, values)
+    return [
+        _given(label_fn, predictor, example, adapter, f"trainset[{index}]")
+        for index, example in enumerate(examples)
+    ]
 
 
-def _text(label: Any) -> str:
-    if isinstance(label, (list, tuple)):
-        return _text(label[0]) if label else ""
-    if isinstance(label, (dict, set)):
-        raise TypeError(f"a {type(label).__name__} is not a text")
-    # Adapters strip what they read, so a run never has outer white space to match.
-    return str(label).strip()
+def relabelled(predictor: Predictor, labels: Sequence[dspy.Example]) -> Predictor:
+    """Return the predictor with these labels in the place of those in the examples."""
+    fields = {field for each in labels for field in each}
+    return replace(predictor, label_fields=label_fields(predictor.signature, fields))
 
 
-def _type_name(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+def beside(example: dspy.Example, labels: dspy.Example) -> dspy.Example:
+    """Return an example with other labels beside its own."""
+    given = {f"{field}, by label_fn": value for field, value in labels.items()}
+    return dspy.Example({**dict(example.items()), **given}).with_inputs(*example.inputs().keys())
 
 
-def _typed(label: Any, annotation: Any) -> Any:
-    # parse_value looks enum members up by value or name only.
-    member = isinstance(annotation, enum.EnumMeta) and isinstance(label, annotation)
-    return label if member else parse_value(label, annotation)
+def _given(
+    label_fn: LabelFn, predictor: Predictor, example: dspy.Example, adapter: dspy.Adapter, name: str
+) -> dspy.Example:
+    where = f"for predictor {predictor.name!r} on {name}"
+    try:
+        labels = label_fn(example, predictor.name)
+    except Exception as error:
+        raise DataError(
+            f"label_fn raised {type(error).__name__}: {error} {where}. Let it return None for a "
+            "predictor or an example that it has no label for."
+        ) from error
+    if labels is None:
+        return dspy.Example()
+    outputs = list(predictor.signature.output_fields)
+    if not isinstance(labels, Mapping):
+        raise DataError(
+            f"label_fn returned {shown(labels)} {where}, not a dict: let it return values by "
+            f"output field, of {outputs}, or None where it has no label."
+        )
+    if unknown := [field for field in labels if field not in outputs]:
+        raise DataError(
+            f"label_fn gave a label to the field {unknown[0]!r} {where}, which is none of the "
+            f"predictor's output fields: name one of {outputs}."
+        )
+    given = dspy.Example(dict(labels))
+    for field in labels:
+        try:
+            _check_label(predictor, [field], given, adapter)
+        except DataError as error:
+            raise DataError(
+                f"what label_fn returned {where} {error}. Where there is no label, let it leave "
+                "the field out."
+            ) from error
+    return given
 
 
-def _check_round_trip(
-    adapter: dspy.Adapter, predictor: Predictor, values: Mapping[str, Any]
+def _check_label(
+    predictor: Predictor, fields: Sequence[str], example: dspy.Example, adapter: dspy.Adapter
 ) -> None:
+    """Raise with what goes on after the example's name unless its labels can be read back."""
+    values = {field: gold_value(predictor, field, example) for field in fields}
     if not isinstance(adapter, dspy.ChatAdapter):
         return  # JSONAdapter and XMLAdapter are ChatAdapters too; others may parse with an LM.
     signature = predictor.signature
@@ -149,8 +168,8 @@ def _check_round_trip(
         reason = f"it reads {parsed}"
     for field, value in values.items():
         back = parsed.get(field)
-        same = back.split() == value.split() if _texts(back, value) else field in parsed
-        if not same:
+        texts = isinstance(back, str) and isinstance(value, str)
+        if (back.split() != value.split()) if texts else (field not in parsed):
             raise DataError(
                 f"has the label {field}={shown(value)}, an output field of predictor "
                 f"{predictor.name!r}, which {type(adapter).__name__} cannot read back from its own "
@@ -159,5 +178,16 @@ def _check_round_trip(
             )
 
 
-def _texts(*values: Any) -> bool:
-    return all(isinstance(value, str) for value in values)
+def _text(label: Any) -> str:
+    if isinstance(label, (list, tuple)):
+        return _text(label[0]) if label else ""
+    if isinstance(label, (dict, set)):
+        raise TypeError(f"a {type(label).__name__} is not a text")
+    # Adapters strip what they read, so a run never has outer white space to match.
+    return str(label).strip()
+
+
+def _typed(label: Any, annotation: Any) -> Any:
+    # parse_value looks enum members up by value or name only.
+    member = isinstance(annotation, enum.EnumMeta) and isinstance(label, annotation)
+    return label if member else parse_value(label, annotation)

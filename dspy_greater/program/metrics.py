@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import dspy
 
@@ -17,20 +18,12 @@ _EXPECTED = (
 )
 
 
-class Score(NamedTuple):
-    """What a metric said about one prediction."""
-
-    value: float
-    feedback: str | None = None
-
-
 class Metric:
     """A checked metric.
 
     Args:
-        function: Called with the example and the prediction, like
-            ``dspy.Evaluate`` does; arguments that must be given beyond these
-            (``trace``; GEPA's ``pred_name`` and ``pred_trace``) are None.
+        function: Called with the example and the prediction; what must be given beyond these
+            (``trace``; GEPA's ``pred_name`` and ``pred_trace``) is None.
 
     Raises:
         MetricError: It cannot be called that way.
@@ -38,10 +31,10 @@ class Metric:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.name = _name(function)
+        self.name = str(getattr(function, "__name__", None) or type(function).__name__)
         self._extra = (None,) * (_arity(function, self.name) - 2)
 
-    def score(self, example: dspy.Example, prediction: Any) -> Score:
+    def score(self, example: dspy.Example, prediction: Any) -> float:
         """Score one prediction.
 
         Raises:
@@ -49,10 +42,9 @@ class Metric:
                 or a ``dspy.Prediction(score=..., feedback=...)``.
         """
         returned = self.function(example, prediction, *self._extra)
-        value, feedback = returned, None
-        if isinstance(returned, (dspy.Example, dict)):
-            value, feedback = returned.get("score"), returned.get("feedback")
-        number = _number(value)
+        number = _number(
+            returned.get("score") if isinstance(returned, (dspy.Example, dict)) else returned
+        )
         if number is None or not math.isfinite(number):
             raise MetricError(
                 f"The metric {self.name} returned {shown(returned)} for the example "
@@ -64,7 +56,7 @@ class Metric:
                 f"The metric {self.name} returned {number} for the example {shown(example)}: "
                 "scores go from 0 (wrong) to 1 (perfect), so divide by the best possible score."
             )
-        return Score(number, None if feedback is None else str(feedback))
+        return number
 
 
 def _arity(function: Any, name: str) -> int:
@@ -74,7 +66,7 @@ def _arity(function: Any, name: str) -> int:
         )
     if inspect.isclass(function):
         raise MetricError(f"The metric {name} is a class: create it first, {name}(...).")
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(_call(function)):
+    if any(map(inspect.iscoroutinefunction, (function, type(function).__call__))):
         raise MetricError(f"The metric {name} is asynchronous: write an ordinary function.")
     try:
         signature = inspect.signature(function)
@@ -82,25 +74,10 @@ def _arity(function: Any, name: str) -> int:
         return 2  # A builtin that does not tell.
     # The fewest that fit: a third argument with a default of its own may not be a trace.
     for arity in (2, 3, 5):
-        if _binds(signature, arity):
+        with contextlib.suppress(TypeError):
+            signature.bind(*[None] * arity)
             return arity
     raise MetricError(f"The metric {name}{signature} has the wrong arguments: {_EXPECTED}.")
-
-
-def _binds(signature: inspect.Signature, arity: int) -> bool:
-    try:
-        signature.bind(*[None] * arity)
-    except TypeError:
-        return False
-    return True
-
-
-def _call(function: Any) -> Any:
-    return type(function).__call__
-
-
-def _name(function: Any) -> str:
-    return str(getattr(function, "__name__", None) or type(function).__name__)
 
 
 def _number(value: Any) -> float | None:

@@ -2,49 +2,45 @@
 
 from __future__ import annotations
 
-from dspy.utils.exceptions import (
-    ContextWindowExceededError,
-    LMAuthError,
-    LMBillingError,
-    LMConfigurationError,
-    LMError,
-    LMInvalidRequestError,
-    LMProviderError,
-    LMRateLimitError,
-    LMTransportError,
-    LMUnsupportedModelError,
-)
+from dspy.utils import exceptions as dspy_errors
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether a language model gave no answer for reasons that no instruction has a part in.
+    """Return whether an LM gave no answer for reasons that no instruction has a part in.
 
     The server is down or overloaded, the key is wrong, the model is unknown.
     """
-    if isinstance(error, LMInvalidRequestError):
-        return isinstance(error, LMUnsupportedModelError)
-    return isinstance(error, LMTransportError | LMProviderError | LMConfigurationError)
+    if isinstance(error, dspy_errors.LMInvalidRequestError):
+        return isinstance(error, dspy_errors.LMUnsupportedModelError)
+    return isinstance(
+        error,
+        dspy_errors.LMTransportError
+        | dspy_errors.LMProviderError
+        | dspy_errors.LMConfigurationError,
+    )
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether a language model gave no answer, for whatever reason but the prompt's length.
+    """Return whether an LM gave no answer, for whatever reason but the prompt's length.
 
     Where it refuses one request of many, something in that request may be at fault; where it
     refuses them all, it is not to be had.
     """
-    return isinstance(error, LMError) and not isinstance(error, ContextWindowExceededError)
+    too_long = dspy_errors.ContextWindowExceededError
+    return isinstance(error, dspy_errors.LMError) and not isinstance(error, too_long)
 
 
 def remedy(error: BaseException) -> str:
     """Say what to do about it."""
-    if isinstance(error, LMAuthError | LMBillingError | LMConfigurationError):
+    access = dspy_errors.LMAuthError | dspy_errors.LMBillingError | dspy_errors.LMConfigurationError
+    if isinstance(error, access):
         return "See that the LM's api_key and api_base are right and its account has credit."
-    if isinstance(error, LMInvalidRequestError):
+    if isinstance(error, dspy_errors.LMInvalidRequestError):
         return (
             "See that the LM's model is the name by which its server knows it, and that the "
             "server takes its settings."
         )
-    if isinstance(error, LMRateLimitError):
+    if isinstance(error, dspy_errors.LMRateLimitError):
         return "Ask less at a time, num_threads=..., or try longer, dspy.LM(..., num_retries=...)."
     return (
         "See that its server runs and is reached at the LM's api_base; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,27 +11,29 @@ from typing import Any
 import dspy
 from dspy.clients.base_lm import BaseLM
 
-from dspy_greater.program.agents import fixed_part
 from dspy_greater.program.errors import ProgramError
 from dspy_greater.program.instructions import check_instruction
 from dspy_greater.program.rendering import AdapterCall
 
 # What DSPy's modules call the text before the answer. A dataset may hold worked
 # solutions under these names; the model is to reason in its own words.
-REASONING_NAMES = frozenset({"reasoning", "rationale"})
+_REASONING = frozenset({"reasoning", "rationale"})
+
+# DSPy's agents that put the user's instruction first and their own text behind it, with the tools
+# that they add by themselves. CodeAct is a ReAct, so it comes first.
+_AGENTS = {"CodeAct": "", "ReAct": "finish", "ReActV2": "submit"}
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A predictor of a program.
+    """One of a program's predictors.
 
     Attributes:
-        name: The predictor's name in ``program.named_predictors()``.
+        name: Its name in ``program.named_predictors()``.
         signature: Its signature at the start.
         module: The student's own ``dspy.Predict``: not to be changed.
-        label_fields: The output fields with gold values in the trainset, in the signature's
-            order; empty where there is none. Labels in the examples are in all of them, those of
-            a ``label_fn`` perhaps in some.
+        label_fields: The output fields with gold values in the trainset, in order; those of a
+            ``label_fn`` may be in some examples only.
         fixed: The end of its instruction that no edit may touch: an agent's list of tools.
     """
 
@@ -58,8 +61,10 @@ def check_program(program: Any) -> None:
     """
     if not isinstance(program, dspy.Module):
         if isinstance(program, type):
-            fault = f"the class {program.__name__}, not a program: create it first"
-            raise ProgramError(f"The student is {fault}, {program.__name__}(...).")
+            name = program.__name__
+            raise ProgramError(
+                f"The student is the class {name}, not a program: create it first, {name}(...)."
+            )
         raise ProgramError(
             f"The student is a {type(program).__name__}, not a dspy.Module: give a program such as "
             "dspy.Predict('question -> answer')."
@@ -72,10 +77,7 @@ def check_program(program: Any) -> None:
 
 
 def predictors_of(program: dspy.Module, trainset: Sequence[dspy.Example]) -> list[Predictor]:
-    """Return the predictors of a program, in its order.
-
-    A predictor used in several places counts once, predictors of sub-programs
-    that are already compiled are frozen and do not count.
+    """Return the predictors of a program, in its order, but for those that are compiled already.
 
     Raises:
         ProgramError: The program is no DSPy module or has no predictor.
@@ -88,7 +90,7 @@ def predictors_of(program: dspy.Module, trainset: Sequence[dspy.Example]) -> lis
             signature=predictor.signature,
             module=predictor,
             label_fields=label_fields(predictor.signature, labels),
-            fixed=fixed_part(program, predictor),
+            fixed=_fixed(program, predictor),
         )
         for name, predictor in program.named_predictors()
     ]
@@ -112,8 +114,7 @@ def replace_instruction(program: dspy.Module, instructions: Mapping[str, str]) -
 
     Args:
         program: Left as it is.
-        instructions: New instructions by predictor name, each with all that it has to hold:
-            see :meth:`Predictor.whole`.
+        instructions: New instructions by predictor name, each whole: see ``Predictor.whole``.
 
     Raises:
         InstructionError: DSPy would not keep a text byte for byte.
@@ -132,13 +133,10 @@ def replace_instruction(program: dspy.Module, instructions: Mapping[str, str]) -
 
 
 def copy_program(program: dspy.Module) -> dspy.Module:
-    """Deep-copy a program, sharing its language models.
-
-    ``program.deepcopy()`` alone also copies every LM, with its history and
-    its engine.
-    """
+    """Deep-copy a program, sharing its language models with their histories and engines."""
     # deepcopy takes what its memo holds instead of a copy.
-    memo: dict[int, Any] = {id(lm): lm for lm in _language_models(program)}
+    modules = [module for _, module in program.named_sub_modules()]
+    memo: dict[int, Any] = {id(lm): lm for each in modules for lm in _language_models(vars(each))}
     try:
         return copy.deepcopy(program, dict(memo))
     except Exception:
@@ -146,25 +144,55 @@ def copy_program(program: dspy.Module) -> dspy.Module:
         return _copy_by_parts(program, memo)
 
 
-def with_lm(program: dspy.Module, lm: BaseLM) -> dspy.Module:
-    """Return a copy of the program whose predictors all use ``lm``."""
-    twin = copy_program(program)
-    twin.set_lm(lm)
-    return twin
-
-
 def label_fields(signature: type[dspy.Signature], labels: set[str]) -> tuple[str, ...]:
     """Return the output fields that are labelled; reasoning only where nothing else is."""
     fields = tuple(name for name in signature.output_fields if name in labels)
-    answers = tuple(name for name in fields if name not in REASONING_NAMES)
-    return answers or fields
+    return tuple(name for name in fields if name not in _REASONING) or fields
+
+
+def lists_tools(program: dspy.Module, predictor: Predictor) -> bool:
+    """Return whether an instruction names all tools of the module that its predictor is part of."""
+    text = predictor.signature.instructions
+    return any(
+        _name_in(module, predictor.module) is not None and all(str(name) in text for name in tools)
+        for _, module in program.named_sub_modules()
+        if isinstance(tools := getattr(module, "tools", None), dict) and tools
+    )
+
+
+def _fixed(program: dspy.Module, predictor: dspy.Predict) -> str:
+    """Return what one of DSPy's agents wrote behind the user's instruction; ``""`` if none did.
+
+    The same agent is made anew, so this is known even where an optimizer has changed the user's
+    part since.
+    """
+    for _, module in program.named_sub_modules():
+        name = _name_in(module, predictor)
+        if name is None or not isinstance(getattr(module, "tools", None), dict):
+            continue
+        kinds = [kind for kind in _AGENTS if isinstance(module, getattr(dspy, kind, ()))]
+        if kinds:
+            agent = getattr(dspy, kinds[0])
+            tools = [tool for key, tool in module.tools.items() if key != _AGENTS[kinds[0]]]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # the user has seen it
+                anew = dict(agent(module.signature, tools=tools).named_predictors())
+            text = str(anew[name].signature.instructions) if name in anew else ""
+            fixed = text.removeprefix(module.signature.instructions)
+            if text != fixed != "" and predictor.signature.instructions.endswith(fixed):
+                return fixed
+    return ""
+
+
+def _name_in(module: dspy.Module, predictor: dspy.Predict) -> str | None:
+    return next((name for name, each in module.named_predictors() if each is predictor), None)
 
 
 def _copy_by_parts(value: Any, memo: dict[int, Any]) -> Any:
     """Copy modules and containers, and share only what cannot be copied.
 
-    ``program.deepcopy()`` does so too, but makes two predictors of one that is used
-    twice, and shares the predictors in lists and dicts with the original.
+    ``program.deepcopy()`` makes two predictors of one that is used twice, and shares those in
+    lists and dicts with the original.
     """
     if id(value) in memo:
         return memo[id(value)]
@@ -184,16 +212,9 @@ def _copy_by_parts(value: Any, memo: dict[int, Any]) -> Any:
         return value
 
 
-def _language_models(program: dspy.Module) -> Iterator[BaseLM]:
-    for _, module in program.named_sub_modules():
-        yield from _models_in(list(vars(module).values()))
-
-
-def _models_in(values: Sequence[Any]) -> Iterator[BaseLM]:
-    for value in values:
-        if isinstance(value, BaseLM):
-            yield value
-        elif isinstance(value, (list, tuple)):
-            yield from _models_in(value)
-        elif isinstance(value, dict):
-            yield from _models_in(list(value.values()))
+def _language_models(value: Any) -> Iterator[BaseLM]:
+    if isinstance(value, BaseLM):
+        yield value
+    elif isinstance(value, (list, tuple, dict)):
+        for each in list(value.values()) if isinstance(value, dict) else value:
+            yield from _language_models(each)

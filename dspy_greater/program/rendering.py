@@ -1,17 +1,15 @@
-"""Render one predictor call, and know where the instruction and the values are.
+"""Render one adapter call, and know where the instruction and the values are.
 
-Adapters only return text. To find a value in it, whatever the adapter, the call
-is rendered a second time with a marker in the value's place: what stands before
-and after the marker also stands before and after the value. Text that repeats
-the value elsewhere (in the inputs, the demos, another field) cannot mislead it.
+To find a value, the call is rendered a second time with a marker in its place: what stands before
+and after the marker also stands before and after the value.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import takewhile
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dspy
@@ -22,14 +20,7 @@ from dspy_greater.program.errors import RenderingError
 
 @dataclass(frozen=True)
 class AdapterCall:
-    """One call of a predictor, as found in a trace.
-
-    Attributes:
-        signature: The predictor's, with the instruction of this call.
-        demos: Its demos.
-        inputs: Values of the input fields.
-        fixed: The end of the instruction that is outside of the instruction's span.
-    """
+    """What an adapter is called with; ``fixed`` ends the instruction, but not its span."""
 
     signature: type[dspy.Signature]
     demos: list[Any]
@@ -43,12 +34,10 @@ class Rendered:
 
     Attributes:
         messages: The prompt.
-        completion: The assistant turn, up to the end of the last given output;
-            None when no outputs were given.
-        spans: The characters of the instruction (:data:`INSTRUCTION`, with the
-            adapter's indentation of its later lines) and of the value of every
-            given output field. A JSON string's span is inside its quotes, with
-            JSON's escapes; any other JSON value's span is all of it.
+        completion: The assistant turn, up to the end of the last given output; None without one.
+        spans: The characters of the instruction (:data:`INSTRUCTION`, with the adapter's
+            indentation of its later lines) and of every given output field's value. A JSON
+            string's are inside its quotes, with JSON's escapes.
     """
 
     messages: tuple[Message, ...]
@@ -64,10 +53,9 @@ def current_adapter() -> dspy.Adapter:
 def end_marks(adapter: dspy.Adapter) -> tuple[str, ...]:
     """Return what ends an answer, so that nothing after it need be generated.
 
-    ChatAdapter asks models to close with a header of its own; a well-formed answer has no field
-    behind it. A subclass may ask otherwise. The other adapters have no such mark: what ends the
-    text is cut off, and XMLAdapter cannot read an answer without its last tag. JSONAdapter itself
-    asks a local LM for an answer that ends with its object.
+    What ends the text is cut off, and other adapters than ChatAdapter have nothing that may be:
+    XMLAdapter cannot read an answer without its last tag. JSONAdapter itself asks a local LM for an
+    answer that ends with its object.
     """
     return ("\n[[ ## completed ## ]]",) if type(adapter) is dspy.ChatAdapter else ()
 
@@ -79,13 +67,12 @@ def render(
 
     Args:
         adapter: The program's adapter.
-        call: What the predictor was called with.
-        outputs: Values of the output fields, without gaps: any number of fields
-            from the first on. Values are serialised by the adapter.
+        call: What it is called with.
+        outputs: Values of any number of output fields from the first on.
 
     Raises:
-        RenderingError: A message is not plain text, a field is missing before a
-            given one, or the adapter does not write a value where it can be found.
+        RenderingError: A message is not plain text, a field is missing before a given one, or the
+            adapter does not write a value where it can be found.
     """
     messages = _format(adapter, call)
     spans = {INSTRUCTION: _instruction_span(adapter, call, messages)}
@@ -108,7 +95,7 @@ def assistant_text(
 
 def _format(adapter: dspy.Adapter, call: AdapterCall) -> tuple[Message, ...]:
     messages = _messages(adapter, call)
-    if not all(isinstance(message.get("content"), str) for message in messages):
+    if not _is_text(messages):
         raise RenderingError(
             f"{_culprit(adapter, call)} would not be text in the prompt (an image, a file or a "
             "native tool call), but a causal language model reads text alone: give it as a text, "
@@ -119,21 +106,21 @@ def _format(adapter: dspy.Adapter, call: AdapterCall) -> tuple[Message, ...]:
 
 def _messages(adapter: dspy.Adapter, call: AdapterCall) -> Sequence[Mapping[str, Any]]:
     with dspy.context(callbacks=[]):
-        messages: Sequence[Mapping[str, Any]] = adapter.format(
-            call.signature, list(call.demos), dict(call.inputs)
-        )
-    return messages
+        return list(adapter.format(call.signature, list(call.demos), dict(call.inputs)))
+
+
+def _is_text(messages: Sequence[Mapping[str, Any]]) -> bool:
+    return all(isinstance(message.get("content"), str) for message in messages)
 
 
 def _culprit(adapter: dspy.Adapter, call: AdapterCall) -> str:
     """Name what makes a prompt more than text: an input field, or the demos."""
     for name in call.inputs:
-        others = {key: "" if key == name else value for key, value in call.inputs.items()}
         try:
-            messages = _messages(adapter, AdapterCall(call.signature, call.demos, others))
+            text = _is_text(_messages(adapter, replace(call, inputs={**call.inputs, name: ""})))
         except Exception:  # a history that is no history any more
-            messages = []
-        if all(isinstance(message.get("content"), str) for message in messages):
+            text = True
+        if text:
             return f"the input field {name!r}"
     return "a demo" if call.demos else "an input"
 
@@ -143,15 +130,12 @@ def _instruction_span(
 ) -> TextSpan:
     marker = _marker(message["content"] for message in messages)
     signature: Any = call.signature
-    twin = AdapterCall(_marked(signature, marker + call.fixed), call.demos, call.inputs)
-    marked = _format(adapter, twin)
+    marked = _format(adapter, replace(call, signature=_marked(signature, marker + call.fixed)))
     for index, (message, other) in enumerate(zip(messages, marked, strict=False)):
-        if marker not in other["content"]:
-            continue
-        before, after = other["content"].split(marker, 1)
+        before, found, after = other["content"].partition(marker)
         text = message["content"]
         end = len(text) - len(after)
-        if text.startswith(before) and text.endswith(after) and end > len(before):
+        if found and text.startswith(before) and text.endswith(after) and end > len(before):
             return TextSpan(index, len(before), end)
     raise RenderingError(
         f"{type(adapter).__name__} does not put the signature's instructions into the prompt as "
@@ -200,23 +184,19 @@ def _value_range(
             f"{type(adapter).__name__} does not write the output field {name!r} as text into the "
             "assistant turn: use ChatAdapter, JSONAdapter or XMLAdapter."
         )
-    # The marker is a string. Where the adapter frames strings in a way of their own
-    # (JSON's quotes, XML's line breaks), a value of another type lacks that frame,
-    # so only the part of it that both texts have is outside the value.
-    start = len(before) if text.startswith(before) else _common(text, before)
-    tail = len(after) if text.endswith(after) else _common(reversed(text), reversed(after))
-    return start, max(start, len(text) - tail)
+    # Where the adapter frames strings (JSON's quotes, XML's line breaks), a value of another type
+    # lacks the marker's frame: only the part of it that both texts have is outside the value.
+    start = _common(text, before)
+    return start, max(start, len(text) - _common(text[::-1], after[::-1]))
 
 
-def _common(one: Iterable[str], other: Iterable[str]) -> int:
+def _common(one: str, other: str) -> int:
     """Return how many characters both begin with."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+    differences = (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+    return next(differences, min(len(one), len(other)))
 
 
 def _marker(texts: Iterable[str]) -> str:
     """Return a word that occurs in none of the texts and that no adapter escapes."""
     seen = "\n".join(texts)
-    number = 0
-    while (marker := f"VALUE{number}MARK") in seen:
-        number += 1
-    return marker
+    return next(marker for n in itertools.count() if (marker := f"VALUE{n}MARK") not in seen)

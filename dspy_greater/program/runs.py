@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -15,23 +16,16 @@ from dspy.utils.parallelizer import ParallelExecutor
 from dspy_greater.cost import Meter, Usage
 from dspy_greater.cost.meter import SETTING
 from dspy_greater.program.errors import MetricError, TooManyErrorsError
+from dspy_greater.program.hearing import RunUsageTracker, Thoughts
 from dspy_greater.program.metrics import Metric
 from dspy_greater.program.outages import is_outage, is_refusal, remedy
-from dspy_greater.program.predictors import with_lm
-from dspy_greater.program.thoughts import Thoughts
-from dspy_greater.program.usage import RunUsageTracker
+from dspy_greater.program.predictors import copy_program
 
 MAX_THREADS = 128
 
 
 class PredictorCall(NamedTuple):
-    """One call of a predictor in a run.
-
-    Attributes:
-        inputs: What it was asked.
-        outputs: What was read from the answer.
-        thinking: What the language model thought before, where that was listened to.
-    """
+    """One call of a predictor in a run: what it was asked, answered and, if heard, thought."""
 
     inputs: dict[str, Any]
     outputs: dict[str, Any]
@@ -46,7 +40,6 @@ class Run:
         score: The metric's score; 0 when the run failed.
         prediction: What the program returned; None when it failed.
         calls: By predictor name, each of its calls.
-        feedback: The metric's words, if it gave any.
         error: What the program or the metric raised.
         parse_failed: The adapter could not read a completion.
         usage: By name, what each language model did for it; nothing of what the metric asks.
@@ -55,7 +48,6 @@ class Run:
     score: float
     prediction: dspy.Prediction | None
     calls: dict[str, list[PredictorCall]] = field(default_factory=dict)
-    feedback: str | None = None
     error: str | None = None
     parse_failed: bool = False
     usage: dict[str, Usage] = field(default_factory=dict)
@@ -81,19 +73,15 @@ def run_programs(
 ) -> list[list[Run]]:
     """Run and score programs on every example, side by side in threads.
 
-    Completions that the adapter cannot read score 0. Other exceptions of a
-    program or the metric also score 0, up to ``max_errors`` for each program; but where
-    a language model gives no answer at all (no connection, an error of its server,
-    a wrong key), up to ``max_errors`` for all programs together, and where it answers
-    none of several runs, none: an instruction is not to be judged by an outage.
+    A run that fails scores 0, up to ``max_errors`` for each program. Where a language model gives
+    no answer at all (no connection, a wrong key), ``max_errors`` is for all programs together, and
+    where it answers none of several runs it is 0: no instruction is judged by an outage.
 
     Args:
         programs: Left as they are.
         examples: What to run each of them on.
-        metric: Called outside of the LM's context: a judge inside it keeps the
-            LM the user configured.
-        lms: One for each program, used by all its predictors, whatever LM they have;
-            None leaves them theirs.
+        metric: Called outside of the LM's context: a judge in it keeps the user's LM.
+        lms: One for each program, used by all its predictors; None leaves them theirs.
         num_threads: At most one per run. None for 128: a local model answers the calls of many
             threads in one batch.
         max_errors: None for DSPy's setting. Unreadable completions do not count.
@@ -104,31 +92,21 @@ def run_programs(
         For each program, one run per example, in their order.
 
     Raises:
-        TooManyErrorsError: ``max_errors`` examples failed under one program, or as many
-            runs, or all, got no answer from a language model.
+        TooManyErrorsError: ``max_errors`` examples failed under one program, or as many runs, or
+            all, got no answer from a language model.
         MetricError: The metric returned something that is no score.
     """
-    checked = metric if isinstance(metric, Metric) else Metric(metric)
+    metric = metric if isinstance(metric, Metric) else Metric(metric)
     limit = dspy.settings.max_errors if max_errors is None else max_errors
     stop, outages = threading.Event(), list[Exception]()
     workers = [
-        _Worker(
-            program if lm is None else with_lm(program, lm),
-            checked,
-            lm,
-            limit,
-            stop,
-            outages,
-            thinking,
-            meter or Meter(),
-        )
+        _Worker(program, metric, lm, limit, stop, outages, thinking, meter or Meter())
         for program, lm in zip(programs, lms or [None] * len(programs), strict=True)
     ]
     jobs = [(worker, example) for worker in workers for example in examples]
     if not jobs:
         return [[] for _ in programs]
-    # The executor carries DSPy's settings into its threads. With timeout 0 it
-    # does not submit slow examples a second time.
+    # With timeout 0 the executor does not submit slow examples a second time.
     executor = ParallelExecutor(
         num_threads=min(num_threads or MAX_THREADS, len(jobs)),
         max_errors=len(jobs) + 1,
@@ -150,32 +128,31 @@ def run_programs(
     return [list(runs[start : start + count]) for start in range(0, len(runs), count)]
 
 
+@dataclass
 class _Worker:
     """Runs one program on one example at a time, shared by the threads."""
 
-    def __init__(
-        self,
-        program: dspy.Module,
-        metric: Metric,
-        lm: BaseLM | None,
-        max_errors: int,
-        stop: threading.Event,
-        outages: list[Exception],
-        thinking: bool,
-        meter: Meter,
-    ) -> None:
-        self.program = program
-        self.metric = metric
-        self.context: dict[str, Any] = {} if lm is None else {"lm": lm}
-        self.max_errors = max_errors
-        self.thinking = thinking
-        self.meter = meter
-        self.names = _Names(program)
-        self.stop = stop
-        self.lock = threading.Lock()
-        self.errors: list[Exception] = []
-        self.outages = outages  # Of all workers.
-        self.fatal: MetricError | None = None
+    program: dspy.Module
+    metric: Metric
+    lm: BaseLM | None
+    max_errors: int
+    stop: threading.Event
+    outages: list[Exception]  # Of all workers.
+    thinking: bool
+    meter: Meter
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    errors: list[Exception] = field(default_factory=list)
+    fatal: MetricError | None = None
+
+    def __post_init__(self) -> None:
+        if self.lm is not None:
+            self.program = copy_program(self.program)
+            self.program.set_lm(self.lm)
+        predictors = self.program.named_predictors()
+        self.names = {id(predictor): name for name, predictor in predictors}
+        # BestOfN and Refine run copies of their module; a copy keeps the stage.
+        stages = Counter(predictor.stage for _, predictor in predictors)
+        self.names_by_stage = {each.stage: n for n, each in predictors if stages[each.stage] == 1}
 
     def __call__(self, example: dspy.Example) -> Run | None:
         if self.stop.is_set():
@@ -194,16 +171,20 @@ class _Worker:
         trace: list[Any] = []
         usage, outer = RunUsageTracker(), dspy.settings.usage_tracker
         thoughts = Thoughts()
-        told = {"callbacks": [*dspy.settings.callbacks, thoughts]} if self.thinking else {}
-        with dspy.context(trace=trace, usage_tracker=usage, **self.context, **told):
+        settings: dict[str, Any] = {} if self.lm is None else {"lm": self.lm}
+        if self.thinking:
+            settings["callbacks"] = [*dspy.settings.callbacks, thoughts]
+        with dspy.context(trace=trace, usage_tracker=usage, **settings):
             outcome = self._prediction(example)
         if outer is not None:  # the user's, whose place this run's took
-            usage.tell(outer)
+            for name, entries in usage.usage_data.items():
+                for entry in entries:
+                    outer.add_usage(name, entry)
         if isinstance(outcome, dspy.Prediction) and dspy.settings.track_usage:
             # Who asked DSPy to track usage finds it there; the tracker above took its place.
             outcome.set_lm_usage(usage.get_total_tokens())
         run = outcome if isinstance(outcome, Run) else self._scored(example, outcome)
-        return replace(run, calls=self.names.calls(trace, thoughts), usage=usage.totals())
+        return replace(run, calls=self._calls(trace, thoughts), usage=usage.totals())
 
     def _prediction(self, example: dspy.Example) -> dspy.Prediction | Run:
         """Return what the program returns, or the run that failed."""
@@ -220,13 +201,27 @@ class _Worker:
     def _scored(self, example: dspy.Example, prediction: dspy.Prediction) -> Run:
         try:
             with self.meter.phase("metric"):
-                score = self.metric.score(example, prediction)
+                return Run(self.metric.score(example, prediction), prediction)
         except MetricError:
             raise
         except Exception as error:
             self._count(error, self.errors)
             return Run(0.0, prediction, error=_text(error))
-        return Run(score.value, prediction, feedback=score.feedback)
+
+    def _calls(
+        self, trace: Sequence[tuple[Any, dict[str, Any], dspy.Prediction]], thoughts: Thoughts
+    ) -> dict[str, list[PredictorCall]]:
+        """Return the calls of a trace by the name of their predictor."""
+        found: dict[str, list[PredictorCall]] = {}
+        for predictor, inputs, prediction in trace:
+            stage = getattr(predictor, "stage", None)
+            name = self.names.get(id(predictor)) or self.names_by_stage.get(stage)
+            if name is not None:
+                fields = predictor.signature.output_fields
+                outputs = {key: prediction[key] for key in fields if key in prediction}
+                call = PredictorCall(dict(inputs), outputs, thoughts.of(prediction))
+                found.setdefault(name, []).append(call)
+        return found
 
     def _count(self, error: Exception, errors: list[Exception]) -> None:
         with self.lock:
@@ -255,35 +250,6 @@ def _raise_outage(errors: Sequence[Exception], jobs: int, limit: int | None = No
             f"{remedy(errors[0])} With a log_dir, the same compile then goes on where it was. "
             f"The first failure was {_text(errors[0])}"
         ) from errors[0]
-
-
-class _Names:
-    """Finds a predictor's name from the object that a trace holds."""
-
-    def __init__(self, program: dspy.Module) -> None:
-        predictors = program.named_predictors()
-        self.by_identity = {id(predictor): name for name, predictor in predictors}
-        # BestOfN and Refine run copies of their module; a copy keeps the stage.
-        stages = [predictor.stage for _, predictor in predictors]
-        self.by_stage = {
-            predictor.stage: name
-            for name, predictor in predictors
-            if stages.count(predictor.stage) == 1
-        }
-
-    def calls(
-        self, trace: Sequence[tuple[Any, dict[str, Any], dspy.Prediction]], thoughts: Thoughts
-    ) -> dict[str, list[PredictorCall]]:
-        found: dict[str, list[PredictorCall]] = {}
-        for predictor, inputs, prediction in trace:
-            stage = getattr(predictor, "stage", None)
-            name = self.by_identity.get(id(predictor)) or self.by_stage.get(stage)
-            if name is not None:
-                fields = predictor.signature.output_fields
-                outputs = {key: prediction[key] for key in fields if key in prediction}
-                exchange = PredictorCall(dict(inputs), outputs, thoughts.of(prediction))
-                found.setdefault(name, []).append(exchange)
-        return found
 
 
 def _text(error: BaseException) -> str:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 import dspy
 from dspy.experimental import Choice, Noul, Score
 
-from dspy_greater.program.agents import lists_tools
 from dspy_greater.program.errors import DataError, ProgramError
-from dspy_greater.program.predictors import Predictor
+from dspy_greater.program.predictors import Predictor, lists_tools
 
 #: Names of predictors, or what chooses among all names; None for all.
 Selector = Sequence[str] | Callable[[list[str]], Sequence[str]] | None
@@ -26,8 +25,7 @@ def select(
 ) -> tuple[list[Predictor], list[str]]:
     """Choose the predictors to optimize.
 
-    Of all predictors those are left out whose instruction lists a module's tools and is not that
-    of one of DSPy's agents, and those with outputs of a decision type.
+    Where none is asked for by name, those that cannot be optimized are left out.
 
     Args:
         program: The program.
@@ -41,75 +39,55 @@ def select(
         The chosen ones in the program's order, and the names of the others.
 
     Raises:
-        ProgramError: A name is unknown, chosen and frozen at once, none is left, or one that
-            was asked for by name cannot be optimized.
+        ProgramError: The choice cannot be meant, or what it names cannot be optimized.
         DataError: One without a label was asked for by name, or no output is labelled.
     """
     names = [predictor.name for predictor in found]
-    everything = selector is None
-    wanted = _thawed(names, _wanted(names, selector), selector, frozen)
+    wanted = _wanted(names, selector, frozen)
     chosen, passed_over = [], []
-    for each in found:
-        if each.name not in wanted:
-            continue
-        predictor = relabel(each)
-        if fault := _fault(program, predictor, labelled):
-            if not everything:
-                raise fault
+    for predictor in [relabel(each) for each in found if each.name in wanted]:
+        if not (fault := _fault(program, predictor, labelled)):
+            chosen.append(predictor)
+        elif selector is not None:
+            raise fault
+        else:
             passed_over.append(predictor)
-            continue
-        chosen.append(predictor)
     if not chosen:
         raise _nothing_left(program, passed_over)
     kept = {predictor.name for predictor in chosen}
     return chosen, [name for name in names if name not in kept]
 
 
-def _wanted(names: list[str], selector: Selector) -> list[str]:
-    if selector is None:
-        return names
-    if isinstance(selector, str):
+def _wanted(names: list[str], selector: Selector, frozen: Sequence[str]) -> list[str]:
+    """Return the names that the selector chooses, without the frozen ones."""
+    all_names = ", ".join(map(repr, names))
+    given = list(names) if selector is None else selector
+    if callable(given):
+        given = list(given(list(names)))
+    for setting, value in (("predictors", given), ("frozen", frozen)):
+        if isinstance(value, str):
+            raise ProgramError(
+                f"{setting}={value!r} is not a list of names: write [{value!r}] for one predictor."
+            )
+        if unknown := [name for name in value if name not in names]:
+            raise ProgramError(
+                f"{setting} names {unknown[0]!r}, which the program does not have: its predictors "
+                f"are {all_names}."
+            )
+    if not given:
         raise ProgramError(
-            f"predictors={selector!r} is not a list of names: write [{selector!r}] for one "
-            "predictor, or leave it out for all."
-        )
-    wanted = list(selector(list(names)) if callable(selector) else selector)
-    if unknown := [name for name in wanted if name not in names]:
-        raise ProgramError(
-            f"predictors names {unknown[0]!r}, which the program does not "
-            f"have: its predictors are {', '.join(map(repr, names))}."
-        )
-    if not wanted:
-        raise ProgramError(
-            "predictors is empty, so nothing would be optimized: choose from "
-            f"{', '.join(map(repr, names))}."
-        )
-    return wanted
-
-
-def _thawed(
-    names: list[str], wanted: list[str], selector: Selector, frozen: Sequence[str]
-) -> list[str]:
-    """Return the wanted names without the frozen ones."""
-    if isinstance(frozen, str):
-        raise ProgramError(
-            f"frozen={frozen!r} is not a list of names: write [{frozen!r}] for one predictor."
-        )
-    if unknown := [name for name in frozen if name not in names]:
-        raise ProgramError(
-            f"frozen names {unknown[0]!r}, which the program does not have: its "
-            f"predictors are {', '.join(map(repr, names))}."
+            f"predictors is empty, so nothing would be optimized: choose from {all_names}."
         )
     listed = selector is not None and not callable(selector)
-    if listed and (both := [name for name in frozen if name in wanted]):
+    if listed and (both := [name for name in frozen if name in given]):
         raise ProgramError(
             f"predictors and frozen both name {both[0]!r}: take it out of one of the two."
         )
-    left = [name for name in wanted if name not in frozen]
+    left = [name for name in given if name not in frozen]
     if not left:
         raise ProgramError(
             "every chosen predictor is frozen, so nothing would be "
-            f"optimized: take one of {', '.join(map(repr, wanted))} out of frozen."
+            f"optimized: take one of {', '.join(map(repr, given))} out of frozen."
         )
     return left
 
@@ -118,7 +96,7 @@ def _fault(
     program: dspy.Module, predictor: Predictor, labelled: bool
 ) -> DataError | ProgramError | None:
     """Return why a predictor cannot be optimized."""
-    if _is_bound_to_tools(program, predictor):
+    if not predictor.fixed and lists_tools(program, predictor):
         return ProgramError(
             f"the instruction of predictor {predictor.name!r} lists the tools of its module, and "
             "what DSPy wrote cannot be told from what you wrote, so an edit might damage the list: "
@@ -155,10 +133,6 @@ def _nothing_left(program: dspy.Module, found: Sequence[Predictor]) -> DataError
         "dspy.Example(question=..., answer=...).with_inputs('question'), give label_fn, or use "
         "schedule='verified', which learns from rewarded runs."
     )
-
-
-def _is_bound_to_tools(program: dspy.Module, predictor: Predictor) -> bool:
-    return not predictor.fixed and lists_tools(program, predictor.module)
 
 
 def _decision_field(predictor: Predictor) -> str | None:

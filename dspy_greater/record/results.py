@@ -33,7 +33,7 @@ class Record:
         skipped_losses: Losses and gradients that were not finite, or not to be had.
         parse_failures: Runs whose output did not parse and counted as wrong.
         total_calls: Runs of the program (metric calls).
-        counts: Work of the white box, see :class:`dspy_greater.cost.Counts`.
+        counts: Work of the white box, see ``dspy_greater.cost.Counts``.
         seconds: Wall-clock time.
         phases: Seconds by phase: ``render``, ``generate``, ``gradient``, ``score``
             (log-probabilities), ``metric``, ``target`` (runs on an LM elsewhere), ``served`` (runs

@@ -3,9 +3,9 @@
 GReaTer's code (github.com/psunlpgroup/GreaTer) generates in batches of nine, runs every other pass
 on one sequence at a time, keeps the logits of all positions, does not freeze the weights, reads
 each generated sequence again from its first token, and writes the current reasoning anew in every
-step. This does the same with the same model, examples and candidates. What the README lists
-as repaired is not broken again. In one place it does more than the original: the fluency term is
-read after the inputs, in a context of its own, and so has a backward pass of its own.
+step. This does the same with the same model, examples and candidates. What docs/method.md
+lists as repaired is not broken again. In one place it does more than the original: the fluency term
+is read after the inputs, in a context of its own, and so has a backward pass of its own.
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@ import dspy
 import pytest
 
 from dspy_greater import StepEvent
+from dspy_greater.cost import Counts
 from dspy_greater.lm import white_box
-from dspy_greater.model import Counts
 from examples import compare
-from examples.benchmarks.common import subject_in
+from examples.benchmarks.common import place_in
 from examples.comparison import cells, tables
 from examples.comparison.cells import STAND_IN, Contest, cost, rows
 from examples.comparison.optimizers import ASKING, BASELINES, OPTIMIZERS, Within, largest
@@ -23,6 +23,7 @@ from examples.quickstart import SMALL_MODEL, load
 from examples.tasks import BenchmarkTask, Splits
 from examples.tasks import load as load_task
 from tests.support.marks import slow
+from tests.support.pictures import check_picture, kept_figures
 
 START = "Given the fields `question`, produce the fields `answer`."
 
@@ -87,7 +88,7 @@ def test_the_stand_in_fills_every_field_with_words_of_the_model(
     lm: dspy.LM, task: BenchmarkTask, adapter: dspy.Adapter
 ) -> None:
     program, train = task.program(), task.splits(0).train[:4]
-    contexts = subject_in(program, train, task.metric, lm).contexts(range(4))
+    contexts = place_in(program, train, task.metric, lm).view.contexts(range(4))
 
     def advised(seed: int) -> list[dspy.Prediction]:
         writer = stand_in(white_box(lm), contexts, ["first", "second"], seed)
@@ -181,10 +182,20 @@ def test_tasks_have_columns_and_leads_are_paired() -> None:
     ]
 
 
-def test_a_plot_is_drawn(tmp_path: Path) -> None:
-    path = tmp_path / "plots" / "compare.png"
+def test_a_plot_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, figures = tmp_path / "plots" / "compare.png", kept_figures(monkeypatch)
     tables.plot(CASES, [*BASELINES, "greater", "gepa"], path)
-    assert path.read_bytes().startswith(b"\x89PNG")
+    (figure,) = figures
+    check_picture(path, figure)
+    (axes,) = figure.axes
+    # From the start, 30 % without a token, through the budgets; the start has a line across, too.
+    lines = {line.get_label(): line.get_xydata().round(6).tolist() for line in axes.lines}
+    assert lines["greater"] == [[0, 30], [0.05, 55]]
+    assert lines["gepa"] == [[0, 30], [0.05, 20], [0.05, 90]]
+    assert [[0, 30], [1, 30]] in lines.values()
+    assert [text.get_text() for text in axes.texts] == ["none"]
+    assert [text.get_text() for text in axes.get_legend().texts] == ["greater", "gepa"]
+    assert axes.get_ylabel() == "held-out accuracy, %"
 
 
 # --- The command ---------------------------------------------------------------------------------

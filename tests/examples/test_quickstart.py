@@ -36,7 +36,7 @@ def quickstart(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str
 
 @pytest.mark.slow
 def test_the_quickstart_prints_and_writes_what_it_did(tmp_path: Path) -> None:
-    few = ("--schedule", "paper", "--steps", "1", "--task", "letters", "--seed", "1")
+    few = ("--steps", "1", "--task", "letters", "--seed", "1")
     done = quickstart(*few, "--json", "out.json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "out.json").read_text())

@@ -6,14 +6,13 @@ import argparse
 import copy
 import os
 import sys
-from pathlib import Path
 
 import dspy
 import pytest
 import torch
 
 from dspy_greater.model import Sampling, WhiteBox
-from examples.benchmarks import batches, memory, models, scaling, speed
+from examples.benchmarks import batches, memory, models, speed
 from examples.benchmarks.models import AnyText, load_model
 from examples.benchmarks.published import AsPublished
 from tests.support.tiny import make_model, make_tokenizer
@@ -117,19 +116,6 @@ def test_the_costs_of_a_llama_are_its_weights() -> None:
 def test_an_untrained_models_text_is_its_reasoning() -> None:
     signature = dspy.ChainOfThought("question -> answer").predict.signature
     assert AnyText().parse(signature, "x y") == {"reasoning": "x y", "answer": ""}
-
-
-def test_an_exponent_is_read_off_a_power_law() -> None:
-    points = [[size, 0.5 * size**0.75] for size in (8, 16, 32)]
-    assert scaling.exponent(points) == pytest.approx(0.75)
-    table = scaling.table({"examples": points})
-    assert "| examples | 8: 2378, 16: 4000, 32: 6727 | 0.75 |" in table
-
-
-def test_the_curves_are_drawn(tmp_path: Path) -> None:
-    measured = {name: [[1.0, 0.1], [2.0, 0.15]] for name in scaling.PANELS}
-    scaling.plot(measured, tmp_path / "plot.png")
-    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")

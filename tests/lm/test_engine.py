@@ -16,7 +16,8 @@ import pytest
 from dspy import lm15
 
 from dspy_greater.lm import AsyncLocalEngine, LocalEngine, NotWhiteBoxError, white_box
-from dspy_greater.lm.source import Source
+from dspy_greater.lm.source import Source, source_of
+from dspy_greater.model import loading
 from tests.support.fake_white_box import FakeWhiteBox, MakeLM
 
 
@@ -345,22 +346,22 @@ def test_unpickling_elsewhere_loads_from_the_source_when_used(
 ) -> None:
     loads: list[Source] = []
 
-    def load(source: Source) -> FakeWhiteBox:
+    def load(**source: Any) -> FakeWhiteBox:
         loads.append(source)
         return FakeWhiteBox(fingerprint="c" * 32)
 
-    monkeypatch.setattr(Source, "load", load)
-    engine = pickle.loads(elsewhere("c" * 32, Source("some/fake", dtype="bfloat16")))
+    monkeypatch.setattr(loading, "load", load)
+    engine = pickle.loads(elsewhere("c" * 32, {"model": "some/fake", "dtype": "bfloat16"}))
     assert loads == []
     assert (engine.model, engine.fingerprint) == ("local/some/fake@cccccccccccc", "c" * 32)
     lm = dspy.LM(engine.model, engine=engine, cache=False, temperature=0.0)
     assert [lm("Hi"), lm("you")] == [["0.0 Hi"], ["0.0 you"]]
-    assert loads == [Source("some/fake", dtype="bfloat16")]
+    assert loads == [{"model": "some/fake", "dtype": "bfloat16"}]
 
 
 def test_other_weights_at_the_source_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Source, "load", lambda source: FakeWhiteBox(fingerprint="e" * 32))
-    engine = pickle.loads(elsewhere("d" * 32, Source("some/fake")))
+    monkeypatch.setattr(loading, "load", lambda model: FakeWhiteBox(fingerprint="e" * 32))
+    engine = pickle.loads(elsewhere("d" * 32, {"model": "some/fake"}))
     lm = dspy.LM(engine.model, engine=engine, cache=False)
     with pytest.raises(dspy.LMUnexpectedError, match="other weights"):
         lm("Hi")
@@ -381,24 +382,28 @@ def elsewhere(fingerprint: str, source: Source | None) -> bytes:
 
 def test_sources_are_plain_json(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
-    source = Source.of(
+    source = source_of(
         tmp_path,
         dtype=torch.bfloat16,
         device=torch.device("cuda", 1),
         device_map={"": torch.device("cpu"), "head": 0},
     )
-    assert source == Source(
-        str(tmp_path), dtype="bfloat16", device="cuda:1", device_map={"": "cpu", "head": 0}
-    )
-    assert json.loads(json.dumps(source.__dict__)) == source.__dict__
+    assert source == {
+        "model": str(tmp_path),
+        "dtype": "bfloat16",
+        "device": "cuda:1",
+        "device_map": {"": "cpu", "head": 0},
+    }
+    assert json.loads(json.dumps(source)) == source
 
 
 def test_objects_have_no_source() -> None:
-    assert Source.of(("model", "tokenizer")) is None
-    assert Source.of("some/model", tokenizer=object()) is None
-    assert Source.of("some/model", "some/tokenizer") == Source(
-        "some/model", tokenizer="some/tokenizer"
-    )
+    assert source_of(("model", "tokenizer")) is None
+    assert source_of("some/model", tokenizer=object()) is None
+    assert source_of("some/model", "some/tokenizer") == {
+        "model": "some/model",
+        "tokenizer": "some/tokenizer",
+    }
 
 
 # --- white_box -----------------------------------------------------------------------------------

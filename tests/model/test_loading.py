@@ -176,7 +176,8 @@ def test_models_that_cannot_work_are_refused(tmp_path: Path) -> None:
 def test_a_model_that_looks_ahead_is_refused() -> None:
     from transformers import AutoModelForCausalLM
 
-    bert = AutoModelForCausalLM.from_config(BertConfig(**SIZES)).eval()
+    # With weights as small as BERT's own a few random models hardly look ahead at all.
+    bert = AutoModelForCausalLM.from_config(BertConfig(**SIZES, initializer_range=0.2)).eval()
     with pytest.raises(ModelError, match="looks ahead"):
         load((bert, make_tokenizer()))
 

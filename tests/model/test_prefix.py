@@ -16,7 +16,6 @@ from dspy_greater.model.prefix import (
     SHORTEST,
     beginnings,
     by_prefix,
-    common_beginning,
 )
 from tests.support.families import FAMILIES, SHARING
 from tests.support.marks import mostly_slow
@@ -73,7 +72,7 @@ def test_groups_hold_everything_once_and_share_what_they_say(sequences: list[lis
 def test_a_common_beginning_is_common_and_leaves_something_to_read(
     prompts: list[list[int]],
 ) -> None:
-    shared = common_beginning(prompts)
+    shared, _ = beginnings(prompts)
     assert len({tuple(prompt[:shared]) for prompt in prompts}) == 1
     assert all(len(prompt) > shared for prompt in prompts)
     assert shared == 0 or shared >= SHORTEST

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
 from dspy_greater.basics.spans import Span
-from dspy_greater.model import ContextError, Targeted, WhiteBox
+from dspy_greater.model import ContextError, Sampling, Targeted, WhiteBox
 from tests.support.families import FAMILIES
 from tests.support.marks import mostly_slow
 from tests.support.white_boxes import (
@@ -51,6 +52,34 @@ def test_next_token_distributions(architecture: str) -> None:
         torch.testing.assert_close(rows, plain, atol=2e-5, rtol=1e-5)
     with pytest.raises(ValueError, match="5 tokens has no 6 last ones"):
         white_box.next_log_probs(sequences, last=6)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2", "mamba"])
+def test_the_head_reads_hidden_states_in_one_piece(
+    architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    white_box = white_box_of(architecture)
+    head = model_of(white_box).get_output_embeddings()
+    plain, in_one_piece = head.forward, []
+
+    def watched(hidden: torch.Tensor) -> torch.Tensor:
+        in_one_piece.append(hidden.is_contiguous())
+        return plain(hidden)
+
+    monkeypatch.setattr(head, "forward", watched)
+    prompts = [random_ids(12, seed=1), random_ids(12, seed=2)]
+    items = random_items(3)
+    works: list[Callable[[], Any]] = [
+        lambda: white_box.generate(prompts, [Sampling(3)] * 2),
+        lambda: white_box.log_probs(items),
+        lambda: white_box.gradients(items),
+        lambda: white_box.next_log_probs(prompts, last=2),
+    ]
+    for work in works:
+        in_one_piece.clear()
+        work()
+        assert in_one_piece
+        assert all(in_one_piece)
 
 
 def test_order_and_numbers_do_not_depend_on_the_token_budget() -> None:

@@ -14,6 +14,7 @@ from dspy_greater.program import (
     given_labels,
     gold_outputs,
     labelled_fields,
+    predictors_of,
     relabelled,
 )
 

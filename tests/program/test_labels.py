@@ -9,7 +9,8 @@ import dspy
 import pydantic
 import pytest
 
-from dspy_greater.program import DataError, Predictor, check_labels, gold_outputs, gold_value
+from dspy_greater.program import DataError, Predictor, check_labels, gold_outputs
+from dspy_greater.program.labels import gold_value
 
 
 class Person(pydantic.BaseModel):
@@ -20,7 +21,7 @@ class Colour(Enum):
     RED = "red"
 
 
-def component_of(annotation: Any, labels: tuple[str, ...] = ("answer",)) -> Predictor:
+def predictor_of(annotation: Any, labels: tuple[str, ...] = ("answer",)) -> Predictor:
     signature = dspy.Signature(
         {
             "question": (str, dspy.InputField()),
@@ -64,7 +65,7 @@ def example_of(**labels: Any) -> dspy.Example:
     ],
 )
 def test_labels_become_values_of_the_fields_type(annotation, label, gold):
-    value = gold_value(component_of(annotation), "answer", example_of(answer=label))
+    value = gold_value(predictor_of(annotation), "answer", example_of(answer=label))
     assert (value, type(value)) == (gold, type(gold))
 
 
@@ -84,18 +85,18 @@ def test_labels_become_values_of_the_fields_type(annotation, label, gold):
 )
 def test_labels_of_another_type_are_errors(annotation, label, message):
     with pytest.raises(DataError, match=message):
-        gold_value(component_of(annotation), "answer", example_of(answer=label))
+        gold_value(predictor_of(annotation), "answer", example_of(answer=label))
 
 
 def test_the_run_reasons_and_the_label_answers():
     run = {"thoughts": "hm", "answer": "Rome", "reason": "so", "score": 1}
-    gold = gold_outputs(component_of(str), example_of(answer="Paris"), run)
+    gold = gold_outputs(predictor_of(str), example_of(answer="Paris"), run)
     assert gold == {"thoughts": "hm", "answer": "Paris"}
 
 
 def test_fields_between_two_labels_are_the_runs_own():
     run = {"thoughts": "hm", "answer": "Rome", "reason": "so", "score": 1}
-    predictor = component_of(str, ("answer", "score"))
+    predictor = predictor_of(str, ("answer", "score"))
     gold = gold_outputs(predictor, example_of(answer="Paris", score="5"), run)
     assert list(gold.items()) == [
         *[("thoughts", "hm"), ("answer", "Paris")],
@@ -108,7 +109,7 @@ def test_fields_between_two_labels_are_the_runs_own():
 )
 @pytest.mark.parametrize("label", ["Paris", "a < b & c", 'say "a"', "two\n\nlines", "{x}", "None"])
 def test_labels_that_read_back_pass(adapter, label):
-    check_labels("trainset", [example_of(answer=label)], [component_of(str)], adapter)
+    check_labels("trainset", [example_of(answer=label)], [predictor_of(str)], adapter)
 
 
 @pytest.mark.parametrize(
@@ -122,15 +123,15 @@ def test_labels_that_read_back_pass(adapter, label):
 def test_markup_in_a_label_is_an_error_that_names_the_example(adapter, label):
     examples = [example_of(answer="fine"), example_of(answer=label)]
     with pytest.raises(DataError, match=r"trainset\[1\] has the label answer=.*remove the adapter"):
-        check_labels("trainset", examples, [component_of(str)], adapter)
+        check_labels("trainset", examples, [predictor_of(str)], adapter)
 
 
 def test_a_missing_label_names_the_example():
     examples = [example_of(answer="fine"), example_of(other=1)]
     with pytest.raises(DataError, match=r"valset\[1\] has no label 'answer'"):
-        check_labels("valset", examples, [component_of(str)], dspy.ChatAdapter())
+        check_labels("valset", examples, [predictor_of(str)], dspy.ChatAdapter())
 
 
 def test_adapters_that_parse_with_a_model_are_not_asked_to():
     adapter = dspy.TwoStepAdapter(dspy.utils.DummyLM([]))
-    check_labels("trainset", [example_of(answer="a")], [component_of(str)], adapter)
+    check_labels("trainset", [example_of(answer="a")], [predictor_of(str)], adapter)

@@ -1,4 +1,4 @@
-"""Every predictor is a predictor; new instructions go into copies only."""
+"""Every predictor is found; new instructions go into copies only."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dspy_greater.program import (
     InstructionError,
     ProgramError,
     call_of,
+    predictors_of,
     replace_instruction,
 )
 from dspy_greater.program.predictors import copy_program
@@ -37,12 +38,12 @@ class Uncopyable(DummyLM):
         raise AssertionError("a language model was copied")
 
 
-def test_every_predictor_is_a_component_with_or_without_labels():
+def test_every_predictor_is_found_with_or_without_labels():
     program = TwoHops()
     search, answer = predictors_of(program, QA)
     assert (search.name, search.label_fields) == ("search", ())
     assert answer.name == "answer.predict"
-    assert answer.predictor is program.answer.predict
+    assert answer.module is program.answer.predict
     assert answer.label_fields == ("answer",)
 
 
@@ -70,7 +71,7 @@ def test_worked_solutions_in_the_dataset_do_not_replace_the_models_reasoning(fie
     assert predictor.label_fields == ("answer",)
 
 
-def test_compiled_parts_are_frozen():
+def test_compiled_programs_are_frozen():
     program = dspy.ChainOfThought("question -> answer")
     outer = TwoHops()
     outer.answer = program
@@ -141,7 +142,7 @@ def test_everything_but_the_instruction_is_kept(compiled):
     assert new.stage == old.stage
 
 
-def test_language_models_of_frozen_parts_are_not_copied():
+def test_language_models_of_compiled_programs_are_not_copied():
     program = configured_program()
     program.answer._compiled = True
     twin = replace_instruction(program, {"search": "Find."})

@@ -11,12 +11,12 @@ import pytest
 from dspy import lm15
 from dspy.utils import DummyLM
 
+from dspy_greater.cost import Usage
 from dspy_greater.program import (
     MetricError,
     PredictorCall,
     Run,
     TooManyErrorsError,
-    Usage,
     run_programs,
 )
 from tests.support.targets import Adder, target
@@ -162,14 +162,6 @@ def test_exceptions_of_the_metric_score_zero_and_count():
 def test_a_metric_that_returns_nonsense_stops_at_once():
     with pytest.raises(MetricError, match="returned None"):
         run_program(chain(), examples_of(1, 2, 3), lambda e, p: None, lm=Numbered())
-
-
-def test_feedback_is_kept():
-    def judge(example, prediction):
-        return dspy.Prediction(score=0.5, feedback=f"half of {prediction.answer}")
-
-    (run,) = run_program(chain(), examples_of(4), judge, lm=Numbered())
-    assert (run.score, run.feedback) == (0.5, "half of 4")
 
 
 def test_the_given_lm_replaces_the_predictors_own_in_the_run_only():

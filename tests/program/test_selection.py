@@ -8,7 +8,7 @@ import dspy
 import pytest
 from dspy.experimental import Choice, Noul
 
-from dspy_greater.program import DataError, ProgramError, select
+from dspy_greater.program import DataError, ProgramError, predictors_of, select
 
 QA = [dspy.Example(question="1+1?", answer="2").with_inputs("question")]
 
@@ -25,7 +25,7 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
-def chosen(program: dspy.Module, selector: Any = "all", **options: Any) -> tuple[list[str], list]:
+def chosen(program: dspy.Module, selector: Any = None, **options: Any) -> tuple[list[str], list]:
     found, left_out = select(program, predictors_of(program, QA), selector, **options)
     return [predictor.name for predictor in found], left_out
 
@@ -82,7 +82,7 @@ EVERY = [
 ]
 
 
-@pytest.mark.parametrize("selector", ["all", "round_robin", lambda names: names])
+@pytest.mark.parametrize("selector", [None, EVERY, lambda names: names])
 def test_predictors_in_lists_dicts_and_modules_are_found_and_shared_ones_once(
     selector: Any,
 ) -> None:
@@ -92,8 +92,8 @@ def test_predictors_in_lists_dicts_and_modules_are_found_and_shared_ones_once(
 @pytest.mark.parametrize("name", EVERY)
 def test_each_may_be_frozen_by_name(name: str) -> None:
     others = [each for each in EVERY if each != name]
-    assert chosen(Router(), "all", frozen=[name]) == (others, [name])
-    assert chosen(Router(), "round_robin", frozen=(name,)) == (others, [name])
+    assert chosen(Router(), frozen=[name]) == (others, [name])
+    assert chosen(Router(), lambda names: names, frozen=(name,)) == (others, [name])
     assert chosen(Router(), lambda names: [n for n in names if n != name]) == (others, [name])
     assert chosen(Router(), [name]) == ([name], others)
 
@@ -101,11 +101,11 @@ def test_each_may_be_frozen_by_name(name: str) -> None:
 @pytest.mark.parametrize(
     ("selector", "frozen", "message"),
     [
-        ("all", ["ruoter"], "frozen names the predictor 'ruoter'.*'router', "),
-        ("all", "router", r"write \['router'\]"),
-        ("round_robin", EVERY, "every predictor .* is frozen.*take one of 'router', "),
-        (["router"], ["router"], "both name the predictor 'router'"),
-        (lambda names: names[:1], ["router"], "every predictor .* is frozen.*take one of 'router'"),
+        (None, ["ruoter"], "frozen names 'ruoter'.*'router', "),
+        (None, "router", r"write \['router'\]"),
+        (None, EVERY, "every chosen predictor is frozen.*take one of 'router', "),
+        (["router"], ["router"], "both name 'router'"),
+        (lambda names: names[:1], ["router"], "every chosen .* is frozen.*take one of 'router'"),
     ],
 )
 def test_a_mistaken_freeze_says_what_there_is(selector: Any, frozen: Any, message: str) -> None:
@@ -122,7 +122,9 @@ def test_the_tools_of_another_agent_are_not_touched() -> None:
     program = TwoHops()
     program.helper = Helper()
     assert chosen(program) == (["search", "answer.predict"], ["helper.act"])
-    with pytest.raises(ProgramError, match=r"'helper.act' lists the tools .*component_selector"):
+    with pytest.raises(
+        ProgramError, match=r"'helper.act' lists the tools .*leave it out of predictors"
+    ):
         chosen(program, ["helper.act"])
     with pytest.raises(ProgramError, match=r"no predictor is left to optimize: .*'act' lists"):
         chosen(Helper())
@@ -143,10 +145,10 @@ def test_decision_types_have_no_answer_to_learn_from(annotation: Any) -> None:
 @pytest.mark.parametrize(
     ("selector", "message"),
     [
-        (["serach"], "names the predictor 'serach'.*'search', 'answer.predict'"),
-        (lambda names: ["none"], "names the predictor 'none'"),
-        ([], "chose no predictor"),
-        (lambda names: [], "chose no predictor"),
+        (["serach"], "predictors names 'serach'.*'search', 'answer.predict'"),
+        (lambda names: ["none"], "predictors names 'none'"),
+        ([], "predictors is empty"),
+        (lambda names: [], "predictors is empty"),
         ("search", r"write \['search'\]"),
     ],
 )

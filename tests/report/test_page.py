@@ -12,9 +12,9 @@ from pathlib import Path
 import dspy
 import pytest
 
-from dspy_greater import DetailedResults, VerifiedConfig
+from dspy_greater import DetailedResults
 from dspy_greater.report.page import page, table
-from examples.published_schedule import PaperConfig
+from dspy_greater.search import ScheduleConfig
 from tests.support.compiling import SCHEDULES, configured, examples, lm, small, student
 from tests.support.records import (
     BEST,
@@ -266,7 +266,7 @@ def test_an_older_report_survives_a_full_disk(
 
 @SCHEDULES
 def test_a_real_compile_makes_a_page(
-    schedule: PaperConfig | VerifiedConfig, student: dspy.Module, tmp_path: Path
+    schedule: ScheduleConfig, student: dspy.Module, tmp_path: Path
 ) -> None:
     record = small(schedule=schedule).compile(student, trainset=examples()).detailed_results
     text = Outline(record.report(tmp_path / "run.html").read_text(encoding="utf-8")).text

@@ -155,9 +155,9 @@ def test_each_predictor_keeps_its_own_lm(lm: dspy.LM) -> None:
     assert [engine.calls for engine in engines] == [6, 6]
 
 
-@pytest.mark.parametrize("own", [False, True], ids=["named", "the program's own"])
+@pytest.mark.parametrize("its_own", [False, True], ids=["named", "the program's own"])
 def test_a_run_may_go_past_dspys_cache(
-    own: bool, lm: dspy.LM, monkeypatch: pytest.MonkeyPatch
+    its_own: bool, lm: dspy.LM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dspy, "cache", Cache(False, True, None))  # in memory, and empty
     engine = Adder()

@@ -1,4 +1,4 @@
-"""Vouching: a paired difference has to exceed its own noise."""
+"""Acceptance: a paired difference has to exceed its own noise."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_greater.search import choose, compare
+from dspy_greater.search import Program, choose, compare
+from tests.support.fakes import toy
 
 scores = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=40)
 
 
-def test_a_clear_gain_is_vouched_for() -> None:
+def test_a_clear_gain_is_accepted() -> None:
     assert compare([1.0] * 10, [0.0] * 6 + [1.0] * 4).exceeds(2.0)
 
 
@@ -61,29 +62,36 @@ def test_many_pairs_give_nearly_the_exact_p_value() -> None:
     assert p_value == pytest.approx(exact, abs=0.005)
 
 
+OLD, NEW, OTHER = toy("read"), toy("count"), toy("guess")
+
+
 def test_every_look_raises_the_bar() -> None:
     start, better = [0.0] * 8, [1.0] * 5 + [0.0] * 3  # p = 1/32
-    assert choose({"old": start, "new": better}, "old", 0.95).instruction == "new"
-    looks = {"old": start, "new": better, "other": start}
-    verdict = choose(looks, "old", 0.95)
-    assert (verdict.instruction, verdict.looks, verdict.p_value) == ("old", 2, 1.0)
+    assert choose({OLD: start, NEW: better}, OLD, 0.95).program == NEW
+    verdict = choose({OLD: start, NEW: better, OTHER: start}, OLD, 0.95)
+    assert (verdict.program, verdict.looks, verdict.p_value) == (OLD, 2, 1.0)
 
 
 def test_the_best_of_the_proven_is_chosen() -> None:
-    scores = {"old": [0.0] * 9, "good": [1.0] * 7 + [0.0] * 2, "best": [1.0] * 9}
-    verdict = choose(scores, "old", 0.95)
-    assert verdict.instruction == "best"
+    scores = {OLD: [0.0] * 9, NEW: [1.0] * 7 + [0.0] * 2, OTHER: [1.0] * 9}
+    verdict = choose(scores, OLD, 0.95)
+    assert verdict.program == OTHER
     assert verdict.comparison.gain == 1.0
     assert verdict.p_value == pytest.approx(2 / 2**9)
 
 
+def test_among_equals_the_first_is_chosen() -> None:
+    scores = {OLD: [0.0] * 9, OTHER: [1.0] * 9, NEW: [1.0] * 9}
+    assert choose(scores, OLD, 0.95).program == OTHER
+
+
 def test_chance_is_seldom_chosen_however_often_it_is_looked_at() -> None:
     rng = random.Random(0)
-    runs = [
-        {f"text {i}": [float(rng.random() < 0.5) for _ in range(32)] for i in range(8)}
+    runs: list[dict[Program, list[float]]] = [
+        {toy(f"text {i}"): [float(rng.random() < 0.5) for _ in range(32)] for i in range(8)}
         for _ in range(200)
     ]
-    changed = sum(choose(run, "text 0", 0.95).instruction != "text 0" for run in runs)
+    changed = sum(choose(run, toy("text 0"), 0.95).program != toy("text 0") for run in runs)
     assert changed / len(runs) <= 0.05
 
 

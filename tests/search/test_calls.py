@@ -12,7 +12,7 @@ import torch
 from dspy.utils import DummyLM
 
 from dspy_greater.model import WhiteBox
-from dspy_greater.program import PredictorCall, Run, run_programs
+from dspy_greater.program import PredictorCall, Run, predictors_of, run_programs
 from dspy_greater.search import PredictorView
 from dspy_greater.search.verified.estimates import exact, slope
 from dspy_greater.search.verified.objectives import Rollouts, SuccessLikelihood
@@ -34,14 +34,12 @@ class Loop(dspy.Module):
         self.step = dspy.Predict(dspy.Signature("question, so_far -> thought, answer", START))
 
 
-def subject(program: dspy.Module, name: str, white_box: WhiteBox) -> PredictorView:
-    (predictor,) = (c for c in predictors_of(program, EXAMPLES) if c.name == name)
-
-    def silent(programs: Any, examples: Any, samplings: Any) -> list[list[Run]]:
-        """Run nothing; a predictor's place in the prompt does not hang on its inputs."""
-        return [[Run(0.0, None) for _ in examples] for _ in programs]
-
-    return PredictorView(program, predictor, EXAMPLES, silent, white_box, ADAPTER)
+def view_of(program: dspy.Module, name: str, white_box: WhiteBox) -> PredictorView:
+    (predictor,) = (each for each in predictors_of(program, EXAMPLES) if each.name == name)
+    # Nothing runs: a predictor's place in the prompt does not hang on its inputs.
+    return PredictorView(
+        predictor, EXAMPLES, white_box, ADAPTER, received=lambda: [Run(0.0, None)] * len(EXAMPLES)
+    )
 
 
 def call(question: str, so_far: str, thought: str, answer: str) -> PredictorCall:
@@ -95,7 +93,7 @@ def plainly(white_box: WhiteBox, inputs: Mapping[str, Any], outputs: Mapping[str
 
 def test_value_and_gradient_are_those_of_all_that_was_written() -> None:
     white_box = white_box_of("llama", dtype=torch.float64)
-    there = subject(Loop(), "step", white_box)
+    there = view_of(Loop(), "step", white_box)
     rewards = tuple(run.score for run in RUNS)
     terms = SuccessLikelihood().terms(there, Rollouts(START, (0, 1, 2), tuple(RUNS), rewards))
     assert len(terms) == 1 + 3  # nothing is spent on a run without reward
@@ -118,7 +116,7 @@ def test_a_call_that_cannot_be_read_is_left_out(white_box: WhiteBox) -> None:
         PredictorCall({"question": "?", "so_far": ""}, {"thought": "hm"}),
     ]
     long = call("why " * 3000, "", "a", "b")
-    there = subject(Loop(), "step", white_box)
+    there = view_of(Loop(), "step", white_box)
     (items,) = there.completions(START, [Run(1.0, None, {"step": [*broken, long]})])
     assert [items] == there.completions(START, [Run(1.0, None, {"step": broken[:2]})])
     assert len(items) == 2
@@ -147,10 +145,10 @@ def test_an_agent_learns_from_each_of_its_steps(white_box: WhiteBox) -> None:
     ((run,),) = run_programs(
         [agent], EXAMPLES[2:], lambda example, prediction: 1.0, lms=[DummyLM(script)]
     )
-    (items,) = subject(agent, "react", white_box).completions(START, [run])
+    (items,) = view_of(agent, "react", white_box).completions(START, [run])
     written = [white_box.encoder.decode(item.ids[slice(*item.targets)]) for item in items]
     assert [any(said in text for text in written) for said in ("first add", "once more")] == [1, 1]
     assert [text.split()[0] for text in written] == ["first", "once", "that"]
     assert "finish" in written[2]
-    (items,) = subject(agent, "extract.predict", white_box).completions(START, [run])
+    (items,) = view_of(agent, "extract.predict", white_box).completions(START, [run])
     assert len(items) == 1

@@ -1,59 +1,76 @@
-"""A schedule taken up after any step goes on as if it had not been interrupted."""
+"""A search taken up after any step goes on as if it had not been interrupted."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from typing import Any
 
 import pytest
 
-from dspy_greater.search import Judge, PaperConfig, Schedule, VerifiedConfig, schedule_for
-from tests.support.fakes import FakeView
+from dspy_greater.search import (
+    Program,
+    Schedule,
+    ScheduleConfig,
+    ScoreBoard,
+    Scores,
+    VerifiedConfig,
+)
+from examples.published_schedule import PaperConfig
+from tests.support.fakes import NAME, FakeRunner, FakeView, steps_of, toy
 
-CONFIGS = {
+CONFIGS: dict[str, ScheduleConfig] = {
     "paper": PaperConfig(max_steps=6, top_k=10),
     "verified": VerifiedConfig(
-        max_steps=4, starts=0, phrases=2, exact_size=4, race_size=1, multiple=0.5
+        max_steps=4, starts=0, phrases=2, exact_size=12, race_size=2, multiple=0.5
     ),
 }
+START = toy("guess quickly the answer")
 
 
-def fresh(name: str) -> Schedule:
-    subject = FakeView(examples=16)
-    judge = Judge(lambda text: [run.score for run in subject.roll_out([text])[0]])
-    return schedule_for(
-        CONFIGS[name],
-        subject,
-        judge,
-        start="guess quickly guess the answer",
-        train_examples=16,
-        seed="7",
-    )
+class Search:
+    """A schedule and the scores that it works with, at the start or as they were saved."""
+
+    def __init__(self, name: str, saved: dict[str, Any] | None = None) -> None:
+        config = CONFIGS[name]
+        self.scores = Scores.load(saved["scores"]) if saved else Scores()
+        board = ScoreBoard(self.scores, FakeRunner(16), 16)
+        fields = saved["state"] if saved else {"start": START[NAME]}
+        state = config.state_type(**fields)
+        self.schedule: Schedule = config.schedule(FakeView(size=16), board, "7", state)
+        self.current = Program.of(saved["current"]) if saved else START
+
+    def dump(self, current: Program) -> str:
+        return json.dumps(
+            {
+                "scores": self.scores.dump(),
+                "state": asdict(self.schedule.state),
+                "current": current.instructions,
+            }
+        )
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_from_every_step_the_rest_is_the_same(name: str) -> None:
-    whole, dumps = fresh(name), []
-    steps = []
-    for step in whole.steps():
+    whole, dumps, steps = Search(name), [], []
+    for step in steps_of(whole.schedule, START):
         steps.append(step)
-        dumps.append(json.loads(json.dumps(whole.dump())))
+        dumps.append(whole.dump(step.current))
     assert len(steps) > 2
+    assert any(step.accepted for step in steps)
     for taken, dump in enumerate(dumps, start=1):
-        resumed = fresh(name)
-        resumed.load(dump)
-        rest = list(resumed.steps())
-        assert [step.number for step in rest] == [step.number for step in steps[taken:]]
-        assert [step.held for step in rest] == [step.held for step in steps[taken:]]
-        assert [step.attempts for step in rest] == [step.attempts for step in steps[taken:]]
-        assert resumed.stopped == whole.stopped
+        resumed = Search(name, json.loads(dump))
+        assert list(steps_of(resumed.schedule, resumed.current)) == steps[taken:]
+        assert resumed.schedule.stopped == whole.schedule.stopped
+        assert resumed.scores == whole.scores
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_loading_does_not_share_with_what_was_dumped(name: str) -> None:
-    one = fresh(name)
-    list(one.steps())
-    before = json.dumps(one.dump())
-    other = fresh(name)
-    other.load(one.dump())
-    list(other.steps())
-    assert json.dumps(one.dump()) == before
+    one = Search(name)
+    step = one.schedule.step(START)
+    assert step is not None
+    before = one.dump(step.current)
+    other = Search(name, json.loads(before))
+    list(steps_of(other.schedule, other.current))
+    assert one.dump(step.current) == before

@@ -186,17 +186,17 @@ REFUSED: dict[str, Compile] = {
     "labels that are no dict": run(label_fn=lambda example, name: "3"),
     "a label of an unknown field": run(label_fn=lambda example, name: {"anwser": "3"}),
     # Which predictors.
-    "an unknown predictor": run(component_selector=["answerer"]),
-    "a name without a list": run(component_selector="self"),
-    "no predictor chosen": run(component_selector=[]),
+    "an unknown predictor": run(predictors=["answerer"]),
+    "a name without a list": run(predictors="self"),
+    "no predictor chosen": run(predictors=[]),
     "an unknown frozen predictor": run(frozen=["answerer"]),
     "a frozen name without a list": run(frozen="self"),
     "all predictors frozen": run(frozen=["self"]),
-    "chosen and frozen": run(component_selector=["self"], frozen=["self"]),
-    "tools of an unknown agent": run(Helper(), component_selector=["act"]),
+    "chosen and frozen": run(predictors=["self"], frozen=["self"]),
+    "tools of an unknown agent": run(Helper(), predictors=["act"]),
     "a decision type": run(program(outputs=Noul), schedule=VerifiedConfig()),
     "a criterion of a decision": run(
-        program(outputs=Annotated[bool, Noul[(True, "it is so"),]]), component_selector=["self"]
+        program(outputs=Annotated[bool, Noul[(True, "it is so"),]]), predictors=["self"]
     ),
     # What is not text.
     "an image": run(program(inputs=dspy.Image)),

@@ -10,7 +10,8 @@ from typing import Any
 import dspy
 from dspy.utils.callback import BaseCallback
 
-from dspy_greater import GreaterTeleprompter, PaperConfig, VerifiedConfig, local_lm
+from dspy_greater import GreaterTeleprompter, VerifiedConfig, local_lm
+from examples.published_schedule import PaperConfig
 from examples.small_model import tasks
 from tests.support.compiling import START, small
 

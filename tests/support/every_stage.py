@@ -90,6 +90,4 @@ def check_every_stage(compiled: dspy.Module, lm: dspy.LM) -> None:
     assert compiled.predict.signature.instructions == outcome.after != START
     assert outcome.looks >= 1
     assert outcome.gain > 0.3
-    assert len(outcome.gradients) == 4
-    assert all(norm > 0 for each in outcome.gradients for norm in each.norms)
     assert json.loads(json.dumps(record.to_dict(), allow_nan=False))["counts"] == counts

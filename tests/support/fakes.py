@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -21,6 +21,7 @@ import torch
 from dspy_greater.basics.spans import Span
 from dspy_greater.model import Generation, Gradient, Sampling, Targeted
 from dspy_greater.program import PredictorCall, Run
+from dspy_greater.search import Program, Schedule, ScoreBoard, Scores, Step
 
 WORDS = ["read", "answer", "carefully", "slowly", "count", "items", "quickly", "guess", "the", "."]
 #: Words that lower or raise the loss of every example; the rest do nothing.
@@ -113,60 +114,52 @@ class FakeModel:
         return torch.ones(len(WORDS), dtype=torch.bool)
 
 
+#: The toy world's one predictor, and a second one where there are two.
+NAME, OTHER = "toy", "other"
+
+
+def toy(text: str, **others: str) -> Program:
+    """Return a program of the toy world: the text, and the other predictors' if there are any."""
+    return Program.of({NAME: text, **others})
+
+
+def ids_of(text: str) -> tuple[int, ...]:
+    """Return a text's tokens."""
+    return tuple(WORDS.index(word) for word in text.split())
+
+
 @dataclass
 class FakeView:
-    """Examples of the toy world; an example is right when its loss is below a threshold."""
+    """A predictor of the toy world; ``unstable`` words do not survive rendering."""
 
     model: FakeModel = field(default_factory=FakeModel)
-    examples: int = 6
+    size: int = 6
     unstable: frozenset[str] = frozenset()
-    roll_outs: list[str] = field(default_factory=list)
-    limits: list[int | None] = field(default_factory=list)
+    name: str = NAME
+
+    @property
+    def examples(self) -> Sequence[int]:
+        return range(self.size)
 
     def tokens(self, instruction: str) -> tuple[int, ...]:
-        return tuple(WORDS.index(word) for word in instruction.split())
+        return ids_of(instruction)
 
     def text_of(self, tokens: Sequence[int]) -> str | None:
         words = [WORDS[token] for token in tokens]
         return None if self.unstable & set(words) or not words else " ".join(words)
 
-    def roll_out(
-        self,
-        instructions: Sequence[str],
-        examples: Sequence[int] | None = None,
-        limit: int | None = None,
-    ) -> list[list[Run]]:
-        self.roll_outs += instructions
-        self.limits.append(limit)
-        return [
-            [self._run(list(self.tokens(text)), example) for example in self._indices(examples)]
-            for text in instructions
-        ]
-
-    def repeat(self, instruction: str, examples: Sequence[int]) -> list[Run]:
-        return self.roll_out([instruction], examples)[0]
-
-    def sample(
-        self,
-        instruction: str,
-        examples: Sequence[int],
-        seeds: Sequence[int],
-        temperature: float,
-        limit: int | None = None,
-    ) -> list[list[Run]]:
-        ids = self.tokens(instruction)
-
-        def one(example: int, seed: int) -> Run:
-            luck = random.Random(f"{seed} {example} {instruction}").random()
-            right = luck < 1 / (1 + math.exp(-margin(example, ids)))
-            return run_of(example, float(right))
-
-        return [[one(example, seed) for example in examples] for seed in seeds]
+    def answers(
+        self, instruction: str, runs: Sequence[Run], examples: Sequence[int]
+    ) -> list[Targeted | None]:
+        return [self._item(ANSWER, example, instruction) for example in examples]
 
     def completions(self, instruction: str, runs: Sequence[Run]) -> list[list[Targeted]]:
         kinds = [RIGHT if run.score else WRONG for run in runs]
         examples = [run.calls["example"][0].inputs["index"] for run in runs]
         return [[self._item(k, e, instruction)] for k, e in zip(kinds, examples, strict=True)]
+
+    def proposals(self, instruction: str, examples: Sequence[int]) -> list[Targeted]:
+        return [self._item(CONTEXT, example, instruction) for example in examples]
 
     def contexts(
         self, examples: Sequence[int], runs: Sequence[Run] | None = None
@@ -176,23 +169,86 @@ class FakeView:
     def copied_words(self, instruction: str) -> Sequence[str]:
         return []
 
-    def answers(
-        self, instruction: str, runs: Sequence[Run], examples: Sequence[int] | None = None
-    ) -> list[Targeted | None]:
-        return [self._item(ANSWER, e, instruction) for e in self._indices(examples)]
-
-    def proposals(self, instruction: str, examples: Sequence[int] | None = None) -> list[Targeted]:
-        return [self._item(CONTEXT, e, instruction) for e in self._indices(examples)]
-
-    def _indices(self, examples: Sequence[int] | None) -> Sequence[int]:
-        return range(self.examples) if examples is None else examples
-
-    def _run(self, ids: list[int], example: int) -> Run:
-        return run_of(example, float(margin(example, ids) > 0))
-
     def _item(self, kind: int, example: int, instruction: str) -> Targeted:
         ids = self.tokens(instruction)
         span = Span(2, 2 + len(ids))
         if kind == CONTEXT:
             return Targeted((kind, example, *ids), targets=span, inputs=span)
         return Targeted((kind, example, *ids, 0), targets=Span(span.end, span.end + 1), inputs=span)
+
+
+@dataclass
+class FakeRunner:
+    """Runs programs of the toy world, and remembers what it was asked.
+
+    The words of all predictors count as one instruction's. Validation examples are the training
+    examples once more.
+
+    Attributes:
+        size: Number of training examples.
+        ran: Programs in order, each as often as it was run on some examples.
+        runs: Every single run: the program and the example.
+        limits: The limit of each call.
+        sampled: How many seeds each call of ``sample`` had.
+        validated: Programs in order, each as often as it was validated.
+    """
+
+    size: int = 6
+    ran: list[Program] = field(default_factory=list)
+    runs: list[tuple[Program, int]] = field(default_factory=list)
+    limits: list[int | None] = field(default_factory=list)
+    sampled: list[int] = field(default_factory=list)
+    validated: list[Program] = field(default_factory=list)
+
+    def one(self, program: Program, example: int) -> Run:
+        """Run a program on an example, without chance; fakes of another kind say how."""
+        return run_of(example, float(margin(example, self._ids(program)) > 0))
+
+    def by_luck(self, program: Program, example: int, seed: int) -> Run:
+        """Run a program on an example, sampled."""
+        luck = random.Random(f"{seed} {example} {program}").random()
+        right = luck < 1 / (1 + math.exp(-margin(example, self._ids(program))))
+        return run_of(example, float(right))
+
+    def run(
+        self, programs: Sequence[Program], examples: Sequence[int], limit: int | None = None
+    ) -> list[list[Run]]:
+        self.ran += programs
+        self.limits.append(limit)
+        self.runs += [(program, example) for program in programs for example in examples]
+        return [[self.one(program, example) for example in examples] for program in programs]
+
+    def repeat(self, program: Program, examples: Sequence[int]) -> list[Run]:
+        return [self.one(program, example) for example in examples]
+
+    def sample(
+        self,
+        program: Program,
+        examples: Sequence[int],
+        seeds: Sequence[int],
+        temperature: float,
+        limit: int | None = None,
+    ) -> list[list[Run]]:
+        self.sampled.append(len(seeds))
+        return [[self.by_luck(program, example, seed) for example in examples] for seed in seeds]
+
+    def validate(self, program: Program) -> list[float]:
+        self.validated.append(program)
+        return [self.one(program, example).score for example in range(self.size)]
+
+    @staticmethod
+    def _ids(program: Program) -> list[int]:
+        return [token for _, text in program.parts for token in ids_of(text)]
+
+
+def board_of(runner: FakeRunner, perfect_score: float | None = None) -> ScoreBoard:
+    """Return a board on which nothing is known yet."""
+    return ScoreBoard(Scores(), runner, runner.size, perfect_score)
+
+
+def steps_of(schedule: Schedule, start: Program) -> Iterator[Step]:
+    """Yield steps of a schedule from a program on until there are no more."""
+    current = start
+    while (step := schedule.step(current)) is not None:
+        current = step.current
+        yield step

@@ -74,7 +74,7 @@ def improved() -> DetailedResults:
 
 
 def kept() -> DetailedResults:
-    """Nothing that the search held was verified."""
+    """Nothing that the search accepted could be verified."""
     record = improved()
     record.outcomes = [outcome(START)]
     record.parse_failures, record.skipped_losses, record.left_out = 3, 2, ["judge"]

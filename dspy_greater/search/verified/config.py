@@ -16,7 +16,7 @@ from dspy_greater.search.verified.sizes import Sizes
 
 @dataclass(frozen=True)
 class VerifiedConfig(Sizes):
-    """Settings of the verified search: the sizes of its stages, see :class:`Sizes`."""
+    """Settings of the verified search: the sizes of its stages."""
 
     state_type: ClassVar[type[SearchState]] = SearchState
 

@@ -7,20 +7,25 @@ import random
 import pytest
 import torch
 
-from examples.published_schedule import AnswerObjective, propose
-from tests.support.fakes import BASE, WORDS, FakeModel, FakeView
+from examples.published_schedule import AnswerObjective, Trial, propose
+from tests.support.fakes import BASE, WORDS, FakeModel, FakeRunner, FakeView, toy
 
 
 def words(*names: str) -> list[int]:
     return [WORDS.index(name) for name in names]
 
 
-def rank(objective: AnswerObjective, subject: FakeView, candidates: list[int]) -> list[str]:
+def rank(objective: AnswerObjective, view: FakeView, candidates: list[int]) -> list[str]:
     instruction = "read the answer ."
-    (runs,) = subject.roll_out([instruction])
-    slope = objective.slope(subject, instruction, runs)
-    log_probs = subject.model.next_log_probs([[]] * subject.examples)[:, 0]
-    return [WORDS[i] for i in objective.rank(subject, slope, 1, log_probs, candidates)]
+    (runs,) = FakeRunner(view.size).run([toy(instruction)], view.examples)
+    slope = objective.slope(view, instruction, runs)
+    log_probs = view.model.next_log_probs([[]] * view.size)[:, 0]
+    return [WORDS[i] for i in objective.rank(view, slope, 1, log_probs, candidates)]
+
+
+def try_out(objective: AnswerObjective, view: FakeView, texts: list[str]) -> list[Trial]:
+    runs = FakeRunner(view.size).run([toy(text) for text in texts], view.examples)
+    return objective.try_out(view, texts, runs)
 
 
 def test_candidates_are_ranked_by_descending_promise() -> None:
@@ -30,31 +35,31 @@ def test_candidates_are_ranked_by_descending_promise() -> None:
 
 
 def test_the_candidates_own_likelihood_breaks_equal_gradients() -> None:
-    subject = FakeView(FakeModel(likely=("slowly",)))
+    view = FakeView(FakeModel(likely=("slowly",)))
     candidates = words("the", "slowly", "answer")
-    assert rank(AnswerObjective(fluency_weight=0.5), subject, candidates)[0] == "slowly"
-    assert rank(AnswerObjective(fluency_weight=0.0), subject, candidates)[0] == "the"
+    assert rank(AnswerObjective(fluency_weight=0.5), view, candidates)[0] == "slowly"
+    assert rank(AnswerObjective(fluency_weight=0.0), view, candidates)[0] == "the"
 
 
 def test_a_trial_is_cross_entropy_plus_weighted_nll() -> None:
-    subject = FakeView()
-    nll = -float(subject.model.word_log_probs()[words("count", "the")].mean())
-    (trial,) = AnswerObjective(fluency_weight=0.3).try_out(subject, ["count the"])
+    view = FakeView()
+    nll = -float(view.model.word_log_probs()[words("count", "the")].mean())
+    (trial,) = try_out(AnswerObjective(fluency_weight=0.3), view, ["count the"])
     assert trial.losses[0] == pytest.approx(BASE - 2.0 + 0.3 * nll, rel=1e-5)
-    assert len(trial.losses) == len(trial.runs) == subject.examples
+    assert len(trial.losses) == len(trial.runs) == view.size
 
 
 def test_instructions_tried_together_score_as_if_tried_alone() -> None:
     objective, texts = AnswerObjective(), ["count the", "guess", "read items slowly ."]
-    together = objective.try_out(FakeView(), texts)
-    alone = [objective.try_out(FakeView(), [text])[0] for text in texts]
+    together = try_out(objective, FakeView(), texts)
+    alone = [try_out(objective, FakeView(), [text])[0] for text in texts]
     assert [trial.losses for trial in together] == [trial.losses for trial in alone]
 
 
 def test_two_trials_are_compared_on_the_examples_finite_in_both() -> None:
     objective = AnswerObjective(fluency_weight=0.0)
-    (whole,) = objective.try_out(FakeView(), ["count"])
-    (holed,) = objective.try_out(FakeView(FakeModel(nan_examples=frozenset({0}))), ["count"])
+    (whole,) = try_out(objective, FakeView(), ["count"])
+    (holed,) = try_out(objective, FakeView(FakeModel(nan_examples=frozenset({0}))), ["count"])
     assert holed.skipped == 1
     assert holed.loss != whole.loss
     assert holed.gain_over(whole) == pytest.approx(0.0)

@@ -37,7 +37,7 @@ def test_a_metric_is_called_as_dspy_and_as_gepa_call_it(name: str) -> None:
     task = load(name)
     example = dspy.Example(question=OPTIONS, answer="(A)").with_inputs("question")
     signature(task.metric).bind(*[None] * 5)
-    assert Metric(task.metric).score(example, dspy.Prediction(answer="nothing")).value == 0
+    assert Metric(task.metric).score(example, dspy.Prediction(answer="nothing")) == 0
     assert task.metric(example, dspy.Prediction(answer=None), trace=[]) is False
 
 

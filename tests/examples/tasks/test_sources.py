@@ -11,7 +11,13 @@ from typing import Any
 
 import pytest
 
-from dspy_greater.program import DataError, check_dataset, check_labels, current_adapter
+from dspy_greater.program import (
+    DataError,
+    check_dataset,
+    check_labels,
+    current_adapter,
+    predictors_of,
+)
 from examples.tasks import load, sources
 
 ROOT = Path(__file__).resolve().parents[3]

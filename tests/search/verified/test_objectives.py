@@ -21,41 +21,43 @@ from dspy_greater.search.verified.objectives import (
     with_tokens,
 )
 from dspy_greater.search.verified.objectives import sampled as some
-from tests.support.fakes import WORDS, FakeModel, FakeView
+from tests.support.fakes import WORDS, FakeModel, FakeRunner, FakeView, toy
 
 START = "read the answer"
 ALL = list(range(len(WORDS)))
 
 
-def sampled(subject: FakeView, instruction: str = START, count: int = 8) -> Rollouts:
-    examples = tuple(range(subject.examples))
-    runs = [run for row in subject.sample(instruction, examples, range(count), 1.0) for run in row]
+def sampled(instruction: str = START, count: int = 8) -> Rollouts:
+    runner = FakeRunner()
+    examples = tuple(range(runner.size))
+    rows = runner.sample(toy(instruction), examples, range(count), 1.0)
+    runs = [run for row in rows for run in row]
     return Rollouts(instruction, examples * count, tuple(runs), tuple(run.score for run in runs))
 
 
 def test_the_gradient_points_at_the_words_that_raise_the_expected_metric() -> None:
-    subject = FakeView()
-    terms = SuccessLikelihood().terms(subject, sampled(subject, count=60))
-    found = slope(subject.model, terms)
+    view = FakeView()
+    terms = SuccessLikelihood().terms(view, sampled(count=60))
+    found = slope(view.model, terms)
     assert found is not None
-    gains = substitutions(subject.model, found.positions, subject.tokens(START), ALL)
+    gains = substitutions(view.model, found.positions, view.tokens(START), ALL)
     best, worst = gains[0].argmax(), gains[0].argmin()
     assert (WORDS[best], WORDS[worst]) == ("count", "guess")
 
 
 @pytest.mark.parametrize("objective", [AnswerLikelihood(), SuccessLikelihood()])
 def test_value_and_gradient_come_from_one_pass_and_agree(objective: object) -> None:
-    subject = FakeView()
-    terms = objective.terms(subject, sampled(subject))  # type: ignore[attr-defined]
-    found = slope(subject.model, terms)
+    view = FakeView()
+    terms = objective.terms(view, sampled())  # type: ignore[attr-defined]
+    found = slope(view.model, terms)
     assert found is not None
-    assert found.value == pytest.approx(exact(subject.model, terms, [subject.tokens(START)])[0])
+    assert found.value == pytest.approx(exact(view.model, terms, [view.tokens(START)])[0])
 
 
 def test_losses_that_are_not_finite_are_left_out_and_counted() -> None:
-    subject = FakeView(FakeModel(nan_examples=frozenset({0, 1})))
-    terms = AnswerLikelihood().terms(subject, sampled(subject, count=1))
-    found = slope(subject.model, terms)
+    view = FakeView(FakeModel(nan_examples=frozenset({0, 1})))
+    terms = AnswerLikelihood().terms(view, sampled(count=1))
+    found = slope(view.model, terms)
     assert found is not None
     assert found.skipped == 2
     everything = FakeView(FakeModel(nan_examples=frozenset(range(6))))
@@ -63,13 +65,13 @@ def test_losses_that_are_not_finite_are_left_out_and_counted() -> None:
 
 
 def test_fluency_prefers_what_the_model_would_write() -> None:
-    subject = FakeView(FakeModel(likely=("read", "the", "count")))
-    terms = fluency_terms(subject, START, [0, 1], weight=0.5)
+    view = FakeView(FakeModel(likely=("read", "the", "count")))
+    terms = fluency_terms(view, START, [0, 1], weight=0.5)
     likely, unlikely = exact(
-        subject.model, terms, [subject.tokens("read the count"), subject.tokens("read the guess")]
+        view.model, terms, [view.tokens("read the count"), view.tokens("read the guess")]
     )
     assert likely > unlikely
-    assert fluency_terms(subject, START, [0, 1], weight=0.0) == []
+    assert fluency_terms(view, START, [0, 1], weight=0.0) == []
 
 
 @given(st.lists(st.integers(5, 9), min_size=1, max_size=4), st.booleans())

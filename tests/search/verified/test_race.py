@@ -2,47 +2,69 @@
 
 from __future__ import annotations
 
-from dspy_greater.search.verified.race import LEAST_LIMIT, ScoreBook, limit_of, next_stop, race
-from tests.support.fakes import FakeView
+from dspy_greater.search import Program
+from dspy_greater.search.verified.race import Race, next_stop
+from tests.support.fakes import NAME, FakeRunner, FakeView, board_of, toy
+
+START = toy("read the")
 
 
-def book(examples: int = 40) -> ScoreBook:
-    return ScoreBook(FakeView(examples=examples), list(range(examples)))
+def race_of(runner: FakeRunner) -> Race:
+    views = {NAME: FakeView(size=runner.size)}
+    return Race(board_of(runner), views, range(runner.size), multiple=2.0)
+
+
+def reached(text: str, current: str) -> list[Program]:
+    return race_of(FakeRunner(40)).run([toy(text)], toy(current))
 
 
 def test_the_better_come_first_and_the_worse_drop_out() -> None:
-    scores = book()
-    good, half, bad = "count items", "count the", "guess"
-    assert race(scores, [bad, half, good], "read the")[0] == good
-    assert len(scores.scores[good]) == 40
-    assert len(scores.scores[bad]) < 40
+    race = race_of(FakeRunner(40))
+    good, half, bad = toy("count items"), toy("count the"), toy("guess")
+    assert race.run([bad, half, good], START)[0] == good
+    known = race.board.scores.training
+    assert len(known[good]) == 40
+    assert len(known[bad]) < 40
 
 
 def test_nothing_is_run_twice() -> None:
-    scores = book(examples=10)
-    race(scores, ["count items", "count items"], "read the")
-    calls = list(scores.subject.roll_outs)  # type: ignore[attr-defined]
-    race(scores, ["count items"], "read the")
-    assert scores.subject.roll_outs == calls  # type: ignore[attr-defined]
-    assert len(scores.scores["count items"]) == 10
+    runner = FakeRunner(10)
+    race, good = race_of(runner), toy("count items")
+    race.run([good, good], START)
+    assert len(runner.runs) == len(set(runner.runs)) == 20
+    before = list(runner.runs)
+    race.run([good], START)
+    assert runner.runs == before
+    assert len(race.board.scores.training[good]) == 10
 
 
-def test_a_candidate_clearly_behind_the_incumbent_does_not_reach_the_end() -> None:
-    assert race(book(), ["guess"], "count items") == []
+def test_a_program_clearly_behind_the_current_one_does_not_reach_the_end() -> None:
+    assert reached("guess", "count items") == []
 
 
-def test_an_equal_candidate_reaches_the_end() -> None:
-    assert race(book(), ["items count"], "count items") == ["items count"]
+def test_an_equal_program_reaches_the_end() -> None:
+    assert reached("items count", "count items") == [toy("items count")]
 
 
-def test_the_incumbents_runs_are_there_after_its_race() -> None:
-    scores = book(examples=10)
-    race(scores, ["count items"], "read the")
-    calls = list(scores.subject.roll_outs)  # type: ignore[attr-defined]
-    rollouts = scores.rollouts("count items")
-    assert rollouts.rewards == tuple(scores.scores["count items"])
-    assert rollouts.rewards == tuple(run.score for run in rollouts.runs)
-    assert scores.subject.roll_outs == calls  # type: ignore[attr-defined]
+def test_a_winner_is_proven_on_training_and_no_worse_on_validation_examples() -> None:
+    class Unheard(FakeRunner):
+        def validate(self, program: Program) -> list[float]:
+            return [float(program == START)] * 10
+
+    good = toy("count items")
+    for runner, winner in ((FakeRunner(24), good), (Unheard(24), None)):
+        race = race_of(runner)
+        assert race.accepted(race.run([good], START), START, noise=0.0) == winner
+    race = race_of(FakeRunner(24))
+    ended = race.run([good], START)
+    assert race.proven(good, START, noise=0.0)
+    assert race.accepted(ended, START, noise=1.0) is None  # a gain within the noise is none
+
+
+def test_among_equals_the_best_reader_wins() -> None:
+    race = race_of(FakeRunner(24))
+    long, short = toy("count items the the the"), toy("count items")
+    assert race.accepted(race.run([long, short], START), START, noise=0.0) == short
 
 
 def test_a_block_has_enough_runs_to_be_worth_a_batch() -> None:
@@ -55,14 +77,3 @@ def test_a_block_has_enough_runs_to_be_worth_a_batch() -> None:
     assert stops(4, 50) == [8, 16, 32, 50]
     assert stops(1, 50) == [16, 32, 50]
     assert stops(1, 12) == [12]
-
-
-def test_answers_may_be_so_much_longer_than_the_incumbents() -> None:
-    assert limit_of(1000) == 1000
-    assert limit_of(7) == LEAST_LIMIT
-    assert limit_of(0) is None  # nothing could be read
-    scores = book(examples=10)
-    scores.fill(["read the"], 10)
-    scores.limit = 300
-    race(scores, ["count items"], "read the")
-    assert scores.subject.limits == [None, 300]  # type: ignore[attr-defined]

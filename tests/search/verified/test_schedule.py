@@ -2,47 +2,74 @@
 
 from __future__ import annotations
 
+import json
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pytest
 
 from dspy_greater.program import PredictorCall, Run
-from dspy_greater.search import Judge, VerifiedConfig, VerifiedSchedule, choose
-from dspy_greater.search.verified import shortlist
+from dspy_greater.search import (
+    Program,
+    ScoreBoard,
+    Scores,
+    VerifiedConfig,
+    VerifiedSchedule,
+    choose,
+)
+from dspy_greater.search.verified import SearchState, proposer
 from dspy_greater.search.verified.estimates import exact
 from dspy_greater.search.verified.tidy import SENTENCE, WORD, without_a_part
-from tests.support.fakes import FakeModel, FakeView, run_of
+from tests.support.fakes import (
+    NAME,
+    FakeModel,
+    FakeRunner,
+    FakeView,
+    board_of,
+    run_of,
+    steps_of,
+    toy,
+)
 
-START = "read the answer"
+START = toy("read the answer")
 
 
 def schedule(
-    subject: FakeView, judge: Judge | None = None, seed: str = "0", **knobs: Any
+    runner: FakeRunner | None = None,
+    model: FakeModel | None = None,
+    seed: str = "0",
+    perfect_score: float | None = None,
+    start: Program = START,
+    **knobs: Any,
 ) -> VerifiedSchedule:
+    runner = runner or FakeRunner(24)
+    view = FakeView(model or FakeModel(), runner.size)
     config = VerifiedConfig(**{"max_steps": 6, "fluency_weight": 0.0, "starts": 2, **knobs})
-    judge = judge or Judge(lambda text: [r.score for r in subject.roll_out([text])[0]])
-    return VerifiedSchedule(subject, config, seed, judge, START, subject.examples)
+    board = board_of(runner, perfect_score)
+    return VerifiedSchedule(view, config, board, seed, SearchState(start[NAME]))
 
 
-def final(search: VerifiedSchedule) -> str:
-    *_, last = search.steps()
-    return last.held
+def final(search: VerifiedSchedule, start: Program = START) -> Program:
+    *_, last = steps_of(search, start)
+    return last.current
+
+
+def texts(search: VerifiedSchedule) -> list[str]:
+    """Return the instructions that were run."""
+    return [program[NAME] for program in search.board.scores.training]
 
 
 def test_it_finds_the_words_that_help() -> None:
-    subject = FakeView(examples=24)
-    search = schedule(subject, starts=0)
-    held = final(search)
-    assert search.book.mean(held) > search.book.mean(START)
-    assert "guess" not in held
+    search = schedule(starts=0)
+    found = final(search)
+    assert search.board.training_mean(found) > search.board.training_mean(START)
+    assert "guess" not in found[NAME]
 
 
 def test_whole_instructions_race_first_and_cost_no_patience() -> None:
-    subject = FakeView(examples=24)
-    search = schedule(subject, starts=4, instructions=("guess guess", "guess quickly"), patience=1)
-    first, second, *_ = search.steps()
+    search = schedule(starts=4, instructions=("guess guess", "guess quickly"), patience=1)
+    first, second, *_ = steps_of(search, START)
     assert {attempt.kind for attempt in first.attempts} == {"start"}
     assert {"guess guess", "guess quickly"} <= {attempt.instruction for attempt in first.attempts}
     assert all(attempt.estimate is None for attempt in first.attempts)
@@ -51,14 +78,13 @@ def test_whole_instructions_race_first_and_cost_no_patience() -> None:
 
 
 def test_it_never_ends_below_the_start() -> None:
-    search = schedule(FakeView(examples=16))
-    held = final(search)
-    assert search.book.mean(held) >= search.book.mean(START)
+    search = schedule(FakeRunner(16))
+    found = final(search)
+    assert search.board.training_mean(found) >= search.board.training_mean(START)
 
 
 def test_the_best_word_comes_first() -> None:
-    subject = FakeView(examples=24)
-    first = next(iter(schedule(subject, starts=0, phrases=0).steps()))
+    first = next(steps_of(schedule(starts=0, phrases=0), START))
     assert "count" in first.attempts[0].instruction
 
 
@@ -66,15 +92,15 @@ def test_fewer_edits_are_recomputed_on_each_look(monkeypatch: pytest.MonkeyPatch
     looks: list[tuple[int, int]] = []
 
     def listen(model: Any, terms: Any, tokens: Any) -> list[float]:
-        if len(tokens) > 1:  # besides the incumbent
+        if len(tokens) > 1:  # besides the current one
             looks.append((len(terms), len(tokens) - 1))
         return exact(model, terms, tokens)
 
-    monkeypatch.setattr(shortlist, "exact", listen)
-    search = schedule(FakeView(examples=24), starts=0, exact_size=24, race_size=2)
-    first = next(iter(search.steps()))
+    monkeypatch.setattr(proposer, "exact", listen)
+    search = schedule(starts=0, exact_size=24, race_size=2)
+    first = next(steps_of(search, START))
     (_, everything), *looks = looks[:4]
-    whole = len(search.evidence.terms(START))
+    whole = len(search.rollouts.terms(START))
     assert [edits for _, edits in looks] == [everything, everything // 2, everything // 4]
     assert whole / 4 <= looks[0][0] < looks[2][0]
     assert sum(terms for terms, _ in looks) == whole
@@ -82,71 +108,71 @@ def test_fewer_edits_are_recomputed_on_each_look(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_gradient_chooses_among_what_the_model_finds_likely() -> None:
-    subject = FakeView(examples=24, model=FakeModel(likely=("slowly", "items")))
-    search = schedule(subject, plausible=2, starts=0, phrases=0)
-    first = next(iter(search.steps()))
+    model = FakeModel(likely=("slowly", "items"))
+    search = schedule(model=model, plausible=2, starts=0, phrases=0)
+    first = next(steps_of(search, START))
     words = {word for attempt in first.attempts for word in attempt.instruction.split()}
-    assert words - set(START.split()) <= {"slowly", "items"}
+    assert words - set(START[NAME].split()) <= {"slowly", "items"}
     assert first.attempts
 
 
 def test_an_edit_that_fails_on_the_validation_examples_is_not_accepted() -> None:
-    judge = Judge(lambda text: [float(text == START)] * 10)
-    search = schedule(FakeView(examples=24), judge)
+    class Unheard(FakeRunner):
+        def validate(self, program: Program) -> list[float]:
+            return [float(program == START)] * 10
+
+    search = schedule(Unheard(24))
     assert final(search) == START
     assert search.stopped.startswith("no edit accepted")
 
 
 def test_the_start_comes_back_at_once_where_nothing_is_left_to_gain() -> None:
-    subject = FakeView()
-    judge = Judge(lambda text: [1.0], perfect_score=1.0)
-    search = VerifiedSchedule(subject, VerifiedConfig(), "0", judge, "count items", 6)
-    assert list(search.steps()) == []
+    perfect = toy("count items")
+    search = schedule(FakeRunner(), perfect_score=1.0, start=perfect)
+    assert search.step(perfect) is None
     assert search.stopped == "nothing left to gain"
 
 
 def test_the_search_ends_where_no_edit_could_be_proven_better() -> None:
-    class Nearly(FakeView):
-        def _run(self, ids: list[int], example: int) -> Run:
+    class Nearly(FakeRunner):
+        def one(self, program: Program, example: int) -> Run:
             return run_of(example, float(example > 0))
 
-    search = schedule(Nearly(examples=24))
-    assert list(search.steps()) == []
+    search = schedule(Nearly(24))
+    assert search.step(START) is None
     assert search.stopped == "no edit could be proven better on 24 training examples"
-    *_, last = schedule(Nearly(examples=24), multiple=0.0).steps()
+    *_, last = steps_of(schedule(Nearly(24), multiple=0.0), START)
     assert last.number > 0
 
 
 def test_where_every_rollout_fails_the_answers_gradient_still_leads() -> None:
-    class Hopeless(FakeView):
-        def sample(self, *arguments: Any) -> list[list[Run]]:
-            return [
-                [Run(0.0, None, calls=run.calls) for run in runs]
-                for runs in super().sample(*arguments)
-            ]
+    class Hopeless(FakeRunner):
+        def by_luck(self, program: Program, example: int, seed: int) -> Run:
+            return run_of(example, 0.0)
 
-    subject = Hopeless(examples=24)
-    search = schedule(subject, starts=0, phrases=0)
-    assert search.book.mean(final(search)) > search.book.mean(START)
+    search = schedule(Hopeless(24), starts=0, phrases=0)
+    found = final(search)
+    assert search.board.training_mean(found) > search.board.training_mean(START)
     assert search.stood_in > 0
 
 
 def test_an_instruction_beyond_the_limit_is_edited_but_does_not_grow() -> None:
-    search = schedule(FakeView(examples=24), max_instruction_tokens=2)
+    search = schedule(max_instruction_tokens=2)
     assert final(search) != START
-    assert all(len(text.split()) <= 3 for text in search.state.scores)
+    assert all(len(text.split()) <= 3 for text in texts(search))
 
 
 def test_no_edit_leaves_the_models_context() -> None:
     model = FakeModel(context=7)  # two tokens before the instruction, one after it
-    search = schedule(FakeView(model, examples=24), race_size=8)
-    list(search.steps())
-    assert max(len(text.split()) for text in search.state.scores) == 4
+    search = schedule(model=model, race_size=8)
+    final(search)
+    assert max(len(text.split()) for text in texts(search)) == 4
 
 
 def test_the_users_own_instructions_race_too() -> None:
-    search = schedule(FakeView(examples=24), instructions=("count items carefully",), max_steps=1)
-    (step,) = [step for step in search.steps() if step.number == 1]
+    search = schedule(instructions=("count items carefully",), max_steps=1)
+    step = search.step(START)
+    assert step is not None
     positions = {attempt.instruction: attempt.position for attempt in step.attempts}
     assert positions["count items carefully"] is None
 
@@ -170,63 +196,70 @@ def test_senseless_settings_are_refused(knobs: dict[str, Any]) -> None:
 
 
 def test_no_more_runs_than_announced() -> None:
-    subject = FakeView(examples=24)
-    calls = {"train": 0, "validation": 0}
+    class Counted(FakeRunner):
+        made = 0
 
-    class Counted(FakeView):
-        def _run(self, ids: list[int], example: int) -> Run:
-            calls["train"] += 1
-            return super()._run(ids, example)
+        def one(self, program: Program, example: int) -> Run:
+            self.made += 1
+            return super().one(program, example)
 
-        def sample(self, *arguments: Any) -> list[list[Run]]:
-            sampled = super().sample(*arguments)
-            calls["train"] += sum(len(runs) for runs in sampled)
-            return sampled
+        def by_luck(self, program: Program, example: int, seed: int) -> Run:
+            self.made += 1
+            return super().by_luck(program, example, seed)
 
-    def validate(text: str) -> list[float]:
-        calls["validation"] += 10
-        return [r.score for r in subject.roll_out([text])[0]][:10]
-
-    search = schedule(Counted(examples=24), Judge(validate), fluency_weight=0.02)
-    list(search.steps())
-    assert calls["train"] + calls["validation"] <= search.config.most_runs(24, 10)
+    runner = Counted(24)
+    search = schedule(runner, fluency_weight=0.02)
+    final(search)
+    assert 24 < runner.made <= search.config.most_runs(24, 24)
 
 
 def test_the_same_seed_gives_the_same_search() -> None:
     def run(seed: str) -> list[tuple[str, ...]]:
-        search = schedule(FakeView(examples=12), seed=seed)
-        return [tuple(a.instruction for a in step.attempts) for step in search.steps()]
+        search = schedule(FakeRunner(12), seed=seed)
+        return [tuple(a.instruction for a in step.attempts) for step in steps_of(search, START)]
 
     assert run("1") == run("1")
     assert run("1") != run("2")
 
 
+WORDY = toy("count the items slowly carefully")
+
+
+def over(**knobs: Any) -> VerifiedSchedule:
+    """Return a search whose steps are over, so that it only tidies up."""
+    model = FakeModel(likely=("count", "items"))
+    search = schedule(FakeRunner(12), model, fluency_weight=0.1, **knobs)
+    search.state.stopped, search.state.noise = "all steps taken", 0.0
+    return search
+
+
 def test_words_that_do_no_work_are_taken_away() -> None:
-    subject = FakeView(FakeModel(likely=("count", "items")), examples=12)
-    search = schedule(subject, fluency_weight=0.1, tidy_rounds=9)
-    search.book.fill([START], 12)
-    search.judge.score(START)
-    search.state.held = "count the items slowly carefully"
-    search.book.fill([search.state.held], 12)
-    while search._tidy():
-        pass
-    assert search.state.held == "count items carefully"
+    assert final(over(tidy_rounds=9), WORDY) == toy("count items carefully")
+
+
+def test_tidying_has_its_rounds() -> None:
+    search = over(tidy_rounds=1)
+    (step,) = steps_of(search, WORDY)
+    assert len(step.current[NAME].split()) == 4
+
+
+def test_the_instruction_at_the_start_is_not_tidied() -> None:
+    search = over(tidy_rounds=9, start=WORDY)
+    assert search.step(WORDY) is None
 
 
 def test_of_the_shorter_versions_no_more_are_run_than_it_takes_to_find_one_that_holds() -> None:
-    subject = FakeView(FakeModel(likely=("count", "items")), examples=12)
-    search = schedule(subject, fluency_weight=0.1, tidy_rounds=9)
-    search.judge.score(START)
-    search.state.held = "count the items slowly carefully"
-    search.book.fill([search.state.held], 12)
-    before = set(search.state.scores)
-    step = search._tidy()
+    search = over(tidy_rounds=9)
+    search.board.train([WORDY], range(12))
+    before = set(texts(search))
+    step = search.step(WORDY)
     assert step is not None
     tried = [attempt.instruction for attempt in step.attempts]
-    assert set(search.state.scores) - before == set(tried)
-    assert tried[-1] == step.held
+    assert set(texts(search)) - before == set(tried)
+    assert tried[-1] == step.current[NAME]
     # Each that was run before read better, and lost.
-    assert all(search.book.mean(text) < search.book.mean(step.held) for text in tried[:-1])
+    mean = search.board.training_mean
+    assert all(mean(toy(text)) < mean(step.current) for text in tried[:-1])
 
 
 def test_parts_of_a_text() -> None:
@@ -240,64 +273,70 @@ def test_parts_of_a_text() -> None:
 
 
 @dataclass
-class CoinSubject(FakeView):
+class Coins(FakeRunner):
     """Every prompt's score is a coin, flipped once and for all."""
 
     luck: int = 0
-    scored: dict[tuple[str, int], float] = field(default_factory=dict)
 
-    def flip(self, text: str, example: int) -> float:
-        return float(random.Random(f"{self.luck} {text} {example}").random() < 0.5)
+    def one(self, program: Program, example: int) -> Run:
+        flipped = random.Random(f"{self.luck} {program[NAME]} {example}").random()
+        return run_of(example, float(flipped < 0.5))
 
-    def roll_out(
-        self, instructions: Any, examples: Any = None, limit: Any = None
-    ) -> list[list[Run]]:
-        return [
-            [run_of(example, self.flip(text, example)) for example in self._indices(examples)]
-            for text in instructions
-        ]
+    def validate(self, program: Program) -> list[float]:
+        return [self.one(program, 1000 + example).score for example in range(32)]
 
 
 def test_pure_noise_keeps_the_start_in_95_of_100_runs() -> None:
     changed = 0
     for luck in range(200):
-        subject = CoinSubject(examples=32, luck=luck)
-        judge = Judge(lambda text, s=subject: [s.flip(text, 1000 + i) for i in range(32)])
-        list(schedule(subject, judge, seed=str(luck), max_steps=4, exact_size=8).steps())
-        changed += choose(judge.validated, START, 0.95).instruction != START
+        search = schedule(Coins(32, luck=luck), seed=str(luck), max_steps=4, exact_size=8)
+        list(steps_of(search, START))
+        changed += choose(search.board.scores.validation, START, 0.95).program != START
     assert changed <= 10
 
 
-@dataclass
-class Wordy(FakeView):
+class Verbose(FakeRunner):
     """Writes a text as long as its instruction is, a hundred times over."""
 
-    def roll_out(self, instructions: Any, examples: Any = None, limit: Any = None) -> Any:
-        ran = super().roll_out(instructions, examples, limit)
-        return [
-            [
-                replace(run, calls={**run.calls, "p": [PredictorCall({}, {"t": 100 * text})]})
-                for run in runs
-            ]
-            for text, runs in zip(instructions, ran, strict=True)
-        ]
+    def one(self, program: Program, example: int) -> Run:
+        run = super().one(program, example)
+        call = PredictorCall({}, {"text": 100 * program[NAME]})
+        return replace(run, calls={**run.calls, NAME: [call]})
 
 
-def test_answers_in_races_are_limited_by_the_longest_of_an_incumbent() -> None:
-    subject, unheard = Wordy(examples=24), FakeView(examples=24)
-    judge = Judge(lambda text: [run.score for run in unheard.roll_out([text])[0]])
-    search = schedule(subject, judge)
-    held = [START, *(step.held for step in search.steps())]
-    start, once_more, *raced = subject.limits
-    assert (start, once_more) == (None, None)
-    assert raced[0] == 100 * len(START)
+def test_answers_in_races_are_limited_by_the_longest_of_a_current_program() -> None:
+    runner = Verbose(24)
+    search = schedule(runner)
+    current = [START[NAME], *(step.current[NAME] for step in steps_of(search, START))]
+    start, *raced = runner.limits
+    assert start is None
+    assert raced[0] == 100 * len(START[NAME])
     assert raced == sorted(raced)
-    assert set(raced) <= {100 * len(text) for text in held}
-    assert search.book.limit == 100 * max(map(len, held)) > raced[0]
+    assert set(raced) <= {100 * len(text) for text in current}
+    assert search.board.limit == 100 * max(map(len, current)) > raced[0]
+    # What is saved says it, too.
+    saved = Scores.load(json.loads(json.dumps(search.board.scores.dump())))
+    assert ScoreBoard(saved, Verbose(24), 24).limit == search.board.limit
 
-    again = schedule(Wordy(examples=24), judge)
-    again.load(search.dump())
-    again.begin()
-    assert again.book.limit == search.book.limit
-    again.forget()
-    assert again.book.limit is None
+
+def test_within_another_program_it_begins_anew() -> None:
+    runner = FakeRunner(12)
+    search = schedule(runner)
+    here, there = toy("read the", other="guess"), toy("read the", other="count")
+    for current in (here, there):
+        attempt = search.begin(current)
+        assert (attempt.instruction, attempt.kind, len(attempt.scores)) == ("read the", "start", 12)
+    assert runner.ran == [here, there]
+    # Back where it was, nothing is run again: scores belong to programs.
+    search.begin(here)
+    assert runner.ran == [here, there]
+
+
+def test_its_state_is_plain_data() -> None:
+    search = schedule(seed="1")
+    states = []
+    for _ in steps_of(search, START):
+        state = search.state
+        assert SearchState(**json.loads(json.dumps(asdict(state)))) == state
+        states.append(state)
+    assert states

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dspy_greater.model import Targeted, WhiteBox
-from dspy_greater.program import PredictorCall, Run
+from dspy_greater.program import PredictorCall, Run, predictors_of
 from dspy_greater.search import PredictorView
 from dspy_greater.search.verified.objectives import with_tokens
 from tests.support.thinkers import TEMPLATES, thinking_tokenizer
@@ -21,17 +21,23 @@ EXAMPLES = [
     dspy.Example(question=f"What is {n} + 3?", answer=str(n + 3)).with_inputs("question")
     for n in range(4)
 ]
+ALL = range(len(EXAMPLES))
 ADAPTERS = {"chat": dspy.ChatAdapter(), "json": dspy.JSONAdapter(), "xml": dspy.XMLAdapter()}
 WORDS = st.sampled_from(["Think", "carefully", "fox", "step", "number.", "2", "problem,", "It"])
 INSTRUCTIONS = st.lists(WORDS, min_size=1, max_size=6).map(" ".join)
 
 
-def subject(white_box: WhiteBox, adapter: str = "chat", run: Any = None) -> PredictorView:
+def never() -> list[Run]:
+    raise AssertionError("the examples' own inputs do")
+
+
+def view_of(white_box: WhiteBox, adapter: str = "chat", **knobs: Any) -> PredictorView:
     program = dspy.ChainOfThought("question -> answer")
     predictor = program.predictors()[0]
     predictor.signature = predictor.signature.with_instructions(START)
     (predictor,) = predictors_of(program, EXAMPLES)
-    return PredictorView(program, predictor, EXAMPLES, run, white_box, ADAPTERS[adapter])
+    settings = {"received": never, **knobs}
+    return PredictorView(predictor, EXAMPLES, white_box, ADAPTERS[adapter], **settings)
 
 
 def runs() -> list[Run]:
@@ -56,7 +62,7 @@ def test_new_tokens_spliced_in_are_the_same_as_rendering_anew(
     adapter: str, first: str, second: str, white_box: WhiteBox
 ) -> None:
     """What the exact estimates rest on."""
-    there = subject(white_box, adapter)
+    there = view_of(white_box, adapter)
     tokens = there.tokens(second)
     assert there.text_of(tokens) == second
 
@@ -64,13 +70,13 @@ def test_new_tokens_spliced_in_are_the_same_as_rendering_anew(
         return [item for items in there.completions(text, runs()) for item in items]
 
     def answers(text: str) -> list[Targeted | None]:
-        return there.answers(text, runs())
+        return there.answers(text, runs(), ALL)
 
     for items in (written, answers):
         for item, anew in zip(items(first), items(second), strict=True):
             assert item is not None
             assert with_tokens(item, tokens) == anew
-    for item, anew in zip(there.proposals(first), there.proposals(second), strict=True):
+    for item, anew in zip(there.proposals(first, ALL), there.proposals(second, ALL), strict=True):
         assert with_tokens(item, tokens) == anew
 
 
@@ -78,7 +84,7 @@ def test_new_tokens_spliced_in_are_the_same_as_rendering_anew(
 def test_a_completion_is_scored_from_its_first_field_to_its_last(
     adapter: str, white_box: WhiteBox
 ) -> None:
-    for (item,) in subject(white_box, adapter).completions(START, runs()):
+    for (item,) in view_of(white_box, adapter).completions(START, runs()):
         text = white_box.encoder.decode(item.ids[slice(*item.targets)])
         assert text.strip(' "').startswith("r")
         assert "answer" in text
@@ -94,10 +100,10 @@ def test_what_was_thought_is_part_of_a_completion_and_stands_before_the_gold_ans
     outputs = {"reasoning": "r", "answer": "7"}
     calls = [PredictorCall({"question": e.question}, outputs, "Let me see.") for e in EXAMPLES]
     thought = [Run(1.0, None, {"predict": [call]}) for call in calls]
-    there = subject(box)
+    there = view_of(box)
     for (item,), gold, (plain,) in zip(
         there.completions(START, thought),
-        there.answers(START, thought),
+        there.answers(START, thought, ALL),
         there.completions(START, runs()),
         strict=True,
     ):
@@ -116,31 +122,53 @@ def test_a_run_that_wrote_nothing_readable_has_no_completion(white_box: WhiteBox
         Run(0.0, None, {}),
         Run(0.0, None, {"predict": [PredictorCall({"question": "q"}, {})]}),
     ]
-    assert subject(white_box).completions(START, broken) == [[], []]
+    assert view_of(white_box).completions(START, broken) == [[], []]
 
 
 def test_ids_of_no_text_give_no_instruction(white_box: WhiteBox) -> None:
-    there = subject(white_box)
+    there = view_of(white_box)
     assert there.text_of(there.tokens(START)) == START
     assert there.text_of(white_box.encode([{"role": "user", "content": "x"}]).ids) is None
 
 
-def test_programs_are_run_on_the_chosen_examples_with_their_seeds(white_box: WhiteBox) -> None:
-    calls: list[tuple[int, list[str], Any]] = []
+def test_a_predictor_further_down_is_shown_what_it_received(white_box: WhiteBox) -> None:
+    class TwoHops(dspy.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rewrite = dspy.Predict("question -> query")
+            self.answer = dspy.Predict(dspy.Signature("query -> answer", START))
 
-    def run(programs: Any, examples: Any, samplings: Any) -> list[list[Run]]:
-        calls.append((len(programs), [e.question for e in examples], samplings))
-        return [[Run(0.0, None) for _ in examples] for _ in programs]
-
-    there = subject(white_box, run=run)
-    there.roll_out(["One.", "Two."], [2, 0])
-    there.sample("One.", [1], seeds=[5, 6], temperature=0.7)
-    questions = [example.question for example in EXAMPLES]
-    assert calls == [
-        (2, [questions[2], questions[0]], None),
-        (2, [questions[1]], [{"seed": s, "temperature": 0.7} for s in (5, 6)]),
+    received = [
+        Run(1.0, None, {"answer": [PredictorCall({"query": f"fox {n}"}, {"answer": "7"})]})
+        for n in range(len(EXAMPLES) - 1)
     ]
+    asked: list[int] = []
+
+    def received_once() -> list[Run]:
+        asked.append(1)
+        return [*received, Run(0.0, None)]  # the last run failed before it came there
+
+    first, second = (
+        PredictorView(each, EXAMPLES, white_box, ADAPTERS["chat"], received_once)
+        for each in predictors_of(TwoHops(), EXAMPLES)
+    )
+    texts = [white_box.encoder.decode(ids) for ids in second.contexts(range(len(EXAMPLES)))]
+    assert ["fox" in text for text in texts] == [True, True, True, False]
+    assert all(f"fox {n}" in texts[n] for n in range(3))
+    assert asked == [1]
+    first.contexts(range(len(EXAMPLES)))
+    assert asked == [1]
+
+
+def test_examples_without_a_label_may_be_left_out(white_box: WhiteBox) -> None:
+    labels = [dspy.Example(answer="7") if n % 2 else dspy.Example() for n in range(len(EXAMPLES))]
+    assert list(view_of(white_box, labels=labels).examples) == [0, 1, 2, 3]
+    there = view_of(white_box, labels=labels, labelled_only=True)
+    assert there.examples == [1, 3]
+    missing, found = there.answers(START, runs()[:2], [0, 1])
+    assert missing is None
+    assert found is not None
 
 
 def test_words_of_single_examples_are_found(white_box: WhiteBox) -> None:
-    assert subject(white_box).copied_words("Think of 6, step by step.") == ("6",)
+    assert view_of(white_box).copied_words("Think of 6, step by step.") == ("6",)

@@ -9,10 +9,11 @@ from typing import Any
 import dspy
 import pytest
 
-from dspy_greater import PaperConfig, StepEvent, VerifiedConfig, compilation
-from dspy_greater.cost.phases import PHASES
+from dspy_greater import StepEvent
+from dspy_greater.cost import PHASES
 from dspy_greater.model import WhiteBox
 from dspy_greater.record import CheckpointError
+from dspy_greater.search import ScheduleConfig
 from tests.support.compiling import SCHEDULES, START, configured, examples, lm, small, student
 
 __all__ = ["configured", "lm", "student"]
@@ -87,7 +88,7 @@ class KilledError(Exception):
 
 @SCHEDULES
 def test_a_run_that_was_killed_goes_on_and_ends_the_same(
-    schedule: PaperConfig | VerifiedConfig, student: dspy.Module, tmp_path: Path
+    schedule: ScheduleConfig, student: dspy.Module, tmp_path: Path
 ) -> None:
     def die(event: StepEvent) -> None:
         raise KilledError
@@ -135,7 +136,7 @@ def test_another_config_is_not_mixed_with_what_a_log_dir_holds(
 
 @SCHEDULES
 def test_the_record_says_where_the_time_went(
-    schedule: PaperConfig | VerifiedConfig, student: dspy.Module
+    schedule: ScheduleConfig, student: dspy.Module
 ) -> None:
     record = small(schedule=schedule).compile(student, trainset=examples()).detailed_results
     assert set(record.phases) == {*PHASES, "other"}
@@ -143,50 +144,6 @@ def test_the_record_says_where_the_time_went(
     assert sum(record.phases.values()) >= 0.99 * record.seconds
     assert record.phases["generate"] <= record.seconds
     assert record.peak_memory > 2**20
-
-
-@SCHEDULES
-def test_the_record_says_where_gold_answers_pull_at_the_final_instruction(
-    schedule: PaperConfig | VerifiedConfig, student: dspy.Module
-) -> None:
-    record = small(schedule=schedule).compile(student, trainset=examples(20)).detailed_results
-    (outcome,) = record.outcomes
-    assert "".join(outcome.token_texts).strip() == outcome.after
-    assert len(outcome.token_texts) == outcome.tokens_after
-    assert [each.index for each in outcome.gradients] == list(range(8))
-    for each in outcome.gradients:
-        assert len(each.norms) == outcome.tokens_after
-        assert all(norm > 0 for norm in each.norms)
-        assert each.inputs["question"].startswith("What is ")
-        assert each.labels.keys() == {"answer"}
-
-
-def test_a_gradient_that_fails_at_the_end_costs_nothing_but_itself(
-    student: dspy.Module, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def broken(*given: Any) -> None:
-        raise MemoryError("no room")
-
-    monkeypatch.setattr(compilation, "gradient_norms", broken)
-    compiled = small().compile(student, trainset=examples())
-    assert compiled.detailed_results.outcomes[0].gradients == []
-    assert "no room" in caplog.text
-
-
-def test_ctrl_c_at_the_end_still_gives_back_the_verdict(
-    student: dspy.Module, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def press(*given: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(compilation, "gradient_norms", press)
-    (outcome,) = small().compile(student, trainset=examples()).detailed_results.outcomes
-    assert (outcome.stopped, outcome.gradients) == ("all steps taken", [])
-
-
-def test_who_stops_a_search_does_not_wait_for_gradients(student: dspy.Module) -> None:
-    compiled = small(callback=lambda event: True).compile(student, trainset=examples())
-    assert compiled.detailed_results.outcomes[0].gradients == []
 
 
 def test_validation_examples_that_changed_are_on_record(student: dspy.Module) -> None:
@@ -217,7 +174,7 @@ def test_validation_examples_that_changed_are_on_record(student: dspy.Module) ->
 
 @SCHEDULES
 def test_the_number_of_threads_changes_nothing(
-    schedule: PaperConfig | VerifiedConfig, student: dspy.Module
+    schedule: ScheduleConfig, student: dspy.Module
 ) -> None:
     one, four = (
         small(schedule=schedule, num_threads=count)

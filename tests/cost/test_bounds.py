@@ -1,0 +1,133 @@
+"""Bounds of a compile and their shares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dspy_greater.cost import Bounds, Limit, Meter, Spent
+
+
+def test_the_first_bound_that_is_reached_ends_the_search_and_is_the_reason() -> None:
+    bounds = Bounds.of(max_metric_calls=10, max_seconds=5.0)
+    assert bounds(Spent(9, 10**9, 4.9)) == ""
+    assert bounds(Spent(10, 0, 0.0)) == "max_metric_calls=10 reached"
+    assert bounds(Spent(0, 0, 5.0)) == "max_seconds=5.0 reached"
+    assert bounds(Spent(99, 0, 99.0)) == "max_metric_calls=10 reached"
+
+
+def test_without_bounds_nothing_ends() -> None:
+    none = Bounds.of()
+    assert not none
+    assert none(Spent(10**9, 10**9, 1e9)) == str(none) == ""
+    assert none.share(3, Spent()) == none
+    assert none.affords(7, Spent(1, 1, 1.0), parts=3) == 7
+
+
+def test_what_is_left_is_shared_evenly() -> None:
+    bounds = Bounds.of(max_tokens=100)
+    assert bounds.share(2, Spent()) == Bounds.of(max_tokens=50)
+    # The first was thrifty: the second has the rest.
+    assert bounds.share(1, Spent(tokens=30)) == bounds
+
+
+def test_one_that_overdrew_leaves_less_to_the_others() -> None:
+    bounds = Bounds.of(max_tokens=90)
+    assert bounds.share(2, Spent(tokens=50)) == Bounds.of(max_tokens=70)
+    assert bounds.share(2, Spent(tokens=95))(Spent(tokens=95))
+
+
+@given(limit=st.integers(1, 10**9), used=st.integers(0, 10**9), parts=st.integers(2, 9))
+def test_a_share_is_never_more_than_the_whole_and_of_the_same_cost(
+    limit: int, used: int, parts: int
+) -> None:
+    whole = Bounds.of(max_tokens=limit)
+    (share,) = whole.share(parts, Spent(tokens=used, metric_calls=3, seconds=7.0))
+    assert share.cost == "tokens"
+    assert share.most <= max(limit, used)
+    assert share.most >= min(limit, used)
+
+
+@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), True, "10"])
+def test_a_bound_is_a_number_above_zero(value: Any) -> None:
+    with pytest.raises(ValueError, match="max_tokens must be a number above 0"):
+        Bounds.of(max_tokens=value)
+    with pytest.raises(ValueError, match="max_seconds must be a number above 0"):
+        Limit("seconds", value)
+
+
+def test_they_are_the_optimizers_arguments() -> None:
+    given: dict[str, Any] = {"max_metric_calls": 5, "max_tokens": None, "max_seconds": 0.5}
+    bounds = Bounds.of(**given)
+    assert bounds.as_arguments() == given
+    assert str(bounds) == "max_metric_calls=5, max_seconds=0.5"
+
+
+@pytest.mark.parametrize(
+    ("limits", "count"),
+    [
+        ({}, 7),
+        ({"max_metric_calls": 40}, 4),  # a part of 10 pays for five of two, one of which is paid
+        ({"max_metric_calls": 40, "max_tokens": 241}, 2),
+        ({"max_seconds": 4}, 0),
+    ],
+)
+def test_how_many_an_even_part_pays_for(limits: dict[str, Any], count: int) -> None:
+    assert Bounds.of(**limits).affords(7, Spent(2, 20, 1.0), parts=4) == count
+
+
+NAMES = ("first", "second", "third")
+
+
+class Shared:
+    """Predictors that share bounds on metric calls as the loop lets them."""
+
+    def __init__(self, most: int) -> None:
+        self.meter, self.bounds = Meter(), Bounds.of(max_metric_calls=most)
+        for name in NAMES:
+            self.meter.turn(name)
+
+    def spend(self, name: str, runs: int) -> None:
+        self.meter.turn(name)
+        for _ in range(runs):
+            self.meter.book_run({})
+
+    def over(self, name: str, waiting: tuple[str, ...]) -> str:
+        gone = self.meter.total(*waiting)
+        return self.bounds.share(len(waiting), gone)(gone + self.meter.spent[name])
+
+
+def test_what_one_leaves_goes_to_the_others() -> None:
+    shared = Shared(90)
+    shared.spend("first", 29)
+    assert shared.over("first", NAMES) == ""
+    shared.spend("first", 1)
+    assert shared.over("first", NAMES) == "max_metric_calls=30 reached"
+    shared = Shared(90)
+    shared.spend("first", 10)  # and ends by itself
+    # 80 are left for two: either may spend 40 on top of the 10 that are gone.
+    shared.spend("second", 39)
+    assert shared.over("second", NAMES[1:]) == ""
+    shared.spend("second", 1)
+    assert shared.over("second", NAMES[1:]) == "max_metric_calls=50 reached"
+    assert shared.over("third", NAMES[1:]) == ""
+    shared.spend("third", 39)
+    assert shared.over("third", NAMES[2:]) == ""
+    shared.spend("third", 1)
+    assert shared.over("third", NAMES[2:]) == "max_metric_calls=90 reached"
+
+
+@given(st.lists(st.tuples(st.sampled_from(NAMES), st.integers(0, 40)), max_size=30))
+def test_together_they_never_spend_more_than_one_step_each_beyond_the_bounds(
+    steps: list[tuple[str, int]],
+) -> None:
+    shared, last = Shared(100), dict.fromkeys(NAMES, 0)
+    for name, cost in steps:
+        if not shared.over(name, NAMES):
+            shared.spend(name, cost)
+            last[name] = cost
+    spent = shared.meter.total().metric_calls
+    assert spent <= 102 + sum(last.values())  # parts are rounded up
