@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 
 from dspy_greater.record import Record
-from dspy_greater.report.page import table, write
 
 
 class DetailedResults(Record):
     """The whole record of one compile; hangs on the result as ``detailed_results``."""
+
+    # The page is imported where it is made: its templates could not be pickled with a program.
 
     def report(self, path: str | os.PathLike[str]) -> Path:
         """Write the record as one page of HTML that needs nothing else, and return its path.
@@ -20,8 +21,12 @@ class DetailedResults(Record):
         Raises:
             OSError: If the folder does not exist or cannot be written.
         """
+        from dspy_greater.report.page import write
+
         return write(self, path)
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: a table of what became of each predictor."""
+        from dspy_greater.report.page import table
+
         return table(self)

@@ -107,13 +107,7 @@ def is_local(lm: BaseLM) -> bool:
 
 
 class LMs(NamedTuple):
-    """The language models that take part in a compile.
-
-    Attributes:
-        white_box: Proposes.
-        target: Verifies; None where the white box does.
-        rollout_lm: Runs in the place of the white box; None where itself does.
-    """
+    """What proposes, what verifies and what samples; None for the last two: the white box."""
 
     white_box: dspy.LM
     target: Target | None
@@ -121,10 +115,7 @@ class LMs(NamedTuple):
 
 
 def language_models(
-    student: dspy.Module,
-    lm: dspy.LM | None,
-    target_lm: BaseLM | None,
-    rollout_lm: BaseLM | None,
+    student: dspy.Module, lm: dspy.LM | None, target_lm: BaseLM | None, rollout_lm: BaseLM | None
 ) -> LMs:
     """Return the language models that take part, by what the user named.
 

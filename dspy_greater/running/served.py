@@ -72,9 +72,9 @@ def prompts_of(
     further down the program is shown the inputs that its example has.
     """
     prompts = []
-    for index, each in list(product(range(len(examples)), predictors))[:PROMPTS]:
-        call = replace(call_of(each, examples[index]), fixed=each.fixed)
-        place = f"predictor {each.name!r} on the training example {shown(dict(examples[index]))}"
+    for example, each in list(product(examples, predictors))[:PROMPTS]:
+        call = replace(call_of(each, example), fixed=each.fixed)
+        place = f"predictor {each.name!r} on the training example {shown(dict(example))}"
         prompts.append(Prompt(f"the prompt of {place}", render(adapter, call).messages, True))
         bare = "\n".join(f"{name}: {value}" for name, value in call.inputs.items())
         if bare:
