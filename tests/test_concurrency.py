@@ -108,7 +108,8 @@ def test_two_compiles_may_share_one_model(student: dspy.Module, lm: dspy.LM) -> 
     def compiled(seed: int) -> list[Any]:
         with dspy.context(lm=lm):
             program = small(max_steps=1, seed=seed).compile(student, trainset=examples())
-        return program.detailed_results.candidates
+        candidates: list[Any] = program.detailed_results.candidates
+        return candidates
 
     with ThreadPoolExecutor(2) as pool:
         together = list(pool.map(compiled, [1, 2]))

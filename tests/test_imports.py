@@ -41,7 +41,7 @@ def imports_of(module: str) -> dict[str, int]:
     ``from package import name`` is an import of ``package.name`` where that is a module, and of
     ``package`` where it is not.
     """
-    found = {}
+    found: dict[str, int] = {}
     for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

@@ -65,7 +65,7 @@ def test_ctrl_c_gives_back_what_there_is(student: dspy.Module) -> None:
 def test_runs_end_at_the_adapters_mark_and_at_the_users_own(
     student: dspy.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stops = set()
+    stops: set[tuple[str, ...]] = set()
     generate = WhiteBox.generate
 
     def listen(self: WhiteBox, prompts: Any, samplings: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -91,7 +92,9 @@ def test_predictors_take_turns_or_come_one_after_the_other() -> None:
 def test_no_comparison_mixes_scores_of_different_programs(
     round_robin: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    metric, compared, validated = Rising(), [], []
+    metric = Rising()
+    compared: list[tuple[set[tuple[str, str]], set[tuple[str, str]]]] = []
+    validated: list[tuple[Program, set[tuple[str, str]]]] = []
 
     def comparing(new: Sequence[float], old: Sequence[float]) -> Comparison:
         if set(new) != {1.0}:  # what is asked of a program that is right throughout
@@ -145,6 +148,30 @@ def test_an_edit_accepted_in_one_predictor_is_there_in_the_others_next_step() ->
     assert sum(c.kind == "again" for c in record.candidates) >= 2
     again = [c for c in record.candidates if c.kind == "again"]
     assert all(len(c.train_scores) == 6 for c in again)
+
+
+def test_in_turns_no_program_is_run_twice_on_an_example() -> None:
+    """Scores belong to programs: that another predictor has changed is no reason to run again.
+
+    Runs are kept of the current program alone: at the end, what the student's predictors were
+    asked is found out once more.
+    """
+    ran: Counter[tuple[str, str]] = Counter()
+
+    def counted(example: dspy.Example, prediction: dspy.Prediction) -> float:
+        ran[prediction.program, example.question] += 1
+        return graded(example, prediction)
+
+    record = compiled(
+        schedule=replace(PAPER, max_steps=4), metric=counted, perfect_score=None
+    ).detailed_results
+    accepted = [c for c in record.candidates if c.accepted and c.step]
+    assert {c.predictor for c in accepted} == {"rewrite", "answer"}
+    assert any(c.kind == "again" for c in accepted)
+    assert record.total_calls == sum(ran.values())
+    again = {program for (program, _), times in ran.items() if times > 1}
+    assert again <= {json.dumps([START, START])}
+    assert len({program for program, _ in ran}) > 9
 
 
 @TURNS

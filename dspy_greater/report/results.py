@@ -11,8 +11,6 @@ from dspy_greater.record import Record
 class DetailedResults(Record):
     """The whole record of one compile; hangs on the result as ``detailed_results``."""
 
-    # The page is imported where it is made: its templates could not be pickled with a program.
-
     def report(self, path: str | os.PathLike[str]) -> Path:
         """Write the record as one page of HTML that needs nothing else, and return its path.
 
@@ -21,6 +19,7 @@ class DetailedResults(Record):
         Raises:
             OSError: If the folder does not exist or cannot be written.
         """
+        # Imported late: a program that is pickled with this class would take the page along.
         from dspy_greater.report.page import write
 
         return write(self, path)

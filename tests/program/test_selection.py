@@ -25,7 +25,9 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
-def chosen(program: dspy.Module, selector: Any = None, **options: Any) -> tuple[list[str], list]:
+def chosen(
+    program: dspy.Module, selector: Any = None, **options: Any
+) -> tuple[list[str], list[str]]:
     found, left_out = select(program, predictors_of(program, QA), selector, **options)
     return [predictor.name for predictor in found], left_out
 
