@@ -180,8 +180,7 @@ SAID: dict[str, tuple[type[Exception], str]] = {
     ),
     "a name without a list": (
         ProgramError,
-        "predictors='self' is not a list of names: write ['self'] for one predictor, or leave it "
-        "out for all.",
+        "predictors='self' is not a list of names: write ['self'] for one predictor.",
     ),
     "no predictor chosen": (
         ProgramError,
