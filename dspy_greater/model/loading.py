@@ -132,11 +132,8 @@ def _from_source(
 
 def _from_memory(pair: Any, tokenizer: Any, device: Any, dtype: Any) -> tuple[Any, Any]:
     """Return a loaded model, moved or converted only when asked to, and its tokenizer."""
-    if isinstance(pair, tuple | list) and len(pair) == 2:
-        model, own = pair
-        tokenizer = own if tokenizer is None else tokenizer
-    else:
-        model = pair
+    model, own = pair if isinstance(pair, tuple | list) and len(pair) == 2 else (pair, None)
+    tokenizer = own if tokenizer is None else tokenizer
     if tokenizer is None:
         raise LoadingError(
             "model must be a hub id, a folder, or a loaded (model, tokenizer) pair, not "
@@ -146,7 +143,7 @@ def _from_memory(pair: Any, tokenizer: Any, device: Any, dtype: Any) -> tuple[An
         tokenizer = _tokenizer(str(tokenizer), {})
     if device is not None or isinstance(dtype, torch.dtype):
         try:
-            model = model.to(device=device, dtype=dtype if isinstance(dtype, torch.dtype) else None)
+            model = model.to(device=device, dtype=None if dtype == "auto" else dtype)
         except (ValueError, RuntimeError) as error:  # quantized, or spread over devices
             raise LoadingError(
                 "The loaded model cannot be moved or converted; leave device and dtype out. "

@@ -28,8 +28,7 @@ from dspy_greater.model.encoding import ChatEncoder, Encoding
 from dspy_greater.model.errors import ContextError
 from dspy_greater.model.fingerprint import fingerprint
 from dspy_greater.model.forward import Forward, at_least_float32, recomputing
-from dspy_greater.model.generating import BatchedGeneration
-from dspy_greater.model.generation import Decoder
+from dspy_greater.model.generation import BatchedGeneration, Decoder
 from dspy_greater.model.prefix import Group, Prefix, by_prefix, distinct
 from dspy_greater.model.quantization import check_gradients
 from dspy_greater.model.requests import Generation, Request, Sampling
@@ -39,13 +38,10 @@ from dspy_greater.model.vocabulary import allowed_tokens
 
 logger = logging.getLogger(__name__)
 
-# Logits of one micro-batch, in numbers: 2**27 floats are 512 MiB.
-LOGITS = 2**27
-# What a token costs, relative to one that is only read: a gradient keeps all activations.
-GRADIENT_COST = 4
+LOGITS = 2**27  # of one micro-batch, in numbers: 512 MiB
+GRADIENT_COST = 4  # relative to a token that is only read: a gradient keeps all activations
 Result = TypeVar("Result")
-# Embedding rows looked up at once, so that a large vocabulary is never copied whole.
-LOOKUP = 16_384
+LOOKUP = 16_384  # embedding rows at once, so that a large vocabulary is never copied whole
 
 
 @dataclass
@@ -89,8 +85,8 @@ class WhiteBox:
             model: A causal language model.
             tokenizer: Its fast tokenizer.
             name: How to call it; its own name or path by default.
-            token_budget: ``rows × longest row`` of one micro-batch of scoring; a quarter of it for
-                gradients. By default 16k tokens on the CPU and 64k elsewhere.
+            token_budget: ``rows × longest row`` of a micro-batch, for gradients a quarter of it.
+                By default 16k tokens on the CPU and 64k elsewhere.
             chat_template_kwargs: Further variables of the chat template, e.g.
                 ``{"enable_thinking": False}``.
 
@@ -101,8 +97,7 @@ class WhiteBox:
         model = checks.unwrapped(model)
         checks.check_model(model)
         checks.check_tokenizer(tokenizer, model)
-        model.requires_grad_(False)
-        model.eval()
+        model.requires_grad_(False).eval()
         self._model, self._tokenizer = model, tokenizer
         self._lock = threading.RLock()
         self.name = name or checks.name_of(model)
@@ -123,12 +118,10 @@ class WhiteBox:
         check_gradients(model)
         checks.check_causal(self._forward, self.vocab_size)
         self._shares = self._forward.shares_prefixes()
-        decoder = Decoder(
-            model, tokenizer, self._end, self.context, self.device, self.encoder.thinking
-        )
-        self._generation = BatchedGeneration(
-            decoder, self._forward, BatchLimit(tokens, LOGITS), shares=self._shares
-        )
+        thinking = self.encoder.thinking
+        decoder = Decoder(model, tokenizer, self._end, self.context, self.device, thinking)
+        limit = BatchLimit(tokens, LOGITS)
+        self._generation = BatchedGeneration(decoder, self._forward, limit, shares=self._shares)
 
     def __repr__(self) -> str:
         return f"WhiteBox({self.name!r}, context={self.context}, device={str(self.device)!r})"
@@ -277,7 +270,7 @@ class WhiteBox:
 
     @contextmanager
     def _working(self, phase: str) -> Iterator[None]:
-        """Have the model to oneself for a block, and book its time and what was done."""
+        """Have the model to oneself, and book the time and what was done."""
         with self._lock, self.phase(phase):
             before = self.counts.snapshot()
             yield
@@ -327,9 +320,8 @@ class WhiteBox:
         self.counts.tokens_forward += sum(length - start for length in lengths)
         self.counts.tokens_forward += sum(len(item.ids) for item in items)
         self.counts.tokens_forward -= sum(lengths[number] for number in chosen)
-        # Copies: a part that is kept would keep the whole batch.
         parts = log_probs.float().cpu().split([len(item.rows) for item in items])
-        return [part.clone() for part in parts]
+        return [part.clone() for part in parts]  # a mere part would keep the whole batch
 
     def _prompts_read(
         self, items: list[Targeted], prefix: Prefix | None, start: int
@@ -364,15 +356,13 @@ class WhiteBox:
         self.counts.backwards += len(items)
         self.counts.targets_backward += len(logits)
         self.counts.tokens_backward += sum(len(item.ids) - start for item in items)
-        spans = [item.inputs or Span(start, start) for item in items]
-        return [
-            Gradient(
-                log_probs[row].clone(),
-                float(losses[row].detach()),
-                (gradient[row, span.start - start : span.end - start].float() / scale).cpu(),
-            )
-            for row, span in enumerate(spans)
-        ]
+        results = []
+        for row, item in enumerate(items):
+            span = item.inputs or Span(start, start)
+            positions = gradient[row, span.start - start : span.end - start].float() / scale
+            loss = float(losses[row].detach())
+            results.append(Gradient(log_probs[row].clone(), loss, positions.cpu()))
+        return results
 
     def _next_batch(self, sequences: list[Sequence[int]], last: int) -> list[torch.Tensor]:
         with torch.no_grad():
