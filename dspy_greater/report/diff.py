@@ -56,5 +56,5 @@ def _count(pieces: list[str]) -> int:
 
 def history(record: Record, predictor: str) -> list[Change]:
     """Return the instructions that were a predictor's current one, without the first."""
-    held = [c for c in record.candidates if c.predictor == predictor and c.accepted]
-    return [Change(new, words(old.instruction, new.instruction)) for old, new in pairwise(held)]
+    accepted = [c for c in record.candidates if c.predictor == predictor and c.accepted]
+    return [Change(new, words(old.instruction, new.instruction)) for old, new in pairwise(accepted)]
