@@ -94,7 +94,6 @@ def _outcome(loop: Loop, predictor: Predictor) -> Outcome:
     view, search = loop.view(predictor, program), state.searches.get(name)
     likelihoods = log_likelihood(view, [before, after], range(min(8, len(setup.runner.train))))
     steps = max((c.step for c in state.record.candidates if c.predictor == name), default=0)
-    own = search.state if search else None
     return Outcome(
         predictor=name,
         before=before,
@@ -108,8 +107,8 @@ def _outcome(loop: Loop, predictor: Predictor) -> Outcome:
         steps=steps,
         stopped=(search.ended if search else "") or loop.stopped,
         together=changes if changed and len(changes) > 1 else [],
-        noise=getattr(own, "noise", None),
-        stood_in=getattr(own, "stood_in", 0),
+        noise=search.state.noise if search else None,
+        stood_in=search.state.stood_in if search else 0,
         tokens_before=len(view.tokens(before)),
         tokens_after=len(view.tokens(after)),
         perplexity_before=math.exp(-likelihoods[0]),

@@ -168,7 +168,7 @@ class Loop:
         search = state.searches[name]
         step = schedule.step(state.current)
         if step is None:
-            self._end(search, schedule.stopped)
+            self._end(search, search.state.stopped)
             return
         search.steps += 1
         self._note_step(predictor, step)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dspy_greater.cost import Meter
 from dspy_greater.record import StepEvent
 from dspy_greater.report import DetailedResults
-from dspy_greater.search import Attempt, Program, ScheduleConfig, Scores
+from dspy_greater.search import Attempt, Program, ScheduleConfig, ScheduleState, Scores
 
 
 @dataclass
@@ -23,7 +23,7 @@ class SearchUnderWay:
         ended: Why it is over; empty while it is not.
     """
 
-    state: Any
+    state: ScheduleState
     around: dict[str, str]
     steps: int = 0
     ended: str = ""
@@ -75,14 +75,13 @@ class CompileState:
             saved: What it returned.
             config: The settings of the schedules whose states it holds.
         """
-        searches = {name: SearchUnderWay(**each) for name, each in saved["searches"].items()}
         return cls(
             start=Program.of(saved["start"]),
             current=Program.of(saved["current"]),
             scores=Scores.load(saved["scores"]),
             searches={
-                name: replace(search, state=config.state_type(**search.state))
-                for name, search in searches.items()
+                name: SearchUnderWay(**{**each, "state": config.state_type(**each["state"])})
+                for name, each in saved["searches"].items()
             },
             raced=saved["raced"],
             untold=[

@@ -1,4 +1,4 @@
-"""Whether the optimizer's settings can be meant, before anything is done with them."""
+"""Checks of the optimizer's settings; each raises a ``ValueError`` that says what would do."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ from typing import Any
 
 
 def check_count(name: str, value: Any, least: int = 1, *, optional: bool = False) -> None:
-    """Raise unless a setting is a whole number of at least ``least``, or None if it may be.
-
-    Raises:
-        ValueError: Says what was given and what would do.
-    """
+    """Raise unless a setting is a whole number of at least ``least``, or None if it may be."""
     if optional and value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -20,21 +16,13 @@ def check_count(name: str, value: Any, least: int = 1, *, optional: bool = False
 
 
 def check_share(name: str, value: Any) -> None:
-    """Raise unless a setting is a number between 0 and 1, without these two.
-
-    Raises:
-        ValueError: Says what was given.
-    """
+    """Raise unless a setting is a number between 0 and 1, without these two."""
     if not _is_number(value) or not 0 < value < 1:
         raise ValueError(f"{name} must be above 0 and below 1, not {value!r}")
 
 
 def check_positive(name: str, value: Any, *, or_zero: bool = False) -> None:
-    """Raise unless a setting is a finite number above 0, or not below it.
-
-    Raises:
-        ValueError: Says what was given.
-    """
+    """Raise unless a setting is a finite number above 0, or not below it."""
     if _is_number(value) and (value > 0 or (or_zero and value == 0)):
         return
     must = "not be negative" if or_zero else "be above 0"
@@ -42,11 +30,7 @@ def check_positive(name: str, value: Any, *, or_zero: bool = False) -> None:
 
 
 def check_score(name: str, value: Any) -> None:
-    """Raise unless a setting is a score that a metric can give, or None.
-
-    Raises:
-        ValueError: Says what was given.
-    """
+    """Raise unless a setting is a score that a metric can give, or None."""
     if value is not None and (not _is_number(value) or not 0 < value <= 1):
         raise ValueError(
             f"{name} must be a score above 0 and up to 1, or None to never stop early, not "
@@ -55,16 +39,7 @@ def check_score(name: str, value: Any) -> None:
 
 
 def check_function(name: str, value: Any, what: str) -> None:
-    """Raise unless a setting can be called, or is None.
-
-    Args:
-        name: Of the setting.
-        value: What was given.
-        what: What the function takes and returns, to stand behind "must be a function".
-
-    Raises:
-        ValueError: Says what was given and what would do.
-    """
+    """Raise unless a setting can be called, or is None; ``what`` says what it takes and returns."""
     if value is not None and not callable(value):
         raise ValueError(f"{name} must be a function {what}, or None, not {value!r}")
 

@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes, what: str) -> Path:
-    """Write a file, or replace it, in one go.
-
-    Whoever reads it meanwhile, or after the process was killed, finds the old content or the new
-    and never a part of it.
-
-    Args:
-        path: Where to.
-        content: What to write.
-        what: What to call it in errors, e.g. ``"report"``.
-
-    Returns:
-        The path.
+    """Write a file and return its path; ``what`` it is called in errors.
 
     Raises:
         OSError: If the folder does not exist or cannot be written.
@@ -29,13 +19,29 @@ def write_whole(path: str | os.PathLike[str], content: bytes, what: str) -> Path
             f"the folder {target.parent} does not exist: make it first, or write the {what} "
             "somewhere else."
         )
-    partial = target.with_name(f"partial.{target.name}")
     try:
-        partial.write_bytes(content)
-        partial.replace(target)
+        replace_file(target, lambda partial: partial.write_bytes(content))
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise OSError(
             f"the {what} cannot be written to {target} ({error}): give another path."
         ) from error
     return target
+
+
+def replace_file(path: Path, write: Callable[[Path], object], keep: Path | None = None) -> None:
+    """Let ``write`` make a file beside ``path``, of the same ending, and put it there in one go.
+
+    Whoever reads ``path`` meanwhile, or after the process was killed, finds the old content or the
+    new. The old one goes to ``keep``, if given.
+    """
+    partial = path.with_name(f"partial.{path.name}")
+    try:
+        write(partial)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            path.replace(keep)
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise

@@ -26,8 +26,7 @@ class Span(NamedTuple):
 class TextSpan(NamedTuple):
     """Half-open range ``[start, end)`` of characters inside one message.
 
-    ``message`` indexes the prompt's messages; one past the last is the
-    teacher-forced assistant turn (the completion).
+    ``message`` is its index; one past the last is the answer, forced on the model.
     """
 
     message: int

@@ -76,6 +76,7 @@ def local_lm(
     from dspy_greater.model.white_box import WhiteBox
 
     options: dict[str, Any] = {
+        "tokenizer": tokenizer,
         "device": device,
         "dtype": dtype,
         "device_map": device_map,
@@ -86,13 +87,11 @@ def local_lm(
         "chat_template_kwargs": chat_template_kwargs,
     }
     if isinstance(model, WhiteBox):
-        given = [name for name, value in {"tokenizer": tokenizer, **options}.items() if value]
-        if given:
+        if given := [name for name, value in options.items() if value]:
             raise ValueError(f"A WhiteBox is already loaded: {', '.join(given)} can't be given")
         loaded, source = model, None
     else:
-        loaded = load(model, tokenizer=tokenizer, **options)
-        source = source_of(model, tokenizer, **options)
+        loaded, source = load(model, **options), source_of(model, **options)
     engine = LocalEngine(loaded, source=source, max_batch=max_batch, batch_wait=batch_wait)
     return dspy.LM(
         engine.model,

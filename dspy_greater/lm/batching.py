@@ -23,7 +23,7 @@ _alive: weakref.WeakSet[Batcher] = weakref.WeakSet()
 class Batcher(Generic[Item, Result]):
     """Collect items from any number of threads and event loops into batches.
 
-    The worker ends after a second without an item, so that an unused batcher keeps nothing alive.
+    The worker ends after a second without an item: an unused batcher keeps nothing alive.
     A batch goes out when ``max_batch`` items wait, when ``batch_wait`` seconds have passed without
     a new one, or at once when the last batch had a single caller and it is back.
 

@@ -158,9 +158,6 @@ class LocalEngine:
     def __reduce__(self) -> tuple[Any, ...]:
         return _engine_of, (self.dump_state(),)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.model})"
-
     def _load(self) -> WhiteBox:
         from dspy_greater.model.loading import load
 
@@ -231,11 +228,8 @@ def _answer_on_one_meter(jobs: list[_Job]) -> list[lm15.Response | Exception]:
     """Encode each job by itself, then generate for all at once."""
     white_box = jobs[0].engine.white_box.metered(jobs[0].meter)
     encoded = [_encode(white_box, job.messages) for job in jobs]
-    prompts, good = [], []
-    for job, ids in zip(jobs, encoded, strict=True):
-        if not isinstance(ids, Exception):
-            prompts.append(ids)
-            good.append(job)
+    prompts = [ids for ids in encoded if not isinstance(ids, Exception)]
+    good = [job for job, ids in zip(jobs, encoded, strict=True) if not isinstance(ids, Exception)]
     answers = iter(_generate(white_box, prompts, good))
     return [ids if isinstance(ids, Exception) else next(answers) for ids in encoded]
 

@@ -139,17 +139,12 @@ class ChatEncoder:
         added = self.tokenizer.added_tokens_decoder
         special = {token for token, entry in added.items() if entry.special}
         special |= set(self.tokenizer.all_special_ids)
-        ids, _ = self._tokenise_plain(text)
-        return [
-            str(self.tokenizer.convert_ids_to_tokens(token)) for token in ids if token in special
-        ]
+        found = [token for token in self._tokenise_plain(text)[0] if token in special]
+        return list(map(str, self.tokenizer.convert_ids_to_tokens(found)))
 
     def _decode(self, ids: Sequence[int]) -> str:
-        return str(
-            self.tokenizer.decode(
-                list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
-            )
-        )
+        how = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False}
+        return str(self.tokenizer.decode(list(ids), **how))
 
     @cached_property
     def _opening(self) -> tuple[int, ...]:
@@ -228,14 +223,10 @@ def _check(
     spans: Mapping[str, TextSpan],
     open_end: bool,
 ) -> None:
-    """Refuse calls that cannot mean anything."""
-    if not messages:
-        raise ValueError("There are no messages to encode.")
     if open_end and completion is not None:
         raise ValueError("open_end leaves the last message unfinished; it takes no completion.")
     texts = [message["content"] for message in messages]
-    if completion is not None:
-        texts.append(completion)
+    texts += [] if completion is None else [completion]
     for name, span in spans.items():
         if not 0 <= span.message < len(texts):
             raise ValueError(f"Span {name!r} is in message {span.message}, which does not exist.")

@@ -150,20 +150,6 @@ class Forward:
         return {**inputs, "attention_mask": mask}, starts
 
 
-def keep_head_contiguous(model: Any) -> None:
-    """Have the language-model head read its hidden states from contiguous memory, from now on.
-
-    ``generate`` slices ``[:, -1:]`` off the prefill. On the CPU, torch multiplies such a strided
-    input row by row: 474 times slower for 48 rows and 152,000 tokens in bfloat16.
-    """
-
-    def contiguous(module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        hidden, *rest = args
-        return (hidden.contiguous(), *rest)
-
-    model.get_output_embeddings().register_forward_pre_hook(contiguous)
-
-
 @contextmanager
 def target_rows(model: Any, wanted: torch.Tensor) -> Iterator[None]:
     """Let the language-model head see only the ``wanted`` rows of ``[batch × time, hidden]``."""

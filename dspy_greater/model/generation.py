@@ -14,15 +14,25 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteriaList,
+)
 
+from dspy_greater.cost.counts import Counts
+from dspy_greater.model.batching import BatchLimit, Size, in_batches
 from dspy_greater.model.cache import RoomyCache
-from dspy_greater.model.forward import Forward
+from dspy_greater.model.forward import Forward, alike, at_least_float32, probe
 from dspy_greater.model.prefix import beginnings, distinct
 from dspy_greater.model.requests import Generation, Request, TokenLogProb
 from dspy_greater.model.sampler import RowSampler
 from dspy_greater.model.stops import EndTokens, RowStops
 from dspy_greater.model.thinking import Thinking
+
+#: What a token still to be generated costs, relative to one that is read: its place in the cache.
+DECODED_COST = 0.25
 
 
 @dataclass(frozen=True)
@@ -30,8 +40,6 @@ class Decoder:
     """What it takes to generate with one model.
 
     Attributes:
-        model: The causal language model.
-        tokenizer: Its tokenizer.
         tokens: The tokens that end a text and fill rows.
         context: Most positions the model can read.
         device: Where token ids go in.
@@ -266,3 +274,103 @@ def only_config(model: Any, config: GenerationConfig) -> Iterator[None]:
         yield
     finally:
         model.generation_config = own
+
+
+class BatchedGeneration:
+    """Continues prompts in micro-batches, which read once what prompts share.
+
+    Args:
+        decoder: The model.
+        forward: The same, to read beginnings with.
+        budget: The most that one micro-batch may cost.
+        shares: Whether the model can go on from beginnings that were read once.
+    """
+
+    def __init__(
+        self, decoder: Decoder, forward: Forward, budget: BatchLimit, *, shares: bool
+    ) -> None:
+        self._decoder, self._forward, self._budget = decoder, forward, budget
+        rows = decoder.model.get_input_embeddings().weight.shape[0]
+        self._mixes = reads_past_padding(decoder, rows)
+        # Behind shared beginnings what is left of the prompts differs in length.
+        self._begins = shares and self._mixes
+
+    def generate(self, requests: Sequence[Request], counts: Counts) -> list[Generation]:
+        """Continue each prompt by its own settings, and count the work."""
+        results: dict[int, Generation] = {}
+        for rows in self._mixable(requests):
+            members = [requests[row] for row in rows]
+            sizes = [
+                Size(len(each.prompt) + int(DECODED_COST * each.sampling.max_tokens))
+                for each in members
+            ]
+            done = in_batches(
+                members, sizes, self._budget, lambda batch: self._batch(batch, counts)
+            )
+            results.update(zip(rows, done, strict=True))
+        return [results[row] for row in range(len(requests))]
+
+    def _batch(self, requests: list[Request], counts: Counts) -> list[Generation]:
+        prompts = [request.prompt for request in requests]
+        begun = Begun.of(self._forward, prompts) if self._begins else None
+        done = generate(self._decoder, requests, begun)
+        _count(counts, requests, done)
+        if begun:
+            counts.tokens_prompt += begun.tokens - sum(begun.starts)
+        return done
+
+    def _mixable(self, requests: Sequence[Request]) -> list[list[int]]:
+        """Group the requests that may share a batch: all, or those of one length."""
+        lengths: dict[int, list[int]] = {}
+        for index, request in enumerate(requests):
+            lengths.setdefault(0 if self._mixes else len(request.prompt), []).append(index)
+        return list(lengths.values())
+
+
+def _count(counts: Counts, requests: Sequence[Request], done: Sequence[Generation]) -> None:
+    """Count requests that were generated together, each prompt as if it was read in full."""
+    lengths = [len(generation.ids) for generation in done]
+    prompts = [len(request.prompt) for request in requests]
+    counts.rollouts += len(done)
+    counts.tokens_prompt += sum(prompts)
+    counts.tokens_decoded += sum(lengths)
+    counts.decoding_steps += max(lengths)
+    counts.keys_read += sum(
+        length * prompt + length * (length + 1) // 2
+        for length, prompt in zip(lengths, prompts, strict=True)
+    )
+
+
+class Forced(LogitsProcessor):
+    """Keeps every row's scores, and lets all rows go on with the same token."""
+
+    def __init__(self, token: int) -> None:
+        self.token = token
+        self.seen: list[torch.Tensor] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return scores ``[batch, vocab]`` in which only that token is possible."""
+        self.seen.append(at_least_float32(scores))
+        forced = torch.full_like(scores, -torch.inf)
+        forced[:, self.token] = 0.0
+        return forced
+
+
+def reads_past_padding(decoder: Decoder, vocab_size: int) -> bool:
+    """Whether a prompt goes on beside a longer one as it does alone, for two tokens.
+
+    A recurrent state may take padding in, and attention with nothing to attend to may give NaN.
+    """
+    long = probe(vocab_size)
+    short = long[:3]
+    alone = _scores(decoder, [short], vocab_size)
+    beside = _scores(decoder, [short, long], vocab_size)[:, :1]
+    return alike(beside, alone, decoder.model.get_input_embeddings().weight.dtype)
+
+
+def _scores(decoder: Decoder, prompts: list[list[int]], vocab_size: int) -> torch.Tensor:
+    """Return scores of the first two tokens after each prompt, ``[2, batch, vocab]``."""
+    forced = Forced(vocab_size // 2)
+    processors = LogitsProcessorList([forced])
+    greedily(decoder, *padded(decoder, prompts), most=2, ends=(), logits_processor=processors)
+    return torch.stack(forced.seen)

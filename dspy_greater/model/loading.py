@@ -51,17 +51,15 @@ def load(
     """Load a causal language model as a white box.
 
     Args:
-        model: Hub id, folder, or a loaded ``(model, tokenizer)`` pair. A loaded model is frozen
-            and put into eval mode. An adapter (hub id or folder with ``adapter_config.json``) is
-            put onto the base model that it names.
+        model: Hub id or folder of a model or an adapter, or a loaded ``(model, tokenizer)`` pair,
+            which is frozen and put into eval mode.
         tokenizer: A loaded tokenizer, hub id or folder, when it is not the model's own.
-        device: ``cuda``, ``mps``, ``cpu`` …; the best there is by default (a loaded model stays
-            where it is).
-        dtype: By default float32 on the CPU and the checkpoint's own elsewhere (a loaded model
-            keeps its own).
+        device: ``cuda``, ``mps``, ``cpu`` …; by default the best there is, or where the loaded
+            model is.
+        dtype: By default float32 on the CPU and the checkpoint's own elsewhere, or the loaded
+            model's.
         device_map: Passed to transformers, for models spread over devices; excludes ``device``.
-        quantization_config: Loads the weights in 8 or 4 bits: a ``TorchAoConfig``,
-            ``BitsAndBytesConfig`` or another of transformers, or its ``to_dict()``.
+        quantization_config: Of transformers, such as ``TorchAoConfig``, or its ``to_dict()``.
         revision: Branch, tag or commit on the hub.
         trust_remote_code: Run model code from the hub.
         local_files_only: Never download.
@@ -134,11 +132,8 @@ def _from_source(
 
 def _from_memory(pair: Any, tokenizer: Any, device: Any, dtype: Any) -> tuple[Any, Any]:
     """Return a loaded model, moved or converted only when asked to, and its tokenizer."""
-    if isinstance(pair, tuple | list) and len(pair) == 2:
-        model, own = pair
-        tokenizer = own if tokenizer is None else tokenizer
-    else:
-        model = pair
+    model, own = pair if isinstance(pair, tuple | list) and len(pair) == 2 else (pair, None)
+    tokenizer = own if tokenizer is None else tokenizer
     if tokenizer is None:
         raise LoadingError(
             "model must be a hub id, a folder, or a loaded (model, tokenizer) pair, not "
@@ -148,7 +143,7 @@ def _from_memory(pair: Any, tokenizer: Any, device: Any, dtype: Any) -> tuple[An
         tokenizer = _tokenizer(str(tokenizer), {})
     if device is not None or isinstance(dtype, torch.dtype):
         try:
-            model = model.to(device=device, dtype=dtype if isinstance(dtype, torch.dtype) else None)
+            model = model.to(device=device, dtype=None if dtype == "auto" else dtype)
         except (ValueError, RuntimeError) as error:  # quantized, or spread over devices
             raise LoadingError(
                 "The loaded model cannot be moved or converted; leave device and dtype out. "
@@ -172,8 +167,7 @@ def _source(model: str | os.PathLike[str]) -> tuple[str, bool]:
         return text, True
     looks_like_path = (
         not isinstance(model, str)
-        or os.path.isabs(text)
-        or text.startswith((".", "~"))
+        or text.startswith((".", "~", "/"))
         or "\\" in text
         or text.count("/") > 1
         or text.endswith("/")

@@ -12,7 +12,7 @@ from transformers.quantizers import AutoQuantizationConfig
 
 from dspy_greater.model.errors import LoadingError, ModelError, first_line
 
-#: What to install, by the package that a method needs; transformers names that of any other.
+#: What to install, by method; transformers names the package of any other.
 INSTALL = {
     "torchao": "'dspy-greater[quantized]'",
     "bitsandbytes": "bitsandbytes accelerate",
@@ -65,10 +65,10 @@ def check_gradients(model: Any) -> None:
         if isinstance(module, torch.nn.Linear) and _is_quantized(module.weight):
             kinds.setdefault((type(module), type(module.weight)), (name, module))
     for name, layer in kinds.values():
+        cause = ""
         try:
             wrong = not _foretells(layer, model.dtype)
-            cause = ""
-        except (RuntimeError, NotImplementedError, AttributeError) as error:
+        except (RuntimeError, AttributeError) as error:
             wrong, cause = True, first_line(error)
         if wrong:
             raise ModelError(

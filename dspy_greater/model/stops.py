@@ -10,7 +10,6 @@ import torch
 from transformers import StoppingCriteria
 
 from dspy_greater.model.encoding import ChatEncoder
-from dspy_greater.model.objects import ObjectEnd
 from dspy_greater.model.requests import Request
 from dspy_greater.model.thinking import Block, Thinking
 
@@ -37,6 +36,36 @@ def end_tokens(model: Any, tokenizer: Any, encoder: ChatEncoder) -> EndTokens:
     rows = model.get_input_embeddings().weight.shape[0]
     pads = [token for token in (tokenizer.pad_token_id, *known, 0) if token is not None]
     return EndTokens(tuple(known), next(int(token) for token in pads if token < rows))
+
+
+class ObjectEnd:
+    """Reads a text piece by piece until the brace that closes its first JSON object.
+
+    Braces inside of strings do not count, and quotes before the object begin none.
+    """
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._in_string = self._escaped = False
+
+    def read(self, piece: str) -> bool:
+        """Whether the object is closed in this piece; nothing is to be read after that."""
+        return any(self._closes(character) for character in piece)
+
+    def _closes(self, character: str) -> bool:
+        if self._escaped:
+            self._escaped = False
+        elif self._in_string:
+            self._escaped = character == "\\"
+            self._in_string = character != '"'
+        elif character == '"':
+            self._in_string = self._depth > 0
+        elif character == "{":
+            self._depth += 1
+        elif character == "}" and self._depth:
+            self._depth -= 1
+            return self._depth == 0
+        return False
 
 
 class RowStops(StoppingCriteria):

@@ -25,7 +25,7 @@ class Thinking:
 
     Attributes:
         tokenizer: Their tokenizer.
-        marks: Their texts, the opening and the closing one.
+        marks: The texts of the opening and the closing one.
         open: The token that begins a block.
         close: The token that ends it.
     """

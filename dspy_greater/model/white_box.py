@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import torch
@@ -16,14 +16,19 @@ import torch
 from dspy_greater.basics.spans import Span
 from dspy_greater.cost import Counts, Meter
 from dspy_greater.model import checks
-from dspy_greater.model.batching import BatchLimit, Size, free_memory, in_batches, is_out_of_memory
+from dspy_greater.model.batching import (
+    BatchLimit,
+    Size,
+    free_memory,
+    in_batches,
+    is_out_of_memory,
+    peak_memory,
+)
 from dspy_greater.model.encoding import ChatEncoder, Encoding
 from dspy_greater.model.errors import ContextError
 from dspy_greater.model.fingerprint import fingerprint
-from dspy_greater.model.forward import Forward, at_least_float32, keep_head_contiguous, recomputing
-from dspy_greater.model.generating import BatchedGeneration
-from dspy_greater.model.generation import Decoder
-from dspy_greater.model.memory import peak_memory
+from dspy_greater.model.forward import Forward, at_least_float32, recomputing
+from dspy_greater.model.generation import BatchedGeneration, Decoder
 from dspy_greater.model.prefix import Group, Prefix, by_prefix, distinct
 from dspy_greater.model.quantization import check_gradients
 from dspy_greater.model.requests import Generation, Request, Sampling
@@ -33,16 +38,10 @@ from dspy_greater.model.vocabulary import allowed_tokens
 
 logger = logging.getLogger(__name__)
 
-CPU_TOKENS = 16_384
-ACCELERATOR_TOKENS = 65_536
-# Logits of one micro-batch, in numbers: 2**27 floats are 512 MiB.
-LOGITS = 2**27
-# What a token costs, relative to a token that is only read: a gradient keeps every layer's
-# activations.
-GRADIENT_COST = 4
+LOGITS = 2**27  # of one micro-batch, in numbers: 512 MiB
+GRADIENT_COST = 4  # relative to a token that is only read: a gradient keeps all activations
 Result = TypeVar("Result")
-# Embedding rows looked up at once, so that a large vocabulary is never copied whole.
-LOOKUP = 16_384
+LOOKUP = 16_384  # embedding rows at once, so that a large vocabulary is never copied whole
 
 
 @dataclass
@@ -50,21 +49,17 @@ class _Learned:
     """What was found out while working, for all that share the model.
 
     Attributes:
-        recomputes: Whether layers run a second time in a gradient instead of being remembered.
-        allowed: The mask of tokens that an instruction may be made of.
+        recomputes: Whether a gradient runs layers twice instead of remembering them.
     """
 
     recomputes: bool = False
-    allowed: torch.Tensor | None = None
 
 
 class WhiteBox:
     """A frozen causal language model with its tokenizer.
 
-    Every public method takes one lock, so generation and gradients never overlap; keeps the order
-    of its arguments; and works in micro-batches under a token budget, smaller ones when memory runs
-    out. Results do not depend on the batching beyond float rounding. Gradients and log-probs that
-    are NaN are returned as they are.
+    Every public method takes one lock and works in micro-batches under a token budget, on which
+    results depend no more than by float rounding. NaN is returned as it is.
 
     Attributes:
         name: Hub id or folder name.
@@ -72,7 +67,7 @@ class WhiteBox:
         context: Most positions the model can read.
         encoder: Messages to ids.
         counts: Work done so far, for whomever.
-        meter: On which its work is booked besides, see :meth:`metered`.
+        meter: On which its work is booked besides.
     """
 
     def __init__(
@@ -90,8 +85,8 @@ class WhiteBox:
             model: A causal language model.
             tokenizer: Its fast tokenizer.
             name: How to call it; its own name or path by default.
-            token_budget: ``rows × longest row`` of one micro-batch of scoring; a quarter of it for
-                gradients. By default 16k tokens on the CPU and 64k elsewhere.
+            token_budget: ``rows × longest row`` of a micro-batch, for gradients a quarter of it.
+                By default 16k tokens on the CPU and 64k elsewhere.
             chat_template_kwargs: Further variables of the chat template, e.g.
                 ``{"enable_thinking": False}``.
 
@@ -102,8 +97,7 @@ class WhiteBox:
         model = checks.unwrapped(model)
         checks.check_model(model)
         checks.check_tokenizer(tokenizer, model)
-        model.requires_grad_(False)
-        model.eval()
+        model.requires_grad_(False).eval()
         self._model, self._tokenizer = model, tokenizer
         self._lock = threading.RLock()
         self.name = name or checks.name_of(model)
@@ -114,22 +108,20 @@ class WhiteBox:
         self.fingerprint = fingerprint(model, tokenizer, chat_template_kwargs)
         self._end = end_tokens(model, tokenizer, self.encoder)
         self._forward = Forward(model, self._end.pad)
-        keep_head_contiguous(model)
-        tokens = token_budget or (CPU_TOKENS if self.device.type == "cpu" else ACCELERATOR_TOKENS)
+        tokens = token_budget or (2**14 if self.device.type == "cpu" else 2**16)
         self._budgets = {
             "score": BatchLimit(tokens, LOGITS),
             "gradient": BatchLimit(max(1, tokens // GRADIENT_COST), LOGITS // GRADIENT_COST),
         }
         self._learned = _Learned()
+        self._allowed = cache(partial(allowed_tokens, tokenizer, self.vocab_size))
         check_gradients(model)
         checks.check_causal(self._forward, self.vocab_size)
         self._shares = self._forward.shares_prefixes()
-        decoder = Decoder(
-            model, tokenizer, self._end, self.context, self.device, self.encoder.thinking
-        )
-        self._generation = BatchedGeneration(
-            decoder, self._forward, BatchLimit(tokens, LOGITS), shares=self._shares
-        )
+        thinking = self.encoder.thinking
+        decoder = Decoder(model, tokenizer, self._end, self.context, self.device, thinking)
+        limit = BatchLimit(tokens, LOGITS)
+        self._generation = BatchedGeneration(decoder, self._forward, limit, shares=self._shares)
 
     def __repr__(self) -> str:
         return f"WhiteBox({self.name!r}, context={self.context}, device={str(self.device)!r})"
@@ -156,8 +148,6 @@ class WhiteBox:
 
     def metered(self, meter: Meter | None) -> WhiteBox:
         """Return the same model, whose work is booked on a compile's meter, too."""
-        if meter is self.meter:
-            return self
         twin = copy.copy(self)
         twin.meter = meter
         return twin
@@ -167,11 +157,11 @@ class WhiteBox:
         return nullcontext() if self.meter is None else self.meter.phase(name)
 
     def peak_memory(self) -> int:
-        """Return the most bytes that were in use on the device so far; see ``memory``."""
+        """Return the most bytes in use so far: on a GPU by tensors, else by the process."""
         return peak_memory(self.device)
 
     def encode(self, *args: Any, **kwargs: Any) -> Encoding:
-        """Messages to ids and spans; see `ChatEncoder.encode`."""
+        """Turn messages into ids and spans; see `ChatEncoder.encode`."""
         with self.phase("render"):
             return self.encoder.encode(*args, **kwargs)
 
@@ -193,11 +183,11 @@ class WhiteBox:
     def log_probs(
         self, items: Sequence[Targeted], *, temperature: float = 1.0
     ) -> list[torch.Tensor]:
-        """Log-probabilities of each item's targets, ``[targets]`` float32 on the CPU.
+        """Return log-probabilities of each item's targets, ``[targets]`` float32 on the CPU.
 
         Args:
             items: Sequences with targets.
-            temperature: Divides the logits; below 1 it sharpens the distribution.
+            temperature: Divides the logits.
         """
         self._check(items, temperature)
         most = [item.targets.start - 1 for item in items]
@@ -205,24 +195,20 @@ class WhiteBox:
         return self._behind_prefixes(items, most, "score", work)
 
     def gradients(self, items: Sequence[Targeted], *, temperature: float = 1.0) -> list[Gradient]:
-        """Gradient of each item's mean target loss at its input positions.
+        """Return the gradient of each item's mean target loss at its input positions.
 
-        When not even one item fits into memory, layers are from then on run a second time instead
-        of being remembered.
+        When not even one item fits into memory, layers are from then on run twice.
 
         Args:
             items: Sequences with targets and inputs.
-            temperature: Divides the logits in the loss; below 1 it sharpens the distribution.
+            temperature: Divides the logits in the loss.
         """
         self._check(items, temperature)
         for index, item in enumerate(items):
             if item.targets.start == item.targets.end:
                 raise ValueError(f"Item {index} has no targets, so its loss is undefined.")
         # No gradient reaches back into a prefix.
-        most = [
-            min(item.targets.start - 1, item.inputs.start if item.inputs else len(item.ids))
-            for item in items
-        ]
+        most = [min(each.targets.start - 1, (each.inputs or each.targets).start) for each in items]
         work = partial(self._gradients_batch, temperature=temperature)
         counts, tokens = self.counts.snapshot(), self._budgets["gradient"].tokens
         try:
@@ -238,7 +224,7 @@ class WhiteBox:
         return self._behind_prefixes(items, most, "gradient", work)
 
     def next_log_probs(self, sequences: Sequence[Sequence[int]], last: int = 1) -> torch.Tensor:
-        """Distribution of the next token after each of the last positions of each sequence.
+        """Return log-probabilities of the next token after each sequence's last positions.
 
         Args:
             sequences: Token ids.
@@ -258,44 +244,38 @@ class WhiteBox:
         return torch.stack(rows) if rows else torch.empty(0, last, self.vocab_size)
 
     def substitution(self, gradient: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
-        """First-order loss of putting each token at each position.
+        """Return the first-order loss of putting each token at each position.
 
         Args:
             gradient: ``[positions, hidden]``, from `gradients`.
             tokens: Token ids.
 
         Returns:
-            ``[positions, tokens]`` float32 on the CPU: embedding-layer output of the token times
-            the gradient. The difference between two tokens of a row estimates the change of the
-            loss when one replaces the other.
+            ``[positions, tokens]`` float32 on the CPU. Two tokens of a row differ by the estimated
+            change of the loss when one replaces the other.
         """
         parts = []
         with self._lock, torch.no_grad():
             embed = self._model.get_input_embeddings()
             direction = gradient.to(self.device).float()
-            for start in range(0, len(tokens), LOOKUP):
-                ids = torch.as_tensor(tokens[start : start + LOOKUP], dtype=torch.long)
+            for ids in torch.as_tensor(tokens, dtype=torch.long).split(LOOKUP):
                 vectors = embed(ids.to(self.device)[None])[0].float()
                 parts.append((direction.to(vectors.device) @ vectors.T).cpu())
-        return torch.cat(parts, dim=1) if parts else torch.empty(len(gradient), 0)
+        return torch.cat(parts, dim=1)
 
     def allowed_tokens(self) -> torch.Tensor:
-        """Bool ``[vocab]``: tokens an instruction may be made of; see `vocabulary`."""
+        """Return which tokens an instruction may be made of, bool ``[vocab]``."""
         with self._lock:
-            if self._learned.allowed is None:
-                self._learned.allowed = allowed_tokens(self._tokenizer, self.vocab_size)
-            return self._learned.allowed
+            return self._allowed()
 
     @contextmanager
     def _working(self, phase: str) -> Iterator[None]:
-        """Have the model to oneself for a block, and book its time and what was done."""
+        """Have the model to oneself, and book the time and what was done."""
         with self._lock, self.phase(phase):
             before = self.counts.snapshot()
             yield
             if self.meter is not None:
                 self.meter.book(self.counts - before)
-
-    # What sequences share.
 
     def _behind_prefixes(
         self,
@@ -304,31 +284,25 @@ class WhiteBox:
         kind: str,
         work: Callable[..., list[Result]],
     ) -> list[Result]:
-        """Run ``work`` on groups of items, each behind the prefix that its items share.
+        """Run ``work``, a micro-batch at a time, behind the prefix that a group of items shares.
 
-        Args:
-            items: What to work on.
-            most: How much of each item may be in a prefix.
-            kind: Whose budget it is.
-            work: A micro-batch and ``prefix`` to one result per item.
+        Of each item at most so many tokens as ``most`` says are in a prefix.
         """
         results: dict[int, Result] = {}
         with self._working(kind):
-            everything = [Group(0, range(len(items)))]
-            ids = [item.ids for item in items]
-            shares = self._shares and not (kind == "gradient" and self._learned.recomputes)
-            for group in by_prefix(ids, most) if shares else everything:
+            groups = [Group(0, range(len(items)))]
+            if self._shares and not (kind == "gradient" and self._learned.recomputes):
+                groups = by_prefix([item.ids for item in items], most)
+            for group in groups:
                 members = [items[index] for index in group.members]
+                sizes = [Size(len(each.ids), len(each.rows) * self.vocab_size) for each in members]
                 shared = group.shared
                 prefix = self._forward.read([members[0].ids[:shared]]) if shared else None
-                done = in_batches(
-                    members, self._sizes(members), self._budgets[kind], partial(work, prefix=prefix)
-                )
+                job = partial(work, prefix=prefix)
+                done = in_batches(members, sizes, self._budgets[kind], job)
                 self.counts.tokens_forward += shared
                 results.update(zip(group.members, done, strict=True))
         return [results[index] for index in range(len(items))]
-
-    # One micro-batch each.
 
     def _log_probs_batch(
         self, items: list[Targeted], temperature: float, prefix: Prefix | None
@@ -344,17 +318,15 @@ class WhiteBox:
         self.counts.forwards += len(items)
         self.counts.targets_forward += len(logits)
         self.counts.tokens_forward += sum(length - start for length in lengths)
-        self.counts.tokens_forward += sum(
-            len(item.ids) - lengths[number] for item, number in zip(items, chosen, strict=True)
-        )
-        # Copies: a part that is kept would keep the whole batch.
+        self.counts.tokens_forward += sum(len(item.ids) for item in items)
+        self.counts.tokens_forward -= sum(lengths[number] for number in chosen)
         parts = log_probs.float().cpu().split([len(item.rows) for item in items])
-        return [part.clone() for part in parts]
+        return [part.clone() for part in parts]  # a mere part would keep the whole batch
 
     def _prompts_read(
         self, items: list[Targeted], prefix: Prefix | None, start: int
     ) -> tuple[Prefix | None, list[int]]:
-        """Read prompts that several items continue, once each; return which one is each item's."""
+        """Read prompts that several items continue once each; return each item's, too."""
         prompts, chosen = distinct([item.ids[: item.rows.start] for item in items])
         several = 2 * len(prompts) <= len(items) and min(map(len, prompts)) > start
         if not (self._shares and several):
@@ -366,18 +338,15 @@ class WhiteBox:
     ) -> list[Gradient]:
         lengths = [len(item.rows) for item in items]
         start = prefix.lengths[0] if prefix else 0
-        with (
-            torch.enable_grad(),
-            recomputing(self._model) if self._learned.recomputes else nullcontext(),
-        ):
+        twice = recomputing(self._model) if self._learned.recomputes else nullcontext()
+        with torch.enable_grad(), twice:
             logits, embeddings = self._forward(
                 [i.ids for i in items], [i.rows for i in items], embeddings=True, prefix=prefix
             )
             assert embeddings is not None
             logits = at_least_float32(logits)
             targets = target_ids(items)
-            # A mean for each sequence, not for the batch: a sequence's gradient must not depend on
-            # what it is batched with.
+            # Means by sequence: its gradient must not depend on what it is batched with.
             tempered = log_probs_of(logits / temperature, targets)
             losses = torch.stack([-part.mean() for part in tempered.split(lengths)])
             # float16 underflows below 6e-8, where such gradients live; a power of two is exact.
@@ -387,15 +356,13 @@ class WhiteBox:
         self.counts.backwards += len(items)
         self.counts.targets_backward += len(logits)
         self.counts.tokens_backward += sum(len(item.ids) - start for item in items)
-        spans = [item.inputs or Span(start, start) for item in items]
-        return [
-            Gradient(
-                log_probs[row].clone(),
-                float(losses[row].detach()),
-                (gradient[row, span.start - start : span.end - start].float() / scale).cpu(),
-            )
-            for row, span in enumerate(spans)
-        ]
+        results = []
+        for row, item in enumerate(items):
+            span = item.inputs or Span(start, start)
+            positions = gradient[row, span.start - start : span.end - start].float() / scale
+            loss = float(losses[row].detach())
+            results.append(Gradient(log_probs[row].clone(), loss, positions.cpu()))
+        return results
 
     def _next_batch(self, sequences: list[Sequence[int]], last: int) -> list[torch.Tensor]:
         with torch.no_grad():
@@ -407,15 +374,10 @@ class WhiteBox:
         self.counts.tokens_forward += sum(len(sequence) for sequence in sequences)
         return list(log_probs.float().cpu().split(last))
 
-    # Checks and sizes.
-
     def _fitted(self, prompt: Sequence[int], sampling: Sampling) -> Sampling:
-        """The settings, with ``max_tokens`` cut to what the context leaves."""
+        """Cut ``max_tokens`` to what the context leaves."""
         self._check_length(len(prompt) + 1, " (the prompt and one token to generate)")
         return replace(sampling, max_tokens=min(sampling.max_tokens, self.context - len(prompt)))
-
-    def _sizes(self, items: Sequence[Targeted]) -> list[Size]:
-        return [Size(len(item.ids), len(item.rows) * self.vocab_size) for item in items]
 
     def _check(self, items: Sequence[Targeted], temperature: float) -> None:
         for index, item in enumerate(items):

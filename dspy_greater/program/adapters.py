@@ -11,7 +11,6 @@ from dspy_greater.program.errors import RenderingError
 from dspy_greater.program.predictors import Predictor, call_of
 from dspy_greater.program.rendering import completion_of, render
 
-#: What an adapter hands on as pictures, sounds or files, and never as text.
 _MEDIA = (dspy.Image, dspy.Audio, dspy.File)
 
 
@@ -56,8 +55,13 @@ def check_adapter(
             "JSONAdapter or XMLAdapter; the instruction can be used with any adapter afterwards."
         )
     for predictor in predictors:
+        outputs = dict.fromkeys(predictor.signature.output_fields, "text")
         try:
-            _write(adapter, predictor, trainset[0])
+            call = call_of(predictor, trainset[0])
+            if call.inputs.keys() == predictor.signature.input_fields.keys():
+                render(adapter, call, outputs)
+            else:  # its inputs come from another predictor
+                completion_of(adapter, predictor.signature, outputs)
         except RenderingError as error:
             raise RenderingError(f"predictor {predictor.name!r}: {error}") from error
         except Exception as error:
@@ -66,13 +70,3 @@ def check_adapter(
                 f"({type(error).__name__}: {error}): it needs format() and "
                 "format_assistant_message_content(), as in dspy.Adapter, or use ChatAdapter."
             ) from error
-
-
-def _write(adapter: dspy.Adapter, predictor: Predictor, example: dspy.Example) -> None:
-    """Write a call with an answer of made-up values; its inputs only where they are known."""
-    outputs = dict.fromkeys(predictor.signature.output_fields, "text")
-    call = call_of(predictor, example)
-    if call.inputs.keys() == predictor.signature.input_fields.keys():
-        render(adapter, call, outputs)
-    else:
-        completion_of(adapter, predictor.signature, outputs)

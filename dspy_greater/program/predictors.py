@@ -26,15 +26,14 @@ _AGENTS = {"CodeAct": "", "ReAct": "finish", "ReActV2": "submit"}
 
 @dataclass(frozen=True)
 class Predictor:
-    """A predictor of a program.
+    """One of a program's predictors.
 
     Attributes:
-        name: The predictor's name in ``program.named_predictors()``.
+        name: Its name in ``program.named_predictors()``.
         signature: Its signature at the start.
         module: The student's own ``dspy.Predict``: not to be changed.
-        label_fields: The output fields with gold values in the trainset, in the signature's
-            order. Labels in the examples are in all of them, those of a ``label_fn`` perhaps in
-            some.
+        label_fields: The output fields with gold values in the trainset, in order; those of a
+            ``label_fn`` may be in some examples only.
         fixed: The end of its instruction that no edit may touch: an agent's list of tools.
     """
 
@@ -192,8 +191,8 @@ def _name_in(module: dspy.Module, predictor: dspy.Predict) -> str | None:
 def _copy_by_parts(value: Any, memo: dict[int, Any]) -> Any:
     """Copy modules and containers, and share only what cannot be copied.
 
-    ``program.deepcopy()`` does so too, but makes two predictors of one that is used
-    twice, and shares the predictors in lists and dicts with the original.
+    ``program.deepcopy()`` makes two predictors of one that is used twice, and shares those in
+    lists and dicts with the original.
     """
     if id(value) in memo:
         return memo[id(value)]

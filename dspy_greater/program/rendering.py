@@ -20,14 +20,7 @@ from dspy_greater.program.errors import RenderingError
 
 @dataclass(frozen=True)
 class AdapterCall:
-    """What an adapter is called with.
-
-    Attributes:
-        signature: The predictor's, with the instruction of this call.
-        demos: Its demos.
-        inputs: Values of the input fields.
-        fixed: The end of the instruction that is outside of the instruction's span.
-    """
+    """What an adapter is called with; ``fixed`` ends the instruction, but not its span."""
 
     signature: type[dspy.Signature]
     demos: list[Any]
@@ -139,12 +132,10 @@ def _instruction_span(
     signature: Any = call.signature
     marked = _format(adapter, replace(call, signature=_marked(signature, marker + call.fixed)))
     for index, (message, other) in enumerate(zip(messages, marked, strict=False)):
-        if marker not in other["content"]:
-            continue
-        before, after = other["content"].split(marker, 1)
+        before, found, after = other["content"].partition(marker)
         text = message["content"]
         end = len(text) - len(after)
-        if text.startswith(before) and text.endswith(after) and end > len(before):
+        if found and text.startswith(before) and text.endswith(after) and end > len(before):
             return TextSpan(index, len(before), end)
     raise RenderingError(
         f"{type(adapter).__name__} does not put the signature's instructions into the prompt as "
@@ -195,17 +186,14 @@ def _value_range(
         )
     # Where the adapter frames strings (JSON's quotes, XML's line breaks), a value of another type
     # lacks the marker's frame: only the part of it that both texts have is outside the value.
-    start = len(before) if text.startswith(before) else _common(text, before)
-    tail = len(after) if text.endswith(after) else _common(reversed(text), reversed(after))
-    return start, max(start, len(text) - tail)
+    start = _common(text, before)
+    return start, max(start, len(text) - _common(text[::-1], after[::-1]))
 
 
-def _common(one: Iterable[str], other: Iterable[str]) -> int:
+def _common(one: str, other: str) -> int:
     """Return how many characters both begin with."""
-    return sum(
-        1
-        for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
-    )
+    differences = (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+    return next(differences, min(len(one), len(other)))
 
 
 def _marker(texts: Iterable[str]) -> str:

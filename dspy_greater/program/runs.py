@@ -106,8 +106,7 @@ def run_programs(
     jobs = [(worker, example) for worker in workers for example in examples]
     if not jobs:
         return [[] for _ in programs]
-    # The executor carries DSPy's settings into its threads. With timeout 0 it
-    # does not submit slow examples a second time.
+    # With timeout 0 the executor does not submit slow examples a second time.
     executor = ParallelExecutor(
         num_threads=min(num_threads or MAX_THREADS, len(jobs)),
         max_errors=len(jobs) + 1,

@@ -39,8 +39,7 @@ def select(
         The chosen ones in the program's order, and the names of the others.
 
     Raises:
-        ProgramError: A name is unknown, chosen and frozen at once, none is left, or one that
-            was asked for by name cannot be optimized.
+        ProgramError: The choice cannot be meant, or what it names cannot be optimized.
         DataError: One without a label was asked for by name, or no output is labelled.
     """
     names = [predictor.name for predictor in found]

@@ -17,20 +17,17 @@ class Candidate:
 
     Attributes:
         predictor: Name of the predictor.
-        instruction: The text; of an agent's instruction, what stands before DSPy's own part.
+        instruction: The text, without what DSPy wrote behind an agent's.
         step: Step in which it was first tried; 0 for the instruction at the start.
-        kind: Where it comes from: ``"replace"``, ``"insert"``, ``"phrase"`` ...;
-            ``"together"`` in the race of whole programs, ``"again"`` for the current one, run again
-            because another predictor had changed.
+        kind: Where it comes from: ``"replace"``, ``"insert"``, ``"phrase"``, ...; ``"together"``:
+            the race of whole programs; ``"again"``: run again, as another predictor had changed.
         position: First token position that the edit changed; None at the start.
         train_scores: The metric on the training examples that it was run on.
-        estimate: What the objective promised of it before it was run; None where nothing was
-            estimated.
-        validation_scores: The metric on each validation example; None where the candidate
-            was never held by the search and so was not validated.
-        accepted: Whether the search held it.
-        others: Instructions of other predictors in the program in which it was run, where they
-            are not the student's. All its scores are of that program.
+        estimate: The objective's promise before it was run, if there was one.
+        validation_scores: The metric on each validation example, if it was validated.
+        accepted: Whether it became the current one.
+        others: Other predictors' instructions in the program that was run, where these are not the
+            student's.
     """
 
     predictor: str
@@ -49,16 +46,8 @@ class Candidate:
         cls, predictor: str, step: int, attempt: Attempt, others: dict[str, str] | None = None
     ) -> Candidate:
         """Return an attempt as plain data."""
-        return cls(
-            predictor=predictor,
-            instruction=attempt.instruction,
-            step=step,
-            kind=attempt.kind,
-            position=attempt.position,
-            train_scores=list(attempt.scores),
-            estimate=attempt.estimate,
-            others=others or {},
-        )
+        place = (predictor, attempt.instruction, step, attempt.kind, attempt.position)
+        return cls(*place, list(attempt.scores), attempt.estimate, others=others or {})
 
     @property
     def train_score(self) -> float:
@@ -76,13 +65,12 @@ class StepEvent:
     """What a callback is told after every step.
 
     Attributes:
-        predictor: Name of the predictor being improved.
-        step: Number of the step, from 1 for each predictor; 0 for the race of whole programs
-            before, of which each predictor has an event.
-        instruction: The instruction held now.
-        accepted: Whether it changed in this step.
+        predictor: Name of the predictor.
+        step: Number of the step, from 1 for each predictor; 0 for the race of whole programs.
+        instruction: Its current instruction.
+        accepted: Whether that changed in this step.
         attempts: What was run in this step.
-        validation_score: Mean metric of ``instruction`` on the validation examples.
+        validation_score: Mean metric of the current program on the validation examples.
         metric_calls: Runs of the program so far, in the whole compile.
         tokens: Tokens through the model so far.
         seconds: Wall-clock time so far.
@@ -101,14 +89,14 @@ class StepEvent:
 
 @dataclass
 class ChangedExample:
-    """A validation example with another score under ``after`` than under ``before``.
+    """A validation example on which the returned program scores otherwise than the student.
 
     Attributes:
         index: Its place among the validation examples.
         inputs: The beginnings of its inputs, by field.
-        labels: Of its labels.
-        score_before: The metric under ``before``.
-        score_after: The metric under ``after``.
+        labels: The beginnings of its labels, by field.
+        score_before: The metric before.
+        score_after: The metric after.
     """
 
     index: int
@@ -119,7 +107,7 @@ class ChangedExample:
 
     @property
     def better(self) -> bool:
-        """Whether ``after`` did better on it."""
+        """Whether the returned program did better."""
         return self.score_after > self.score_before
 
 
@@ -131,28 +119,24 @@ class Outcome:
         predictor: Name of the predictor.
         before: Its instruction in the student.
         after: Its instruction in the returned program.
-        score_before: Mean metric of the program on the validation examples under ``before``; where
-            several predictors changed, without any of these changes.
-        score_after: The same of the returned program.
+        score_before: Mean metric on the validation examples without the changes.
+        score_after: Mean metric of the returned program on them.
         gain: Mean paired difference of the two.
         interval: 95 % interval of ``gain``.
         p_value: One-sided p-value of ``gain``, times ``looks``; 1 where nothing changed.
-        looks: Programs that were tried on the validation examples besides the student's.
+        looks: Programs that were validated besides the student.
         steps: Steps of the search.
         stopped: Why it ended.
-        together: The predictors that changed, if more than one did: scores, gain and p-value are
-            of all these changes as a whole.
-        noise: Noise floor: mean absolute change of a training example's score when the same
-            prompt is run once more, in batches of another make-up; None if not measured.
-        stood_in: Steps that the gold answer's likelihood led, because no run of the instruction
-            held then earned a reward.
+        together: The predictors that changed, if more than one did; scores, gain and p-value are
+            of all their changes as a whole.
+        noise: Mean absolute change of a training score when the same prompt is run once more.
+        stood_in: Steps that the gold answer's likelihood led, as no run had earned a reward.
         tokens_before: Length of ``before`` in tokens of the white box.
         tokens_after: Length of ``after``.
         perplexity_before: Of ``before`` under the white box, read after training inputs.
         perplexity_after: Of ``after``.
-        copied_words: Names, numbers and answer words of single training examples that
-            ``after`` has taken over.
-        changed_examples: The validation examples on which ``after`` did better or worse.
+        copied_words: What ``after`` has taken over from single training examples.
+        changed_examples: The validation examples on which it did better or worse.
     """
 
     predictor: str
@@ -179,13 +163,8 @@ class Outcome:
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Outcome:
         """Return the outcome that went into a record's ``to_dict``."""
-        parts = {
-            "interval": tuple(saved["interval"]),
-            "changed_examples": [
-                ChangedExample(**each) for each in saved.get("changed_examples", ())
-            ],
-        }
-        return cls(**{**saved, **parts})
+        changed = [ChangedExample(**each) for each in saved.get("changed_examples", ())]
+        return cls(**{**saved, "interval": tuple(saved["interval"]), "changed_examples": changed})
 
     @property
     def changed(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -24,36 +24,29 @@ class Record:
     """The whole record of one compile.
 
     Attributes:
-        outcomes: One entry per optimised predictor.
+        outcomes: One for each optimized predictor.
         candidates: Every instruction tried, in order.
-        left_out: Predictors whose instructions were kept: not chosen, without the label that the
-            schedule needs, or of a kind that cannot be optimized: an instruction with the tools of
-            an agent that is not DSPy's, an output of a decision type.
-        train_examples: Number of training examples used by the search.
-        validation_examples: Number of examples on which instructions were verified.
-        skipped_losses: Example losses and gradients that were NaN, infinite or impossible
-            to render, over the whole run.
-        parse_failures: Runs whose output did not parse, over the whole run; they count as wrong.
+        left_out: Predictors that were not optimized: not chosen, without a label that the schedule
+            needs, or of a kind that cannot be.
+        train_examples: Number of training examples.
+        validation_examples: Number of examples on which programs were verified.
+        skipped_losses: Losses and gradients that were not finite, or not to be had.
+        parse_failures: Runs whose output did not parse and counted as wrong.
         total_calls: Runs of the program (metric calls).
-        counts: Work of the white box: sequences and tokens, see
-            ``dspy_greater.cost.Counts``.
-        seconds: Wall-clock time of the compile.
-        phases: Seconds of it by what they went into: ``render``, ``generate``, ``gradient``,
-            ``score`` (log-probabilities without a gradient), ``metric``, ``target`` (runs on an LM
-            elsewhere), ``served`` (runs on ``rollout_lm``), and ``other``, in which none of these
-            was under way. Phases may overlap: a metric runs while other rows are still generated.
-        peak_memory: Most bytes in use so far: of the white box's device if it is a GPU,
-            otherwise of the whole process; 0 where that cannot be told.
+        counts: Work of the white box, see ``dspy_greater.cost.Counts``.
+        seconds: Wall-clock time.
+        phases: Seconds by phase: ``render``, ``generate``, ``gradient``, ``score``
+            (log-probabilities), ``metric``, ``target`` (runs on an LM elsewhere), ``served`` (runs
+            on ``rollout_lm``) and ``other``, none of these. Phases may overlap.
+        peak_memory: Most bytes in use, on the white box's GPU or in the process; 0 if unknown.
         seed: Seed of every random choice.
         config: The optimizer's settings.
         model: Name and fingerprint of the white box.
-        target: Names of the LMs on which candidates were verified; empty where that was the
-            white box.
-        target_usage: By name, what these LMs did in verified runs: ``calls`` that they answered
-            (not DSPy's cache), ``tokens_read`` and ``tokens_written`` as they reported them,
-            0 where they do not. ``counts`` has none of it, unless one is the white box.
-        rollout_lm: Name of the LM that ran in the place of the white box; empty where none did.
-        rollout_usage: What it did in runs, as in ``target_usage``; ``counts`` has none of it.
+        target: Names of the LMs that verified; empty where the white box did.
+        target_usage: By name, what these did: ``calls`` (without DSPy's cache), ``tokens_read`` and
+            ``tokens_written``, as they report them. Not in ``counts``.
+        rollout_lm: Name of the LM that ran in the place of the white box, if one did.
+        rollout_usage: What it did, as in ``target_usage``.
         versions: Versions of the packages that took part.
     """
 
@@ -100,37 +93,7 @@ class Record:
 
     def summary(self) -> str:
         """Say in a few lines what changed, or that nothing did."""
-        lines = []
-        for outcome in self.outcomes:
-            if outcome.changed:
-                changed = outcome.together or [outcome.predictor]
-                if outcome.predictor != changed[0]:
-                    lines.append(f"and {outcome.predictor}: {outcome.after!r}")
-                    continue
-                lines.append(
-                    f"{' and '.join(changed)}: {outcome.score_before:.1%} -> "
-                    f"{outcome.score_after:.1%} on {self.validation_examples} validation "
-                    f"examples (gain {outcome.gain:+.1%}, 95 % interval "
-                    f"{outcome.interval[0]:+.1%} to {outcome.interval[1]:+.1%}, "
-                    f"p = {outcome.p_value:.2g} after {looks(outcome.looks)}): {outcome.after!r}"
-                )
-            else:
-                lines.append(
-                    f"{outcome.predictor}: kept as it was; no instruction beat its "
-                    f"{outcome.score_before:.1%} on {self.validation_examples} validation "
-                    f"examples beyond doubt ({looks(outcome.looks)}; {outcome.stopped})"
-                )
-            if outcome.copied_words:
-                lines.append(f"it copied from training examples: {', '.join(outcome.copied_words)}")
-            if outcome.stood_in:
-                lines.append(
-                    f"in {outcome.stood_in} of {outcome.steps} steps no run gave the objective "
-                    "anything to weigh, and the gold answer's likelihood stood in for it"
-                )
-            if outcome.noise:
-                lines.append(
-                    f"the same prompt run twice changed scores by {outcome.noise:.1%} in the mean"
-                )
+        lines = [line for outcome in self.outcomes for line in self._told(outcome)]
         if self.parse_failures:
             lines.append(
                 f"{self.parse_failures} of {self.total_calls} outputs "
@@ -148,14 +111,41 @@ class Record:
             lines.append(f"rollouts on {self.rollout_lm}: {usage_text(self.rollout_usage)}")
         return "\n".join(lines)
 
+    def _told(self, outcome: Outcome) -> Iterator[str]:
+        """Yield what there is to say of one predictor."""
+        changed = outcome.together or [outcome.predictor]
+        if outcome.changed and outcome.predictor != changed[0]:
+            yield f"and {outcome.predictor}: {outcome.after!r}"
+            return
+        examples = f"on {self.validation_examples} validation examples"
+        if outcome.changed:
+            low, high = outcome.interval
+            yield (
+                f"{' and '.join(changed)}: {outcome.score_before:.1%} -> {outcome.score_after:.1%} "
+                f"{examples} (gain {outcome.gain:+.1%}, 95 % interval {low:+.1%} to {high:+.1%}, "
+                f"p = {outcome.p_value:.2g} after {looks(outcome.looks)}): {outcome.after!r}"
+            )
+        else:
+            yield (
+                f"{outcome.predictor}: kept as it was; no instruction beat its "
+                f"{outcome.score_before:.1%} {examples} beyond doubt "
+                f"({looks(outcome.looks)}; {outcome.stopped})"
+            )
+        if outcome.copied_words:
+            yield f"it copied from training examples: {', '.join(outcome.copied_words)}"
+        if outcome.stood_in:
+            yield (
+                f"in {outcome.stood_in} of {outcome.steps} steps no run gave the objective "
+                "anything to weigh, and the gold answer's likelihood stood in for it"
+            )
+        if outcome.noise:
+            yield f"the same prompt run twice changed scores by {outcome.noise:.1%} in the mean"
+
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the record as JSON, whole or not at all, and return its path.
+        """Write the record as JSON, and return its path.
 
-        ``program.save("program.json")`` keeps instructions and demos alone: this is what goes
-        beside it. The file holds texts of training and validation examples.
-
-        Args:
-            path: Where to, e.g. ``"run.json"``; an older file there is replaced.
+        This goes beside ``program.save("program.json")``, which keeps instructions and demos alone.
+        It holds texts of training and validation examples.
 
         Raises:
             OSError: If the folder does not exist or cannot be written.
@@ -166,9 +156,6 @@ class Record:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Return the record that ``save`` wrote; neither torch nor a model is needed.
-
-        Args:
-            path: The file.
 
         Raises:
             OSError: If it cannot be read.
@@ -190,12 +177,10 @@ class Record:
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Self:
         """Return the record that ``to_dict`` was called on."""
-        lists = {
-            "outcomes": [Outcome.from_dict(each) for each in saved["outcomes"]],
-            "candidates": [Candidate(**each) for each in saved["candidates"]],
-        }
         plain = {name: value for name, value in saved.items() if name != "parse_failure_rate"}
-        return cls(**{**plain, **lists})
+        outcomes = [Outcome.from_dict(each) for each in saved["outcomes"]]
+        candidates = [Candidate(**each) for each in saved["candidates"]]
+        return cls(**{**plain, "outcomes": outcomes, "candidates": candidates})
 
 
 def usage_text(total: Mapping[str, Usage] | Mapping[str, Mapping[str, int]]) -> str:

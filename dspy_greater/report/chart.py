@@ -1,12 +1,7 @@
-"""The search as a chart: what was tried, how it scored, what was held.
-
-Places go from left to right in the order in which instructions were tried. What is needed to draw
-is here.
-"""
+"""The search as a chart: instructions from left to right as they were tried, by score."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import mean
 
@@ -21,39 +16,30 @@ FATES = {
     "refused": "refused",
     "partial": "refused on part of the examples",
 }
-#: A candidate's value and what it is in words; None where it has none.
-Measure = Callable[[Candidate], tuple[float, str] | None]
 
 
 @dataclass(frozen=True)
 class Dot:
-    """One measure of one instruction that was tried.
+    """One score of one instruction.
 
     Attributes:
         place: How many were tried before it.
-        value: The measure.
-        held: Whether the search took it.
-        partial: Whether it was run on fewer examples than others.
+        value: The score.
+        fate: What became of it, a key of :data:`FATES`.
         returned: Whether it is in the returned program.
         label: All of that in words.
     """
 
     place: int
     value: float
-    held: bool
-    partial: bool
+    fate: str
     returned: bool
     label: str
-
-    @property
-    def fate(self) -> str:
-        """A key of the legend: ``"accepted"``, ``"refused"`` or ``"partial"``."""
-        return "accepted" if self.held else "partial" if self.partial else "refused"
 
 
 @dataclass(frozen=True)
 class Series:
-    """One measure over the search.
+    """One kind of score over the search.
 
     Attributes:
         name: ``"training score"`` or ``"validation score"``.
@@ -66,10 +52,10 @@ class Series:
     @property
     def line(self) -> list[tuple[int, float]]:
         """Places and values of the current instructions; each holds until the next."""
-        return [(dot.place, dot.value) for dot in self.dots if dot.held]
+        return [(dot.place, dot.value) for dot in self.dots if dot.fate == "accepted"]
 
     def glyph(self, fate: str) -> str:
-        """Return the name of the mark for some of its dots: validation has marks of its own."""
+        """Return the name of the mark for some of its dots."""
         return f"{'diamond' if self.name == 'validation score' else 'circle'}-{fate}"
 
     @property
@@ -113,9 +99,10 @@ class Panel:
         """Return the current instructions' line as pieces ``x1, y1, x2, y2``, in percent."""
         corners = [(self.left(place), self.top(value)) for place, value in series.line]
         ends = [*corners[1:], (100.0, corners[-1][1])] if corners else []
-        level = [(x, y, end, y) for (x, y), (end, _) in zip(corners, ends, strict=True)]
-        rises = [(end, y, end, to) for (_, y), (end, to) in zip(corners, ends, strict=True)]
-        return [piece for pair in zip(level, rises, strict=True) for piece in pair]
+        pieces = []
+        for (x, y), (end, to) in zip(corners, ends, strict=True):
+            pieces += [(x, y, end, y), (end, y, end, to)]
+        return pieces
 
 
 def predictors(record: Record) -> list[str]:
@@ -129,44 +116,24 @@ def panel(record: Record, predictor: str) -> Panel | None:
     tried = [c for c in record.candidates if c.predictor == predictor]
     after = next((o.after for o in record.outcomes if o.predictor == predictor), None)
     most = max((len(candidate.train_scores) for candidate in tried), default=0)
-
-    def series(name: str, measure: Measure) -> Series:
-        dots = [
-            Dot(
-                place,
-                value=measured[0],
-                held=each.accepted,
-                partial=measure is _training and len(each.train_scores) < most,
-                returned=each.instruction == after,
-                label=f"{measured[1]}, {about(each)}",
-            )
-            for place, each in enumerate(tried)
-            if (measured := measure(each)) is not None
-        ]
-        return Series(name, dots)
-
+    training, validation = Series("training score", []), Series("validation score", [])
     places: dict[int, list[int]] = {}
     for place, each in enumerate(tried):
         places.setdefault(each.step, []).append(place)
+        fate = "accepted" if each.accepted else "refused"
+        returned, about = each.instruction == after, _about(each, fate)
+        if scores := each.train_scores:
+            label = f"{percent(each.train_score)} on {len(scores)} training examples, {about}"
+            partial = fate == "refused" and len(scores) < most
+            fate_there = "partial" if partial else fate
+            training.dots.append(Dot(place, each.train_score, fate_there, returned, label))
+        if (score := each.validation_score) is not None:
+            label = f"{percent(score)} on the validation examples, {about}"
+            validation.dots.append(Dot(place, score, fate, returned, label))
+    shown = [series for series in (training, validation) if series.dots]
     steps = [(mean(covered), step) for step, covered in places.items()]
-    scores = [series("training score", _training), series("validation score", _validation)]
-    shown = [each for each in scores if each.dots]
     return Panel(shown, len(tried), steps) if shown else None
 
 
-def about(candidate: Candidate) -> str:
-    """Say where an instruction comes from, what became of it, and how it reads."""
-    fate = "accepted" if candidate.accepted else "refused"
+def _about(candidate: Candidate, fate: str) -> str:
     return f"step {candidate.step}, {candidate.kind}, {fate}: {candidate.instruction}"
-
-
-def _training(candidate: Candidate) -> tuple[float, str] | None:
-    if not candidate.train_scores:
-        return None
-    score, count = candidate.train_score, len(candidate.train_scores)
-    return score, f"{percent(score)} on {count} training examples"
-
-
-def _validation(candidate: Candidate) -> tuple[float, str] | None:
-    score = candidate.validation_score
-    return None if score is None else (score, f"{percent(score)} on the validation examples")

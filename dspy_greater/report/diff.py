@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import pairwise
+from typing import NamedTuple
 
-from dspy_greater.record import Candidate, Outcome, Record
+from dspy_greater.record import Candidate, Record
 
 # A word, a sign, a stretch of blanks; scripts that write no blanks between words go sign by sign.
 _UNSPACED = "\u3040-\u30ff\u3400-\u9fff"
@@ -16,27 +16,15 @@ _PIECE = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]|\s+")
 KINDRED = 0.4
 
 
-@dataclass(frozen=True)
-class Stretch:
-    """A part of two texts: in both (``"same"``), only in the old, or only in the new.
-
-    Attributes:
-        kind: ``"same"``, ``"deleted"`` or ``"inserted"``.
-        text: The text.
-    """
+class Stretch(NamedTuple):
+    """A part of two texts: in both (``"same"``), ``"deleted"`` or ``"inserted"``."""
 
     kind: str
     text: str
 
 
-@dataclass(frozen=True)
-class Change:
-    """One instruction that the search came to hold.
-
-    Attributes:
-        candidate: What is on record of it.
-        stretches: How it differs from the one before.
-    """
+class Change(NamedTuple):
+    """A new current instruction, and how it differs from the one before."""
 
     candidate: Candidate
     stretches: list[Stretch]
@@ -47,8 +35,7 @@ def words(before: str, after: str) -> list[Stretch]:
     old, new = _PIECE.findall(before), _PIECE.findall(after)
     # Blanks are no common ground, and neither is an odd "the" or full stop: an instruction of
     # which nothing is left would be chopped into single words.
-    matcher = SequenceMatcher(str.isspace, old, new, autojunk=False)
-    codes = matcher.get_opcodes()
+    codes = SequenceMatcher(str.isspace, old, new, autojunk=False).get_opcodes()
     common = sum(_count(old[i:j]) for kind, i, j, _, _ in codes if kind == "equal")
     if common < KINDRED * min(_count(old), _count(new)):
         codes = [("replace", 0, len(old), 0, len(new))]
@@ -56,12 +43,9 @@ def words(before: str, after: str) -> list[Stretch]:
     for kind, i, j, k, m in codes:
         if kind == "equal":
             stretches.append(Stretch("same", "".join(old[i:j])))
-            continue
-        stretches += [
-            Stretch(name, "".join(pieces))
-            for name, pieces in (("deleted", old[i:j]), ("inserted", new[k:m]))
-            if pieces
-        ]
+        else:
+            parts = Stretch("deleted", "".join(old[i:j])), Stretch("inserted", "".join(new[k:m]))
+            stretches += [part for part in parts if part.text]
     return stretches
 
 
@@ -71,11 +55,6 @@ def _count(pieces: list[str]) -> int:
 
 
 def history(record: Record, predictor: str) -> list[Change]:
-    """Return the instructions that the search held for a predictor, without the first."""
-    held = [c for c in record.candidates if c.predictor == predictor and c.accepted]
-    return [Change(new, words(old.instruction, new.instruction)) for old, new in pairwise(held)]
-
-
-def whole(outcome: Outcome) -> list[Stretch]:
-    """Return how the student's instruction became the returned one."""
-    return words(outcome.before, outcome.after)
+    """Return the instructions that were a predictor's current one, without the first."""
+    accepted = [c for c in record.candidates if c.predictor == predictor and c.accepted]
+    return [Change(new, words(old.instruction, new.instruction)) for old, new in pairwise(accepted)]

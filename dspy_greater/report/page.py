@@ -48,18 +48,7 @@ def table(record: Record) -> str:
 
 
 def write(record: Record, path: str | os.PathLike[str]) -> Path:
-    """Write the page, whole or not at all.
-
-    Args:
-        record: What to show.
-        path: Where to; an older page there is replaced.
-
-    Returns:
-        The path.
-
-    Raises:
-        OSError: If the folder does not exist or cannot be written.
-    """
+    """Write the page, or replace it, and return its path."""
     # Half a surrogate pair in a user's text has no UTF-8.
     content = page(record).encode("utf-8", "xmlcharrefreplace")
     return write_whole(path, content, "report")

@@ -1,4 +1,4 @@
-"""Which language models there are besides the white box: the target, and its own rollout LM."""
+"""The language models of a compile: the white box, the target and the rollout LM."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from dspy.clients.base_lm import BaseLM
 
 from dspy_greater.lm import LocalEngine, NotWhiteBoxError, white_box
 
-#: Settings of the white box that its rollout LM takes over where it has none of its own. Others, as
-#: ``top_k`` and stop strings, are not known to every server.
+#: Settings that the rollout LM takes over from the white box; not every server knows others.
 INHERITED = ("temperature", "max_tokens", "top_p")
 
 
@@ -33,12 +32,12 @@ class Target:
 
     @property
     def models(self) -> list[str]:
-        """Names of the models, each once; they hold no address and no key."""
+        """Names of the models, each once, without addresses and keys."""
         return list(dict.fromkeys(lm.model for lm in self.lms.values()))
 
     @property
     def is_local(self) -> bool:
-        """Whether all of it runs in this process, where many threads share a batch."""
+        """Whether all of it runs in this process."""
         return all(is_local(lm) for lm in self.lms.values())
 
     def __str__(self) -> str:
@@ -46,33 +45,25 @@ class Target:
 
 
 def target_of(student: dspy.Module, lm: dspy.LM, target_lm: BaseLM | None = None) -> Target | None:
-    """Return what candidates are verified on; None where that is the white box itself.
+    """Return what verifies candidates; None where that is the white box itself.
 
     Without ``target_lm`` it is the program's own LM, each predictor's if they differ.
-
-    Args:
-        student: The program.
-        lm: The white box as a DSPy LM.
-        target_lm: What the user named.
 
     Raises:
         TargetError: Some predictors have an LM and others none.
     """
-    names = [name for name, _ in student.named_predictors()]
+    lms = program_lms(student)
     if target_lm is not None:
-        chosen = dict.fromkeys(names, target_lm)
-        return None if same_lm(target_lm, lm) else Target(chosen, target_lm)
-    own = program_lms(student)
-    lms = {name: its for name, its in own.items() if its is not None}
-    if not lms or all(same_lm(its, lm) for its in lms.values()):
+        lms = dict.fromkeys(lms, target_lm)
+    if all(its is None or same_lm(its, lm) for its in lms.values()):
         return None
-    if missing := [name for name in names if name not in lms]:
+    if missing := [name for name, its in lms.items() if its is None]:
         raise TargetError(
             f"predictor {missing[0]!r} has no LM, others of the program have: give it one "
             "(predictor.lm=... or dspy.configure(lm=...)), or say on which to verify candidates, "
             "GreaterTeleprompter(..., target_lm=...)."
         )
-    return Target(lms)
+    return Target(lms, target_lm)
 
 
 def program_lms(student: dspy.Module) -> dict[str, Any]:
@@ -86,13 +77,7 @@ def program_lms(student: dspy.Module) -> dict[str, Any]:
 def rollouts_of(lm: dspy.LM, rollout_lm: BaseLM | None) -> BaseLM | None:
     """Return what runs in the place of the white box; None where that is the white box itself.
 
-    The server answers with the white box's ``temperature``, ``max_tokens`` and ``top_p`` where it
-    has none of its own, and past DSPy's cache, which knows a model by its name alone: what another
-    server of that name once wrote is not to be taken for this one's.
-
-    Args:
-        lm: The white box as a DSPy LM.
-        rollout_lm: What the user named.
+    It answers past DSPy's cache, where another server's answers may stand under the same name.
 
     Raises:
         TargetError: It is the white box with other settings.
@@ -108,9 +93,7 @@ def rollouts_of(lm: dspy.LM, rollout_lm: BaseLM | None) -> BaseLM | None:
     taken = {name: lm.kwargs.get(name) for name in INHERITED if given.get(name) is None}
     if given.get("max_completion_tokens") is not None:  # another name of the same
         taken.pop("max_tokens", None)
-    return rollout_lm.copy(
-        cache=False, **{name: value for name, value in taken.items() if value is not None}
-    )
+    return rollout_lm.copy(cache=False, **{n: taken[n] for n in taken if taken[n] is not None})
 
 
 def same_lm(one: BaseLM, lm: dspy.LM) -> bool:
@@ -124,13 +107,7 @@ def is_local(lm: BaseLM) -> bool:
 
 
 class LMs(NamedTuple):
-    """The language models that take part in a compile.
-
-    Attributes:
-        white_box: Proposes.
-        target: Verifies; None where the white box does.
-        rollout_lm: Runs in the place of the white box; None where itself does.
-    """
+    """What proposes, what verifies and what samples; None for the last two: the white box."""
 
     white_box: dspy.LM
     target: Target | None
@@ -138,10 +115,7 @@ class LMs(NamedTuple):
 
 
 def language_models(
-    student: dspy.Module,
-    lm: dspy.LM | None,
-    target_lm: BaseLM | None,
-    rollout_lm: BaseLM | None,
+    student: dspy.Module, lm: dspy.LM | None, target_lm: BaseLM | None, rollout_lm: BaseLM | None
 ) -> LMs:
     """Return the language models that take part, by what the user named.
 

@@ -1,8 +1,8 @@
 """A server's answer, read by the white box: of which tokens it is, and how likely it holds them.
 
-A text alone does not say of which tokens it was made, and models do not always write the tokens
-that a tokenizer would make of it. So the white box writes an answer of its own, as far as it leads
-along the server's; takes the turn that the server took, whatever it thinks of it; and writes on.
+A text does not say of which tokens it was made. So the white box writes an answer of its own, as
+far as it leads along the server's; takes the turn that the server took, whatever it thinks of it;
+and writes on.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Reading:
     read: int
     ids: tuple[int, ...]
     table: torch.Tensor
-    end: float = 0.0
+    end: float
 
     def log_probs(self, temperature: float = 1.0) -> torch.Tensor:
         """Return those of the answer's tokens, ``[ids]``."""
@@ -72,17 +72,13 @@ class Reading:
 def read(
     model: WhiteBox, prompts: Sequence[Sequence[Message]], answers: Sequence[Answer], limit: int
 ) -> list[Reading]:
-    """Let the white box read the answers to some prompts.
-
-    Args:
-        model: The white box.
-        prompts: The messages that were answered.
-        answers: One for each.
-        limit: Most tokens that they were to have.
-    """
+    """Let the white box read the answers, of ``limit`` tokens at most, to some prompts."""
     before = [model.encode(messages).ids for messages in prompts]
     own = model.generate(before, [Sampling(max_tokens=limit)] * len(prompts))
-    return [_reading(model, *each, limit) for each in zip(answers, before, own, strict=True)]
+    return [
+        _Reader(model, ids, answer).read(first, limit)
+        for answer, ids, first in zip(answers, before, own, strict=True)
+    ]
 
 
 def loss(readings: Sequence[Reading]) -> float:
@@ -96,9 +92,9 @@ def loss(readings: Sequence[Reading]) -> float:
 def distances(
     model: WhiteBox, answers: Sequence[Answer], readings: Sequence[Reading]
 ) -> list[float]:
-    """Return how far the log-probabilities that a server gave are from the white box's.
+    """Return how far a server's log-probabilities are from the white box's, each at most 1.
 
-    One for each token that both wrote, as far as they wrote the same; at most 1.
+    One for each token that both wrote, as far as they wrote the same.
     """
     found: list[float] = []
     for answer, reading in zip(answers, readings, strict=True):
@@ -110,83 +106,73 @@ def distances(
     return found
 
 
-def _reading(
-    model: WhiteBox, answer: Answer, before: tuple[int, ...], own: Generation, limit: int
-) -> Reading:
-    """Follow an answer, from one token that is not the white box's choice to the next."""
-    written, ahead, ended = _written(model, before, answer).strip(), own, answer.ended
-    if "\ufffd" in written and written != model.encoder.decode(own.ids).strip():
-        # Half a character, by whatever bytes; what comes behind cannot be followed.
-        written, ended = written.partition("\ufffd")[0], False
-    ids: tuple[int, ...] = ()
-    lost = False
-    while True:
-        ids += ahead.ids[: _agreeing(model, before, ids, ahead.ids, written)]
-        if len(ids) >= limit or _text(model, before, ids).rstrip() == written:
-            break
-        turned = _turned(model, before, ids, written)
-        if turned is None:
-            lost = True
-            break
-        ids = turned
-        rest = Sampling(max_tokens=max(1, limit - len(ids)))
-        (ahead,) = model.generate([(*before, *ids)], [rest])
-    rows = model.next_log_probs([(*before, *ids)], last=len(ids) + 1)[0]
-    end = math.inf if lost else 0.0
-    if ended and not lost:
-        end = _end_gap(model, before, ids, rows[-1])
-    return Reading(model.encoder.decode(own.ids), len(before), ids, rows[:-1], end)
+class _Reader:
+    """Follows an answer, from one token that is not the white box's choice to the next."""
 
+    def __init__(self, model: WhiteBox, before: tuple[int, ...], answer: Answer) -> None:
+        self.model, self.before, self.ended = model, before, answer.ended
+        self.written = _written(model, before, answer).strip()
 
-def _text(model: WhiteBox, before: Sequence[int], ids: Sequence[int]) -> str:
-    """Return an answer's text without white space before it and half a character behind."""
-    return model.encoder.decode(ids, after=before).lstrip().rstrip("\ufffd") if ids else ""
-
-
-def _agreeing(
-    model: WhiteBox,
-    before: Sequence[int],
-    ids: tuple[int, ...],
-    ahead: Sequence[int],
-    written: str,
-) -> int:
-    """Return how many of the tokens ahead lead along what was written."""
-    for count in range(len(ahead), 0, -1):
-        if written.startswith(_text(model, before, (*ids, *ahead[:count])).rstrip()):
-            return count
-    return 0
-
-
-def _turned(
-    model: WhiteBox, before: Sequence[int], ids: tuple[int, ...], written: str
-) -> tuple[int, ...] | None:
-    """Return an answer's tokens, one further than the white box's choices lead.
-
-    The token that leads further may begin some tokens back: a line break by itself leads along a
-    line break that was written together with what comes behind it.
-    """
-    told = len(_text(model, before, ids))
-    back = min(BACK, len(ids))
-    rows = model.next_log_probs([(*before, *ids)], last=back + 1)[0]
-    found: list[tuple[float, tuple[int, ...]]] = []
-    for row, kept in zip(rows, range(len(ids) - back, len(ids) + 1), strict=True):
-        best = row.topk(min(LIKELIEST, len(row)))
-        for log_prob, token in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-            turned = (*ids[:kept], token)
-            text = _text(model, before, turned)
-            if len(text) > told and written.startswith(text):
-                found.append((float(row.max()) - log_prob, turned))
+    def read(self, own: Generation, limit: int) -> Reading:
+        """Read the answer; ``own`` is what the white box writes in its place."""
+        text = self.model.encoder.decode(own.ids)
+        if "\ufffd" in self.written and self.written != text.strip():
+            # Half a character, by whatever bytes; what comes behind cannot be followed.
+            self.written, self.ended = self.written.partition("\ufffd")[0], False
+        ids, end = self._along((), own.ids), 0.0
+        while len(ids) < limit and self._text(ids).rstrip() != self.written:
+            turned = self._turned(ids)
+            if turned is None:
+                end = math.inf
                 break
-    return min(found)[1] if found else None
+            ids = self._along(turned, self._onward(turned, max(1, limit - len(turned))).ids)
+        rows = self._rows(ids, len(ids) + 1)
+        if self.ended and end == 0:
+            end = self._end_gap(ids, rows[-1])
+        return Reading(text, len(self.before), ids, rows[:-1], end)
 
+    def _text(self, ids: Sequence[int]) -> str:
+        """Return an answer's text without white space before it and half a character behind."""
+        decoded = self.model.encoder.decode(ids, after=self.before) if ids else ""
+        return decoded.lstrip().rstrip("\ufffd")
 
-def _end_gap(
-    model: WhiteBox, before: Sequence[int], ids: tuple[int, ...], row: torch.Tensor
-) -> float:
-    """Return how much likelier the white box is to go on than to end, but for white space."""
-    (rest,) = model.generate([(*before, *ids)], [Sampling(max_tokens=2)])
-    blank = not rest.text.strip() and rest.finish == "stop"
-    return 0.0 if blank else float(row.max() - row[list(model.end_ids)].max())
+    def _rows(self, ids: tuple[int, ...], last: int) -> torch.Tensor:
+        return self.model.next_log_probs([(*self.before, *ids)], last=last)[0]
+
+    def _onward(self, ids: tuple[int, ...], most: int) -> Generation:
+        return self.model.generate([(*self.before, *ids)], [Sampling(max_tokens=most)])[0]
+
+    def _along(self, ids: tuple[int, ...], ahead: tuple[int, ...]) -> tuple[int, ...]:
+        """Add those of the tokens ahead that lead along what was written."""
+        for count in range(len(ahead), 0, -1):
+            longer = (*ids, *ahead[:count])
+            if self.written.startswith(self._text(longer).rstrip()):
+                return longer
+        return ids
+
+    def _turned(self, ids: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Return an answer's tokens, one further than the white box's choices lead.
+
+        The token that leads further may begin some tokens back: a line break by itself leads along
+        a line break that was written together with what comes behind it.
+        """
+        told, back = len(self._text(ids)), min(BACK, len(ids))
+        found: list[tuple[float, tuple[int, ...]]] = []
+        for kept, row in enumerate(self._rows(ids, back + 1), len(ids) - back):
+            best = row.topk(min(LIKELIEST, len(row)))
+            for log_prob, token in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+                turned = (*ids[:kept], token)
+                text = self._text(turned)
+                if len(text) > told and self.written.startswith(text):
+                    found.append((float(row.max()) - log_prob, turned))
+                    break
+        return min(found)[1] if found else None
+
+    def _end_gap(self, ids: tuple[int, ...], row: torch.Tensor) -> float:
+        """Return how much likelier the white box goes on than ends, but for white space."""
+        rest = self._onward(ids, 2)
+        blank = not rest.text.strip() and rest.finish == "stop"
+        return 0.0 if blank else float(row.max() - row[list(self.model.end_ids)].max())
 
 
 def _written(model: WhiteBox, before: Sequence[int], answer: Answer) -> str:

@@ -1,27 +1,13 @@
 """Which language model runs what: the white box proposes, the target gives the verdict.
 
-Two kinds of runs are made in a compile, and they answer different questions.
+*Verified* runs say what an instruction is worth, and whatever is accepted is accepted on these
+alone. They are the target's, just as it will be deployed: with its own temperature, limits and stop
+marks. *Sampled* runs are raw material that an objective weighs, with many seeds and a temperature;
+they are the white box's. What the white box would run, of either kind, the rollout LM may run in
+its place, a server of the same weights.
 
-*Verified* runs say what an instruction is worth: the runs at the start, races, the noise floor,
-validation, and the races of the tidying. They belong to the language model on which the program
-will be deployed, the target, just as it is deployed: with its own temperature, limits and stop
-marks. Whatever is accepted is accepted on these alone.
-
-*Sampled* runs are raw material: rollouts that an objective weighs. They want many seeds, a
-temperature, and the distribution of the model whose gradients are taken. They are the white box's.
-
-What the white box would run, of either kind, a server of the same weights may run in its place, the
-rollout LM: an engine made for many requests at a time. Gradients, exact scores and what the model
-proposes stay in the white box; :mod:`dspy_greater.running.served` sees to it that the weights are
-the same.
-
-The white box reads the text of any run, whoever wrote it: a run keeps what its predictors were
-asked and answered, and that is rendered, tokenised and scored as if the white box had written it,
-what a reasoning model thought before among it, if the white box is one, too.
-So the paper's loss is the gold answer's under the white box after the *target's* reasoning, and an
-objective that takes up verified runs makes the target's successes likelier under the white box:
-they are the ones wanted. How likely they are under the target is not known: edits are proposed by
-the slope of one model and have to prove themselves on the other.
+The white box reads the text of any run as if it had written it: edits are proposed by the slope of
+one model, and have to prove themselves on the other.
 """
 
 from __future__ import annotations
@@ -49,10 +35,8 @@ from dspy_greater.program import (
 from dspy_greater.running.lms import Target, is_local, program_lms
 from dspy_greater.search.programs import Program
 
-#: Requests at a time that a rollout LM gets. vLLM and SGLang batch what is in flight, 256 requests
-#: and more where memory allows. Up to some dozens each further one is nearly free, since decoding
-#: waits for weights to be read and not for arithmetic; a longer queue only makes each request wait,
-#: and time out, sooner. A program's own work also takes a thread of Python for each.
+#: Requests at a time that a rollout LM gets: servers batch what is in flight, and up to some dozens
+#: each further one is nearly free.
 IN_FLIGHT = 64
 
 
@@ -68,11 +52,10 @@ class ProgramRunner:
         metric: Scores a run of the program.
         meter: Where runs are counted.
         lm: The white box as a DSPy LM.
-        target: What candidates are verified on; None for the white box.
+        target: What verifies candidates; None for the white box.
         rollout_lm: What runs in the place of the white box, from ``rollouts_of``.
         num_threads: Threads of one evaluation; None for one per run where the model is local,
-            :data:`IN_FLIGHT` on a rollout LM elsewhere, and DSPy's setting on a target elsewhere:
-            how many requests at a time an API takes is for its user to know.
+            :data:`IN_FLIGHT` on a rollout LM elsewhere, and DSPy's setting on a target elsewhere.
         max_errors: Failing examples after which an evaluation is given up.
     """
 
@@ -105,8 +88,7 @@ class ProgramRunner:
         self, programs: Sequence[Program], examples: Sequence[int], limit: int | None = None
     ) -> list[list[Run]]:
         """Run programs on training examples, on what verifies them; see ``protocols.Runner``."""
-        settings: dict[str, Any] = {} if limit is None else {"max_tokens": limit}
-        return self._verify(programs, [self.train[i] for i in examples], settings)
+        return self._verify(programs, [self.train[i] for i in examples], {}, limit)
 
     def repeat(self, program: Program, examples: Sequence[int]) -> list[Run]:
         """Run a program once more on training examples, past any cache of earlier answers."""
@@ -127,95 +109,75 @@ class ProgramRunner:
         limit: int | None = None,
     ) -> list[list[Run]]:
         """Run a program with sampled outputs of the white box, or what runs in its place."""
-        limited = {} if limit is None else {"max_tokens": limit}
-        settings = [{"seed": seed, "temperature": temperature, **limited} for seed in seeds]
         modules = [self.module(program.instructions)] * len(seeds)
-        return self._on_white_box(modules, [self.train[i] for i in examples], settings)
+        settings = [{"seed": seed, "temperature": temperature} for seed in seeds]
+        return self._on_white_box(modules, [self.train[i] for i in examples], settings, limit)
 
     def _verify(
         self,
         programs: Sequence[Program],
         examples: Sequence[dspy.Example],
         settings: dict[str, Any],
+        limit: int | None = None,
     ) -> list[list[Run]]:
-        """Run programs on the target as it is, or with some settings besides.
-
-        A lower limit on answers is none of them: the target answers as it will when deployed.
-        """
+        """Run programs on the target, which answers as it will when deployed: without the limit."""
         modules = [self.module(program.instructions) for program in programs]
         if self.target is None:
-            return self._on_white_box(modules, examples, [settings] * len(modules))
-        settings = _without_limit(settings)
+            return self._on_white_box(modules, examples, [settings] * len(modules), limit)
         lms: list[BaseLM] | None = None
         if self.target.given is None:
             modules = [_with_own_lms(module, settings) for module in modules]
         else:
             lms = _copies(_ending_at_marks(self.target.given), [settings] * len(modules))
         if self.target.is_local:
-            return self._run(modules, examples, lms, self._local_threads, on_target=True)
+            return self._run(modules, examples, lms, MAX_THREADS, on_target=True)
         with self.meter.phase("target"):
-            threads = self.num_threads or dspy.settings.num_threads
-            return self._run(modules, examples, lms, threads, on_target=True)
+            return self._run(modules, examples, lms, dspy.settings.num_threads, on_target=True)
 
     def _on_white_box(
         self,
         modules: Sequence[dspy.Module],
         examples: Sequence[dspy.Example],
         settings: Sequence[dict[str, Any]],
+        limit: int | None = None,
     ) -> list[list[Run]]:
-        """Run programs on the white box, or what runs in its place, each with settings of its own.
-
-        ``max_tokens`` among them is a limit besides the LM's own.
-        """
-        lms = _copies(self._sampler, settings)
+        """Run programs on the white box, or what runs in its place, each with its own settings."""
+        lms = _copies(self._sampler, settings, limit)
         if self.rollout_lm is None:
-            return self._run(modules, examples, lms, self._local_threads)
-        if is_local(self.rollout_lm):
-            threads = self._local_threads
-        else:
-            threads = self.num_threads or IN_FLIGHT
+            return self._run(modules, examples, lms, MAX_THREADS)
+        threads = MAX_THREADS if is_local(self.rollout_lm) else IN_FLIGHT
         with self.meter.phase("served"):
             return self._run(modules, examples, lms, threads, on_rollout_lm=True)
-
-    @property
-    def _local_threads(self) -> int:
-        return self.num_threads or MAX_THREADS
 
     def _run(
         self,
         modules: Sequence[dspy.Module],
         examples: Sequence[dspy.Example],
         lms: Sequence[BaseLM] | None,
-        num_threads: int | None,
-        *,
-        on_target: bool = False,
-        on_rollout_lm: bool = False,
+        num_threads: int,
+        **place: bool,
     ) -> list[list[Run]]:
+        """Run programs and count the runs under their place, see :meth:`Meter.book_run`."""
         results = run_programs(
             modules,
             examples,
             self.metric,
             lms=lms,
-            num_threads=num_threads,
+            num_threads=self.num_threads or num_threads,
             max_errors=self.max_errors,
             thinking=white_box(self.lm).thinks,
             meter=self.meter,
         )
         for run in (run for runs in results for run in runs):
-            self.meter.book_run(
-                run.usage,
-                parse_failed=run.parse_failed,
-                on_target=on_target,
-                on_rollout_lm=on_rollout_lm,
-            )
+            self.meter.book_run(run.usage, parse_failed=run.parse_failed, **place)
         return results
 
 
 def _ending_at_marks(lm: BaseLM) -> BaseLM:
     """Return a local LM that also stops where the adapter's format ends, any other as it is.
 
-    The adapter reads nothing after that mark, so that stopping there only saves tokens. A server
-    may refuse stop strings, or more than so many, and is to answer as it will when deployed.
+    The adapter reads nothing after that mark. A server may refuse stop strings, and is to answer as
+    it will when deployed.
     """
     marks = end_marks(current_adapter())
     if not marks or not is_local(lm):
@@ -225,22 +187,13 @@ def _ending_at_marks(lm: BaseLM) -> BaseLM:
     return lm.copy(stop=[*given, *marks])
 
 
-def _copies(lm: BaseLM, settings: Sequence[dict[str, Any]]) -> list[BaseLM]:
-    """Return an LM for each of some settings."""
-    fitting = [within_limit(lm, each) for each in settings]
-    return [lm.copy(**each) if each else lm for each in fitting]
-
-
-def within_limit(lm: BaseLM, settings: dict[str, Any]) -> dict[str, Any]:
-    """Let a limit on answers, ``max_tokens``, only ever lower an LM's own."""
-    own, limit = lm.kwargs.get("max_tokens"), settings.get("max_tokens")
-    if own is None or limit is None:
-        return _without_limit(settings)
-    return {**settings, "max_tokens": min(own, limit)}
-
-
-def _without_limit(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name != "max_tokens"}
+def _copies(
+    lm: BaseLM, settings: Sequence[dict[str, Any]], limit: int | None = None
+) -> list[BaseLM]:
+    """Return an LM for each of some settings, its own limit on answers lowered by another."""
+    own = lm.kwargs.get("max_tokens")
+    lower = {} if own is None or limit is None else {"max_tokens": min(own, limit)}
+    return [lm.copy(**each, **lower) if each or lower else lm for each in settings]
 
 
 def _with_own_lms(program: dspy.Module, settings: dict[str, Any]) -> dspy.Module:

@@ -1,36 +1,11 @@
 """Whether a server holds the weights of the white box, before any run is sent to it.
 
-What is accepted is accepted on the runs of the server and proposed by the gradients of the white
-box. If the two are different models, nothing fails; the search is only worse, and nobody would know
-why. So a few of the program's own prompts are answered by the server first, without chance, and the
-white box reads what it wrote.
+If it does not, nothing fails and the search is only worse. So the server first answers a few of the
+program's own prompts, without chance, and the white box reads what it wrote. Copies do not answer
+alike to the letter: each token need not be the white box's own choice, but about as likely.
 
-Two copies of the same weights do not answer alike to the letter: number formats and the order of
-sums differ, and where two tokens are nearly equally likely the one or the other comes out. So each
-token of an answer need not be the white box's own choice there, but about as likely as that.
-
-Tolerances come from the small model of this repository in fp32, read against copies of it, on six
-tasks with a weak instruction: 4 examples each, 9 prompts of 48 tokens
-(``python -m examples.benchmark copies``). For each copy the smallest and the largest of six
-figures: the widest gap in the program's own prompts, and the mean loss and distance over all
-answers; and on how many of the six tasks it passes.
-
-==================================== ============= =============== =============== =======
-copy                                 gap           loss            distance        passes
-==================================== ============= =============== =============== =======
-fp16                                 0             0               0.0003 - 0.0010 6
-bf16                                 0 - 0.05      0 - 0.0063      0.0028 - 0.0155 6
-int8, weights alone                  0             0.0001 - 0.0049 0.0038 - 0.0148 6
-noise of 1 % of a weight's spread    0 - 0.66      0.0016 - 0.0095 0.0064 - 0.0253 6
-allowed                              2             0.015           0.04
-noise of 3 %                         0 - 0.66      0.010 - 0.046   0.021 - 0.071   2
-int4, a scale for each row           0 - 0.29      0.016 - 0.081   0.013 - 0.125   0
-20 batches of further training       0 - 1.08      0.019 - 0.129   0.034 - 0.231   0
-==================================== ============= =============== =============== =======
-
-On the bare inputs int8 takes single tokens that the white box holds for 7 less likely, where the
-small model, which never saw such prompts, copies from one place or another: in a mean, one token
-counts at most 1. Weights in 4 bits are other weights by these figures; load the white box in them.
+``python -m examples.benchmark copies`` measures copies of the repository's small model: those in
+16 bits and in int8 pass, int4 and twenty batches of further training do not.
 """
 
 from __future__ import annotations
@@ -40,9 +15,10 @@ import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import product
+from dataclasses import replace
+from itertools import accumulate, product
 from statistics import mean
+from typing import NamedTuple
 
 import dspy
 from dspy import lm15
@@ -60,24 +36,16 @@ from dspy_greater.running.reading import Answer, Reading, distances, loss, read
 PROMPTS, TOKENS = 4, 48
 #: A prompt on which models differ, whatever the program is.
 OPEN = "Write a short story about a lighthouse keeper who finds a letter."
-#: How much less likely than the white box's own choice a token may be, in log-probability, in the
-#: answers to the program's prompts.
-GAP = 2.0
-#: How much less likely the tokens of all answers may be in the mean, where one counts at most 1.
-LOSS = 0.015
-#: How far the server's log-probabilities may be from the white box's in the mean, likewise.
-DISTANCE = 0.04
-#: Sampled answers to each prompt.
-SAMPLES = 4
-#: How unlikely it must be that they are all alike before that is held against the server.
-CHANCE = 1e-6
-# What of an LM's settings says how to reach it, and not what to ask it.
-CONNECTION = {
+#: How much less likely than the likeliest a token may be, in log-probability, in the answers to the
+#: program's prompts; the tokens of all answers in the mean, where one counts at most 1; and how far
+#: the server's log-probabilities may be from the white box's in the mean, likewise.
+GAP, LOSS, DISTANCE = 2.0, 0.015, 0.04
+#: Sampled answers to each prompt, and how unlikely it must be that they are alike by chance.
+SAMPLES, CHANCE = 4, 1e-6
+# Settings of an LM that are left out here: how to reach it, what is set here, and DSPy's own.
+NOT_ASKED = {
     *("api_key", "api_base", "base_url", "headers", "extra_headers", "timeout", "api_version"),
     *("organization", "project", "extra_query", "custom_llm_provider", "azure_ad_token_provider"),
-}
-# What is asked of it here, or is DSPy's own business.
-OWN = {
     *("temperature", "max_tokens", "max_completion_tokens", "top_p", "top_k", "stop", "seed"),
     *("logprobs", "top_logprobs", "n", "num_generations", "rollout_id", "prompt_cache"),
 }
@@ -87,15 +55,8 @@ class ServedError(ValueError):
     """The server behind ``rollout_lm`` cannot stand in for the white box."""
 
 
-@dataclass(frozen=True)
-class Prompt:
-    """A prompt of the program.
-
-    Attributes:
-        place: Where it comes from, for messages: the predictor and the example.
-        messages: What is sent.
-        is_own: Whether the program sends it as it is.
-    """
+class Prompt(NamedTuple):
+    """Messages, where they come from, and whether the program sends them as they are."""
 
     place: str
     messages: tuple[Message, ...]
@@ -105,18 +66,15 @@ class Prompt:
 def prompts_of(
     predictors: Sequence[Predictor], examples: Sequence[dspy.Example], adapter: dspy.Adapter
 ) -> list[Prompt]:
-    """Return a few prompts of the program, of several predictors if there are, and others.
+    """Return a few prompts of the program, and others on which models of a family drift apart.
 
-    What a program asks for may be so clear that every model of a family writes the same. Without
-    instructions they drift apart: each prompt comes a second time with nothing but its inputs, and
-    one asks for a story.
-
-    A predictor further down the program is shown the inputs that its example has.
+    Each comes a second time with nothing but its inputs, and one asks for a story. A predictor
+    further down the program is shown the inputs that its example has.
     """
     prompts = []
-    for index, each in list(product(range(len(examples)), predictors))[:PROMPTS]:
-        call = replace(call_of(each, examples[index]), fixed=each.fixed)
-        place = f"predictor {each.name!r} on the training example {shown(dict(examples[index]))}"
+    for example, each in list(product(examples, predictors))[:PROMPTS]:
+        call = replace(call_of(each, example), fixed=each.fixed)
+        place = f"predictor {each.name!r} on the training example {shown(dict(example))}"
         prompts.append(Prompt(f"the prompt of {place}", render(adapter, call).messages, True))
         bare = "\n".join(f"{name}: {value}" for name, value in call.inputs.items())
         if bare:
@@ -139,12 +97,16 @@ def check_served(
 
     Raises:
         ServedError: It gives no answer, holds other weights, or gives samples that are all alike.
-            The message says what each of the two wrote and what to do.
     """
     answers = _asked(lm, [(prompt, Sampling(max_tokens=TOKENS)) for prompt in prompts])
     readings = read(model, [prompt.messages for prompt in prompts], answers, TOKENS)
-    _check_choices(lm, model, prompts, answers, readings)
-    _check_log_probs(lm, model, answers, readings)
+    complaint = _other_choices(model, prompts, answers, readings)
+    if complaint := complaint or _other_log_probs(model, answers, readings):
+        raise ServedError(
+            f"rollout_lm {lm.model} {complaint} Serve the model and chat template that the white "
+            f"box was loaded from ({model.name}), or give it as target_lm= if another model is "
+            "meant to verify."
+        )
     if temperature is not None:
         _check_samples(lm, prompts, readings, temperature)
 
@@ -158,30 +120,26 @@ def _asked(lm: BaseLM, questions: Sequence[tuple[Prompt, Sampling]]) -> list[Ans
 def _cut_short() -> Iterator[None]:
     """Keep DSPy from warning of answers that end at their limit, as they are meant to here."""
     logger = logging.getLogger("dspy.clients.lm")
-
-    def others(entry: logging.LogRecord) -> bool:
-        return "truncated" not in entry.getMessage()
-
-    logger.addFilter(others)
+    logger.addFilter(_is_other)
     try:
         yield
     finally:
-        logger.removeFilter(others)
+        logger.removeFilter(_is_other)
+
+
+def _is_other(entry: logging.LogRecord) -> bool:
+    return "truncated" not in entry.getMessage()
 
 
 def _ask(lm: BaseLM, prompt: Prompt, sampling: Sampling) -> Answer:
     """Ask a server, for log-probabilities too unless it refuses to give them."""
+    given = {key: value for key, value in lm.kwargs.items() if value is not None}
     config = lm15.Config(
         temperature=sampling.temperature,
         max_tokens=sampling.max_tokens,
         seed=sampling.seed,
         logprobs=0,
-        extensions={
-            key: value
-            for key, value in lm.kwargs.items()
-            if key not in CONNECTION | OWN and value is not None
-        }
-        or None,
+        extensions={key: given[key] for key in given if key not in NOT_ASKED} or None,
     )
     try:
         try:
@@ -205,23 +163,21 @@ def _ask(lm: BaseLM, prompt: Prompt, sampling: Sampling) -> Answer:
 
 def _complete(lm: BaseLM, prompt: Prompt, config: lm15.Config) -> lm15.Response:
     request = lm15.request_from_openai_chat({"model": lm.model, "messages": list(prompt.messages)})
-    # No run of the program: the user's callbacks are not to hear of it.
-    with dspy.context(callbacks=[]):
+    with dspy.context(callbacks=[]):  # no run of the program, of which the user's are to hear
         return lm(replace(request, config=config), cache=False)
 
 
-def _check_choices(
-    lm: BaseLM,
+def _other_choices(
     model: WhiteBox,
     prompts: Sequence[Prompt],
     answers: Sequence[Answer],
     readings: Sequence[Reading],
-) -> None:
-    """Refuse a server that takes tokens which the white box would not."""
+) -> str:
+    """Say how a server takes tokens which the white box would not; nothing if it does not."""
     if not any(answer.text or answer.thinking for answer in answers):
-        raise ServedError(
-            f"rollout_lm {lm.model} answered {len(prompts)} prompts with nothing at all, the first "
-            f"of them {prompts[0].place}. {_mend(model)}"
+        return (
+            f"answered {len(prompts)} prompts with nothing at all, the first "
+            f"of them {prompts[0].place}."
         )
     gaps = [reading.gaps() for reading in readings]
     lost = loss(readings)
@@ -229,19 +185,19 @@ def _check_choices(
     worst = max(own, key=lambda index: max(gaps[index]))
     if max(gaps[worst]) <= GAP:
         if lost <= LOSS:
-            return
+            return ""
         worst = max(range(len(gaps)), key=lambda index: sum(gaps[index]))
     told = _difference(model, prompts[worst], answers[worst], readings[worst])
-    raise ServedError(
-        f"rollout_lm {lm.model} does not answer as the white box {model.name} does: {told} Of a "
+    return (
+        f"does not answer as the white box {model.name} does: {told} Of a "
         f"token of such a prompt {GAP:g} are allowed, and of all {sum(map(len, gaps))} tokens in "
-        f"the mean, each at most 1, {LOSS:g}; here it is {lost:.3f}. {_mend(model)}"
+        f"the mean, each at most 1, {LOSS:g}; here it is {lost:.3f}."
     )
 
 
 def _difference(model: WhiteBox, prompt: Prompt, answer: Answer, reading: Reading) -> str:
     """Say where an answer is furthest from what the white box would write."""
-    gaps, ids = reading.gaps(), reading.ids
+    gaps, ids, decode = reading.gaps(), reading.ids, model.encoder.decode
     at = gaps.index(max(gaps))
     cause = "it holds other weights, or answers with other settings"
     if answer.prompt_tokens not in (0, reading.read):
@@ -250,8 +206,8 @@ def _difference(model: WhiteBox, prompt: Prompt, answer: Answer, reading: Readin
             "its chat template or tokenizer is another one"
         )
     if at < len(ids):
-        step = f"it took {model.encoder.decode([ids[at]])!r}, where the white box takes "
-        step += repr(model.encoder.decode([int(reading.table[at].argmax())]))
+        best = decode([int(reading.table[at].argmax())])
+        step = f"it took {decode([ids[at]])!r}, where the white box takes {best!r}"
     elif answer.ended:
         step = "it ended its answer, where the white box goes on"
     else:
@@ -259,22 +215,23 @@ def _difference(model: WhiteBox, prompt: Prompt, answer: Answer, reading: Readin
     apart = f": a difference of {gaps[at]:.2f} in log-probability" if gaps[at] < math.inf else ""
     return (
         f"{cause}. To {prompt.place} it wrote {answer.thinking + answer.text!r} and the white box "
-        f"{reading.own!r}. Behind {model.encoder.decode(ids[:at])[-40:]!r} {step}{apart}."
+        f"{reading.own!r}. Behind {decode(ids[:at])[-40:]!r} {step}{apart}."
     )
 
 
-def _check_log_probs(
-    lm: BaseLM, model: WhiteBox, answers: Sequence[Answer], readings: Sequence[Reading]
-) -> None:
-    """Refuse a server whose log-probabilities are not the white box's, if it gives any."""
+def _other_log_probs(
+    model: WhiteBox, answers: Sequence[Answer], readings: Sequence[Reading]
+) -> str:
+    """Say how a server's log-probabilities, if it gives any, are not the white box's."""
     apart = distances(model, answers, readings)
-    if apart and mean(apart) > DISTANCE:
-        raise ServedError(
-            f"rollout_lm {lm.model} writes what the white box {model.name} would, but with other "
-            f"probabilities: over {len(apart)} tokens of {len(answers)} answers, the two "
-            f"models' log-probabilities are {mean(apart):.3f} apart in the mean, and "
-            f"{DISTANCE:g} are allowed. It holds other weights. {_mend(model)}"
-        )
+    if not apart or mean(apart) <= DISTANCE:
+        return ""
+    return (
+        f"writes what the white box {model.name} would, but with other probabilities: over "
+        f"{len(apart)} tokens of {len(answers)} answers, the two models' log-probabilities are "
+        f"{mean(apart):.3f} apart in the mean, and {DISTANCE:g} are allowed. It holds other "
+        "weights."
+    )
 
 
 def _check_samples(
@@ -283,30 +240,22 @@ def _check_samples(
     """Refuse a server whose samples are all alike though that can be no chance."""
     chances = [float(reading.log_probs(temperature).sum()) for reading in readings]
     # As few prompts as do, those first on which the model is least sure.
-    asked: list[int] = []
-    for index in sorted(range(len(prompts)), key=chances.__getitem__):
-        asked.append(index)
-        if (SAMPLES - 1) * sum(chances[index] for index in asked) < math.log(CHANCE):
-            break
-    else:
+    order = sorted(range(len(prompts)), key=chances.__getitem__)
+    sums = list(accumulate((SAMPLES - 1) * chances[index] for index in order))
+    needed = 1 + sum(each >= math.log(CHANCE) for each in sums)
+    if needed > len(order):
         return  # so sure of all that it writes that nothing can be told
+    asked = [prompts[index] for index in order[:needed]]
     samplings = [Sampling(TOKENS, temperature, seed=seed) for seed in range(SAMPLES)]
-    sampled = _asked(lm, [(prompts[index], each) for index in asked for each in samplings])
+    sampled = _asked(lm, list(product(asked, samplings)))
     texts = [(answer.thinking, answer.text) for answer in sampled]
     rows = [texts[start : start + SAMPLES] for start in range(0, len(texts), SAMPLES)]
     if all(len(set(row)) == 1 for row in rows):
         raise ServedError(
             f"rollout_lm {lm.model} does not sample: asked for {SAMPLES} answers at temperature "
-            f"{temperature:g} and with {SAMPLES} seeds, to {prompts[asked[0]].place} it gave "
+            f"{temperature:g} and with {SAMPLES} seeds, to {asked[0].place} it gave "
             f"{texts[0][1]!r} every time. transformers serve samples only where the folder's "
             'generation_config.json has "do_sample": true, and with --continuous-batching all '
             "requests have the settings of the first: set the former, leave out the latter, or "
             "serve with vLLM or SGLang."
         )
-
-
-def _mend(model: WhiteBox) -> str:
-    return (
-        f"Serve the model and chat template that the white box was loaded from ({model.name}), or "
-        "give it as target_lm= if another model is meant to verify."
-    )

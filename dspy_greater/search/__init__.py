@@ -8,7 +8,7 @@ from dspy_greater.search.programs import Program
 from dspy_greater.search.protocols import Model, Runner, View
 from dspy_greater.search.readability import log_likelihood
 from dspy_greater.search.scores import ScoreBoard, Scores
-from dspy_greater.search.steps import Attempt, Schedule, Step
+from dspy_greater.search.steps import Attempt, Schedule, ScheduleState, Step
 from dspy_greater.search.verified import JointRace, VerifiedConfig, VerifiedSchedule
 from dspy_greater.search.view import PredictorView
 
@@ -23,6 +23,7 @@ __all__ = [
     "Runner",
     "Schedule",
     "ScheduleConfig",
+    "ScheduleState",
     "ScoreBoard",
     "Scores",
     "Step",

@@ -1,9 +1,7 @@
-"""Which of the programs that the search held is verified.
+"""Paired comparisons of programs, and which of them is verified.
 
-A training gain of the size of its own noise is no gain. The final choice is
-made on validation examples that the search never saw, paired example by
-example against the instruction that the user brought, and the bar rises with
-every instruction that was looked at there.
+The final choice is made on validation examples, paired example by example against the user's
+program, and the bar rises with every program that was scored there.
 """
 
 from __future__ import annotations
@@ -53,9 +51,8 @@ class Comparison:
 def compare(new: Sequence[float], old: Sequence[float]) -> Comparison:
     """Compare two lists of scores of the same examples.
 
-    The standard error counts one more pair, with the opposite difference of the
-    largest seen. Without it, a gain on a single example out of one would look
-    certain.
+    The standard error counts one more pair, with the opposite of the largest difference seen:
+    without it, a gain on one example out of one would look certain.
 
     Raises:
         ValueError: If the lists are empty or differ in length.

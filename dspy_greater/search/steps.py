@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from dspy_greater.search.programs import Program
 
@@ -47,30 +47,30 @@ class Step:
     status: str
 
 
-class Schedule(Protocol):
-    """Improves one predictor's instruction, step by step.
+@dataclass
+class ScheduleState:
+    """What every schedule remembers from one step to the next; plain data, as are additions to it.
 
     Attributes:
-        state: All that it remembers from one step to the next: a dataclass of plain data.
+        start: The instruction that the search began with.
+        step: Steps taken.
+        stopped: Why the steps ended; empty while they have not.
+        skipped: Losses and gradients left out so far because they were not finite.
+        stood_in: Steps that the gold answer's likelihood led because no rollout earned a reward.
+        noise: Mean absolute change of a score when a prompt is run once more, in batches of
+            another make-up; None if not measured.
     """
 
-    state: Any
+    start: str
+    step: int = 0
+    stopped: str = ""
+    skipped: int = 0
+    stood_in: int = 0
+    noise: float | None = None
 
-    @property
-    def stopped(self) -> str:
-        """Why the steps ended; empty while they have not."""
 
-    @property
-    def skipped(self) -> int:
-        """Losses and gradients left out so far because they were not finite."""
-
-    @property
-    def stood_in(self) -> int:
-        """Steps that the gold answer's likelihood led because no rollout earned a reward."""
-
-    @property
-    def noise(self) -> float | None:
-        """Mean absolute change of a score when a prompt is run once more; None if not measured."""
+class Schedule(Protocol):
+    """Improves one predictor's instruction, step by step."""
 
     def begin(self, current: Program) -> Attempt:
         """Run the current program on the training examples.

@@ -154,11 +154,7 @@ class PredictorView:
         return self._tokens[instruction]
 
     def text_of(self, tokens: Sequence[int]) -> str | None:
-        """Return the instruction that has exactly these ids, ``None`` if there is none.
-
-        There is one when the ids' text passes :func:`check_instruction` and, rendered by the
-        adapter and tokenised as a whole, gives the same ids.
-        """
+        """Return the instruction that, rendered and tokenised as a whole, has exactly these ids."""
         signature = self.predictor.signature
         text = normalise(signature, self.model.encoder.decode(tokens))
         try:
@@ -181,10 +177,7 @@ class PredictorView:
         return [self._answer(instruction, index, run) for index, run in pairs]
 
     def completions(self, instruction: str, runs: Sequence[Run]) -> list[list[Targeted]]:
-        """Return, per run and call of the predictor, prompt + all that it wrote, the target.
-
-        A call whose answer could not be parsed, or does not fit the model's context, is left out.
-        """
+        """Return, per run and call, prompt + all that the predictor wrote, the target."""
         return [self._completions(instruction, run) for run in runs]
 
     def proposals(self, instruction: str, examples: Sequence[int]) -> list[Targeted]:
@@ -218,11 +211,7 @@ class PredictorView:
 
     @cached_property
     def _inputs(self) -> list[dict[str, Any]]:
-        """Each example's inputs of this predictor under the program as it stands.
-
-        An example's own inputs do where they fill the signature; a predictor further
-        down the program gets those it received in one run of it.
-        """
+        """Each example's inputs of this predictor: its own, or those received in a run."""
         if self._direct_inputs is not None:
             return self._direct_inputs
         received = [self._last_call(run).inputs for run in self.received()]
@@ -280,8 +269,8 @@ class PredictorView:
         items = [self._completion(instruction, call) for call in calls]
         return [item for item in items if item is not None]
 
-    def _completion(self, instruction: str, exchange: PredictorCall) -> Targeted | None:
-        inputs, outputs, thinking = exchange
+    def _completion(self, instruction: str, made: PredictorCall) -> Targeted | None:
+        inputs, outputs, thinking = made
         if outputs.keys() != self.predictor.signature.output_fields.keys():
             return None
         call, written = self._call(instruction, inputs), (THINKING, *outputs)
@@ -295,17 +284,7 @@ class PredictorView:
         written: Sequence[str],
         thinking: str,
     ) -> Targeted | None:
-        """Return a call and its answer with parts of the answer as target.
-
-        Several parts are one stretch, with what the adapter writes between them.
-
-        Args:
-            instruction: The instruction.
-            call: What the predictor was asked.
-            outputs: What it answered.
-            written: The parts: fields, and what the model thought before.
-            thinking: What it thought, if anything.
-        """
+        """Return a call and its answer, with the written fields and thoughts as one target."""
         rendered = self._render(call, outputs)
         encoding = self.model.encode(
             rendered.messages,

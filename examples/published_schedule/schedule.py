@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dspy_greater.search.programs import Program
-from dspy_greater.search.steps import Attempt, Step
+from dspy_greater.search.steps import Attempt, ScheduleState, Step
 from examples.published_schedule.objective import AnswerObjective, ExampleGradients, Trial
 from examples.published_schedule.proposal import propose
 
@@ -32,25 +32,17 @@ SENTENCE_ENDS = (".", "!", "?", "。")
 
 
 @dataclass
-class PaperState:
-    """What the schedule remembers from one step to the next; plain data.
+class PaperState(ScheduleState):
+    """What the schedule remembers from one step to the next.
 
     Attributes:
-        start: The instruction that the search began with.
-        step: Steps taken.
         position: Token position to be edited next.
         tried: Instructions tried so far.
-        skipped: Example losses and gradients left out so far because they were not finite.
-        stopped: Why the steps ended.
         rng: State of the source of chance; None before the first step.
     """
 
-    start: str
-    step: int = 0
     position: int = 0
     tried: list[str] = field(default_factory=list)
-    skipped: int = 0
-    stopped: str = ""
     rng: list[Any] | None = None
 
 
@@ -64,10 +56,6 @@ class PaperSchedule:
         board: Runs programs on training and validation examples.
         seed: Seed of every random choice.
         state: What it remembers.
-
-    Attributes:
-        noise: Not measured by this schedule.
-        stood_in: 0; gold answers lead every step of this schedule.
     """
 
     view: View
@@ -75,8 +63,6 @@ class PaperSchedule:
     board: ScoreBoard
     seed: str
     state: PaperState
-    noise: None = field(default=None, init=False)
-    stood_in: int = field(default=0, init=False)
     _trial: Trial | None = field(default=None, init=False, repr=False)
     _slope: ExampleGradients | None = field(default=None, init=False, repr=False)
 
@@ -86,16 +72,6 @@ class PaperSchedule:
         if self.state.rng is not None:
             version, numbers, gauss = self.state.rng
             self.rng.setstate((version, tuple(numbers), gauss))
-
-    @property
-    def skipped(self) -> int:
-        """Example losses and gradients left out so far because they were not finite."""
-        return self.state.skipped
-
-    @property
-    def stopped(self) -> str:
-        """Why the steps ended."""
-        return self.state.stopped
 
     def begin(self, current: Program) -> Attempt:
         """Run the current program on the training examples.

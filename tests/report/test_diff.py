@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_greater.report.diff import Stretch, history, whole, words
+from dspy_greater.report.diff import Stretch, history, words
+from dspy_greater.report.page import page
 from tests.support.records import BEST, BETTER, START, improved, kept, several
 
 TEXTS = st.lists(
@@ -66,5 +67,7 @@ def test_the_history_goes_from_one_accepted_instruction_to_the_next() -> None:
 
 
 def test_the_whole_change_is_that_of_the_program() -> None:
-    assert told(whole(improved().outcomes[0])) == "[-Answer-][+Count, then answer+] it[+ slowly+]."
-    assert whole(kept().outcomes[0]) == [Stretch("same", START)]
+    assert "<del>Answer</del><ins>Count, then answer</ins> it<ins> slowly</ins>." in page(
+        improved()
+    )
+    assert words(kept().outcomes[0].before, kept().outcomes[0].after) == [Stretch("same", START)]

@@ -163,7 +163,7 @@ def test_a_run_may_go_past_dspys_cache(
     engine = Adder()
     far = target(engine, cache=True)
     with dspy.context(lm=far):
-        runs = of(lm, None if own else far)
+        runs = of(lm, None if its_own else far)
         verified(runs)
         verified(runs)
         repeated = runs.repeat(started(runs), range(3))

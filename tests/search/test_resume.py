@@ -61,7 +61,7 @@ def test_from_every_step_the_rest_is_the_same(name: str) -> None:
     for taken, dump in enumerate(dumps, start=1):
         resumed = Search(name, json.loads(dump))
         assert list(steps_of(resumed.schedule, resumed.current)) == steps[taken:]
-        assert resumed.schedule.stopped == whole.schedule.stopped
+        assert resumed.schedule.state.stopped == whole.schedule.state.stopped
         assert resumed.scores == whole.scores
 
 

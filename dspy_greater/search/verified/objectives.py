@@ -144,7 +144,7 @@ def with_tokens(item: Targeted, tokens: Sequence[int]) -> Targeted:
     """Return an item with other tokens in the place of its instruction.
 
     Exact wherever the text around the instruction is tokenised as before, which
-    :meth:`Subject.text_of` has made sure of.
+    :meth:`View.text_of` has made sure of.
     """
     inputs = item.inputs
     assert inputs is not None

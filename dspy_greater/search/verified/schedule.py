@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from dspy_greater.search.programs import Program
 from dspy_greater.search.readability import readability
-from dspy_greater.search.steps import Attempt, Step
+from dspy_greater.search.steps import Attempt, ScheduleState, Step
 from dspy_greater.search.verified.edits import Edit, merges
 from dspy_greater.search.verified.noise import noise_floor
 from dspy_greater.search.verified.objectives import AnswerLikelihood, Term, fluency_terms
@@ -33,32 +33,19 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class SearchState:
-    """All that a search has to remember from one step to the next; plain data.
+class SearchState(ScheduleState):
+    """What a verified search remembers from one step to the next.
 
     Attributes:
-        start: The instruction that the search began with.
-        step: Steps taken.
         failures: Steps since the last accepted edit.
         tidied: Rounds of taking words away.
-        skipped: Losses and gradients left out so far because they were not finite.
-        stood_in: Steps in which the gold answer's likelihood stood in for the objective.
-        stopped: Why the steps ended, before the tidying.
-        noise: Mean absolute change of a score when the same prompt is run once more, in
-            batches of another make-up; None before it was measured.
         promising: Edits of the current instruction that gained something, but less than acceptance
             asks.
         merged: Ids worth considering in the next step: the current ones with such edits.
     """
 
-    start: str
-    step: int = 0
     failures: int = 0
     tidied: int = 0
-    skipped: int = 0
-    stood_in: int = 0
-    stopped: str = ""
-    noise: float | None = None
     promising: list[Edit] = field(default_factory=list)
     merged: list[tuple[int, ...]] = field(default_factory=list)
 
@@ -115,26 +102,6 @@ class VerifiedSchedule:
         if not self._finished(current):
             return self._edited(current)
         return self._tidied(current) if self.state.tidied < self.config.tidy_rounds else None
-
-    @property
-    def noise(self) -> float | None:
-        """The noise floor; see :class:`SearchState`."""
-        return self.state.noise
-
-    @property
-    def skipped(self) -> int:
-        """Losses and gradients left out so far because they were not finite."""
-        return self.state.skipped
-
-    @property
-    def stood_in(self) -> int:
-        """Steps in which the gold answer's likelihood stood in for the objective."""
-        return self.state.stood_in
-
-    @property
-    def stopped(self) -> str:
-        """Why the steps ended."""
-        return self.state.stopped
 
     def _finished(self, current: Program) -> bool:
         """Whether the search is over, but for the tidying; ``stopped`` says why."""
@@ -241,14 +208,14 @@ class VerifiedSchedule:
     def _tidied(self, current: Program) -> Step | None:
         """Try the instruction without some of its words; None when nothing can go."""
         name, order = self.view.name, self.order
-        held = current[name]
-        if held == self.state.start:
+        text = current[name]
+        if text == self.state.start:
             return None
-        fluency = fluency_terms(self.view, held, order[:CONTEXTS], self.config.fluency_weight)
+        fluency = fluency_terms(self.view, text, order[:CONTEXTS], self.config.fluency_weight)
         terms = [*self.rollouts.terms(current), *fluency]
-        shorter = shortened(self.view, held, terms, 2 * self.config.race_size)
+        shorter = shortened(self.view, text, terms, 2 * self.config.race_size)
         tried: list[RatedEdit] = []
-        for each in self._better_readers(held, shorter):
+        for each in self._better_readers(text, shorter):
             tried.append(each)
             program = current.replaced(name, each.text)
             if self.race.run([program], current) and self._mean(program) >= self._mean(current):
@@ -261,9 +228,9 @@ class VerifiedSchedule:
         self.state.tidied += 1
         return self._report(current, program, tried)
 
-    def _better_readers(self, held: str, shorter: Sequence[RatedEdit]) -> list[RatedEdit]:
+    def _better_readers(self, text: str, shorter: Sequence[RatedEdit]) -> list[RatedEdit]:
         """Return those that read better than the current instruction, the best reader first."""
-        texts = [held, *(each.text for each in shorter)]
+        texts = [text, *(each.text for each in shorter)]
         own, *marks = readability(self.view, texts, self.order[:CONTEXTS])
         rated = [pair for pair in zip(marks, shorter, strict=True) if pair[0] > own]
         return [each for _, each in sorted(rated, key=lambda pair: -pair[0])]

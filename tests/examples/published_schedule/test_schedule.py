@@ -126,12 +126,12 @@ def test_examples_with_nan_losses_are_skipped_and_counted() -> None:
     view = FakeView(FakeModel(nan_examples=frozenset({1, 4})))
     search = schedule(view, max_steps=1, shortlist_size=1)
     start = search.begin(toy("read the answer ."))
-    assert search.skipped == 2
+    assert search.state.skipped == 2
     assert start.estimate is not None
     assert math.isfinite(start.estimate)
     (step,) = steps(search)
     assert math.isfinite(float(step.status.removeprefix("loss ")))
-    assert search.skipped == 3 * 2  # the start, its gradient and one candidate
+    assert search.state.skipped == 3 * 2  # the start, its gradient and one candidate
 
 
 def test_nothing_but_nan_is_an_error_that_says_what_to_do() -> None:
@@ -143,11 +143,11 @@ def test_nothing_but_nan_is_an_error_that_says_what_to_do() -> None:
 def test_it_ends_where_nothing_is_left_to_gain() -> None:
     search = schedule(start="count items .", perfect_score=1.0)
     assert steps(search) == []
-    assert search.stopped == "nothing left to gain"
+    assert search.state.stopped == "nothing left to gain"
     search = schedule(perfect_score=1.0)
     found = steps(search)
     assert 0 < len(found) < 6
-    assert search.stopped == "a perfect score"
+    assert search.state.stopped == "a perfect score"
 
 
 def test_within_another_program_all_may_be_tried_again() -> None:

@@ -123,14 +123,14 @@ def test_an_edit_that_fails_on_the_validation_examples_is_not_accepted() -> None
 
     search = schedule(Unheard(24))
     assert final(search) == START
-    assert search.stopped.startswith("no edit accepted")
+    assert search.state.stopped.startswith("no edit accepted")
 
 
 def test_the_start_comes_back_at_once_where_nothing_is_left_to_gain() -> None:
     perfect = toy("count items")
     search = schedule(FakeRunner(), perfect_score=1.0, start=perfect)
     assert search.step(perfect) is None
-    assert search.stopped == "nothing left to gain"
+    assert search.state.stopped == "nothing left to gain"
 
 
 def test_the_search_ends_where_no_edit_could_be_proven_better() -> None:
@@ -140,7 +140,7 @@ def test_the_search_ends_where_no_edit_could_be_proven_better() -> None:
 
     search = schedule(Nearly(24))
     assert search.step(START) is None
-    assert search.stopped == "no edit could be proven better on 24 training examples"
+    assert search.state.stopped == "no edit could be proven better on 24 training examples"
     *_, last = steps_of(schedule(Nearly(24), multiple=0.0), START)
     assert last.number > 0
 
@@ -153,7 +153,7 @@ def test_where_every_rollout_fails_the_answers_gradient_still_leads() -> None:
     search = schedule(Hopeless(24), starts=0, phrases=0)
     found = final(search)
     assert search.board.training_mean(found) > search.board.training_mean(START)
-    assert search.stood_in > 0
+    assert search.state.stood_in > 0
 
 
 def test_an_instruction_beyond_the_limit_is_edited_but_does_not_grow() -> None:
