@@ -257,9 +257,7 @@ class Loop:
 
     def _attempt(self, name: str, program: Program, order: Sequence[int]) -> Attempt:
         """Return a program that raced, as one predictor's attempt."""
-        scores = self.state.scores.training[program]
-        known = tuple(scores[index] for index in order if index in scores)
-        return Attempt(program[name], TOGETHER, None, known)
+        return Attempt(program[name], TOGETHER, None, self.board.known_scores(program, order))
 
     def _event(
         self, predictor: Predictor, number: int, accepted: bool, attempts: tuple[Attempt, ...]

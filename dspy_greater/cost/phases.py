@@ -8,10 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-#: ``render`` (messages to ids), ``generate``, ``gradient``, ``score`` (log-probabilities without a
-#: gradient), ``metric``, and two kinds of runs on a language model elsewhere: ``target``, on the
-#: one that verifies, and ``served``, on another copy of the white box. What is left of a run is the
-#: program itself, DSPy and bookkeeping.
+#: Messages to ids, the white box's work, the metric, and runs elsewhere: on the target, or on a
+#: served copy of the white box. What is left is the program itself, DSPy and bookkeeping.
 PHASES = ("render", "generate", "gradient", "score", "metric", "target", "served")
 #: At least one of them.
 ANY = "any"

@@ -112,6 +112,11 @@ class ScoreBoard:
         known = self.scores.training[program]
         return [known[index] for index in examples]
 
+    def known_scores(self, program: Program, order: Sequence[int]) -> tuple[float, ...]:
+        """Return a program's scores on the training examples that it was run on, in an order."""
+        known = self.scores.training[program]
+        return tuple(known[index] for index in order if index in known)
+
     def training_mean(self, program: Program) -> float:
         """Return a program's mean score on the training examples that it was run on."""
         return mean(self.scores.training[program].values())
@@ -140,13 +145,6 @@ class ScoreBoard:
         if program not in self.scores.validation:
             self.scores.validation[program] = self.runner.validate(program)
         return mean(self.scores.validation[program])
-
-    def nothing_left(self, program: Program, training_score: float) -> bool:
-        """Whether neither training nor validation examples leave anything to gain."""
-        perfect = self.perfect_score
-        if perfect is None or training_score < perfect:
-            return False
-        return self.validation_score(program) >= perfect
 
     def _run(self, programs: Sequence[Program], examples: Sequence[int]) -> None:
         made = self.runner.run(programs, examples, self.limit)

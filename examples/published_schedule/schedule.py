@@ -143,9 +143,16 @@ class PaperSchedule:
         state = self.state
         if state.step >= self.config.max_steps:
             state.stopped = "all steps taken"
-        elif self.board.nothing_left(current, here.score):
+        elif self._perfect(current, here):
             state.stopped = "a perfect score" if state.step else "nothing left to gain"
         return bool(state.stopped)
+
+    def _perfect(self, current: Program, here: Trial) -> bool:
+        """Whether neither training nor validation examples leave anything to gain."""
+        perfect = self.board.perfect_score
+        if perfect is None or here.score < perfect:
+            return False
+        return self.board.validation_score(current) >= perfect
 
     def _position(self, here: Trial) -> int:
         """Wrap to the start after a full stop or at the length limit, else allow growth."""

@@ -145,15 +145,6 @@ def test_answers_may_be_as_long_as_the_longest_of_a_current_program() -> None:
     assert runner.limits == [300]
 
 
-def test_something_is_left_unless_both_training_and_validation_are_perfect() -> None:
-    perfect = toy("count items")
-    board = board_of(FakeRunner(6), perfect_score=1.0)
-    assert board.nothing_left(perfect, 1.0)
-    assert not board.nothing_left(perfect, 0.9)
-    assert not board.nothing_left(toy("guess"), 1.0)
-    assert not board_of(FakeRunner(6)).nothing_left(perfect, 1.0)
-
-
 def scores_of(pairs: Iterable[tuple[Program, float]]) -> Scores:
     return Scores({program: {0: score} for program, score in pairs})
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dspy_greater.search.programs import Program
-from dspy_greater.search.verified.noise import noise_floor
 from dspy_greater.search.verified.proposer import Proposer
-from dspy_greater.search.verified.race import CONTEXTS, Race
+from dspy_greater.search.verified.race import CONTEXTS, Race, noise_floor
 from dspy_greater.search.verified.rollouts import greedy, solved
 
 if TYPE_CHECKING:

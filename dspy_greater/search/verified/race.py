@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mean
 from typing import TYPE_CHECKING
 
 from dspy_greater.search.acceptance import compare
@@ -126,3 +127,13 @@ def next_stop(done: int, racing: int, total: int) -> int:
     """Return after how many of ``total`` examples a field that has run ``done`` is thinned next."""
     stops = (size for size in BLOCKS if done < size < total)
     return next((stop for stop in stops if (stop - done) * racing >= FEWEST_RUNS), total)
+
+
+def noise_floor(board: ScoreBoard, program: Program, order: Sequence[int]) -> float:
+    """Return the mean absolute change of a score when the same prompt is run once more.
+
+    Half of the examples are run, the other way round, in batches of another make-up.
+    """
+    again = list(reversed(order[: (len(order) + 1) // 2]))
+    runs, scores = board.runner.repeat(program, again), board.training_scores(program, again)
+    return mean(abs(run.score - score) for run, score in zip(runs, scores, strict=True))

@@ -19,10 +19,9 @@ from dspy_greater.search.programs import Program
 from dspy_greater.search.readability import readability
 from dspy_greater.search.steps import Attempt, ScheduleState, Step
 from dspy_greater.search.verified.edits import Edit, merges
-from dspy_greater.search.verified.noise import noise_floor
 from dspy_greater.search.verified.objectives import AnswerLikelihood, Term, fluency_terms
 from dspy_greater.search.verified.proposer import Proposer, RatedEdit
-from dspy_greater.search.verified.race import CONTEXTS, Race
+from dspy_greater.search.verified.race import CONTEXTS, Race, noise_floor
 from dspy_greater.search.verified.rollouts import RolloutBuffer, greedy, solved
 from dspy_greater.search.verified.tidy import shortened
 
@@ -241,21 +240,17 @@ class VerifiedSchedule:
     def _report(
         self, current: Program, accepted: Program | None, racers: Sequence[RatedEdit]
     ) -> Step:
-        after, scores = accepted or current, self.board.scores.training
+        after, name = accepted or current, self.view.name
         self.board.hold(after)
         attempts = tuple(
             Attempt(
                 instruction=each.text,
                 kind=each.edit.kind,
                 position=None if each.edit.is_whole else each.edit.start,
-                scores=self._in_order(scores[current.replaced(self.view.name, each.text)]),
+                scores=self.board.known_scores(current.replaced(name, each.text), self.order),
                 estimate=each.estimate,
             )
             for each in racers
         )
         status = f"train {self._mean(after):.1%}"
         return Step(self.state.step, attempts, after, accepted is not None, status)
-
-    def _in_order(self, scores: dict[int, float]) -> tuple[float, ...]:
-        """Return scores in the order of the races."""
-        return tuple(scores[index] for index in self.order if index in scores)

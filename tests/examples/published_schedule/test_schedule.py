@@ -150,6 +150,15 @@ def test_it_ends_where_nothing_is_left_to_gain() -> None:
     assert search.state.stopped == "a perfect score"
 
 
+def test_it_goes_on_where_validation_examples_are_not_all_right() -> None:
+    search = schedule(start="count items .", perfect_score=1.0)
+    start = toy(search.state.start)
+    search.board.scores.validation[start] = [1.0, 0.0]
+    assert search.step(start) is not None
+    search.board.scores.validation[start] = [1.0, 1.0]
+    assert search.step(start) is None
+
+
 def test_within_another_program_all_may_be_tried_again() -> None:
     search = schedule(max_steps=1)
     step = search.step(toy("read the answer .", other="guess"))
