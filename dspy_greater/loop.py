@@ -309,8 +309,6 @@ class Loop:
             return
         config, train = setup.config, len(setup.runner.train)
         runs = config.most_runs(train, len(setup.runner.validation))
-        if setup.round_robin and len(setup.runner.predictors) > 1:
-            runs += config.max_steps * train  # the current program, when another predictor changed
         where, cost = "", ""
         sampled, runner = config.most_sampled(train), setup.runner
         if runner.target is not None:

@@ -19,8 +19,8 @@ class Counts:
         tokens_decoded: Tokens generated.
         targets_forward: Positions of ``tokens_forward`` at which a distribution was asked for.
         targets_backward: The same of ``tokens_backward``.
-        decoding_steps: Passes that added a token to each row of a batch; the only count that
-            depends on the batching.
+        decoding_steps: Passes that added a token to each row of a batch. These depend on the
+            batching, as do ``tokens_prompt`` where prompts of a batch begin alike.
         keys_read: Keys that ``tokens_decoded`` attended to, in all.
     """
 

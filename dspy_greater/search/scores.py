@@ -135,9 +135,13 @@ class ScoreBoard:
         return [known[index] for index in examples]
 
     def hold(self, program: Program) -> None:
-        """Note how long a program's answers are that is current now, and keep only its runs."""
-        runs = self._runs.get(program, {})
-        self._runs = {program: runs}
+        """Note how long a program's answers are that is current now, and forget what lost to it.
+
+        Programs that were validated may still be returned: their runs are kept, too.
+        """
+        runs = self._runs.setdefault(program, {})
+        kept = {program, *self.scores.validation}
+        self._runs = {each: made for each, made in self._runs.items() if each in kept}
         self.scores.longest = max([self.scores.longest, *(r.longest for r in runs.values())])
 
     def validation_score(self, program: Program) -> float:

@@ -154,3 +154,18 @@ def test_the_same_instruction_in_other_programs_has_scores_of_its_own() -> None:
     scores = scores_of([(here, 1.0), (there, 0.0)])
     board = ScoreBoard(scores, FakeRunner(), 6)
     assert (board.training_mean(here), board.training_mean(there)) == (1.0, 0.0)
+
+
+def test_runs_of_what_may_still_be_returned_are_kept() -> None:
+    runner = FakeRunner(6)
+    board = board_of(runner)
+    current, validated, lost = toy("read"), toy("count items"), toy("guess")
+    board.train([current, validated, lost], range(6))
+    board.validation_score(validated)
+    board.hold(current)
+    made = len(runner.runs)
+    board.runs(current, range(6))
+    board.runs(validated, range(6))
+    assert len(runner.runs) == made
+    board.runs(lost, range(6))
+    assert len(runner.runs) == made + 6
