@@ -210,7 +210,7 @@ class WhiteBox:
         # No gradient reaches back into a prefix.
         most = [min(each.targets.start - 1, (each.inputs or each.targets).start) for each in items]
         work = partial(self._gradients_batch, temperature=temperature)
-        counts, tokens = self.counts.snapshot(), self._budgets["gradient"].tokens
+        tokens = self._budgets["gradient"].tokens
         try:
             return self._behind_prefixes(items, most, "gradient", work)
         except (RuntimeError, MemoryError) as error:
@@ -219,7 +219,6 @@ class WhiteBox:
         logger.warning("No memory for the gradient of one sequence: layers now run twice instead.")
         free_memory()
         self._learned.recomputes = True
-        self.counts.restore(counts)
         self._budgets["gradient"].tokens = tokens
         return self._behind_prefixes(items, most, "gradient", work)
 
@@ -273,7 +272,11 @@ class WhiteBox:
         """Have the model to oneself, and book the time and what was done."""
         with self._lock, self.phase(phase):
             before = self.counts.snapshot()
-            yield
+            try:
+                yield
+            except BaseException:
+                self.counts.restore(before)  # work that failed is done once more, or not at all
+                raise
             if self.meter is not None:
                 self.meter.book(self.counts - before)
 
