@@ -5,6 +5,7 @@
     python -m examples.benchmark kills
     python -m examples.benchmark speed
     python -m examples.benchmark memory
+    python -m examples.benchmark head
     python -m examples.benchmark served
     python -m examples.benchmark copies
     python -m examples.benchmark batches
@@ -23,6 +24,7 @@ from examples.benchmarks import (
     copies,
     frontier,
     gap,
+    head,
     kills,
     memory,
     served,
@@ -35,6 +37,7 @@ BENCHMARKS = {
     "kills": kills,
     "speed": speed,
     "memory": memory,
+    "head": head,
     "served": served,
     "copies": copies,
     "batches": batches,

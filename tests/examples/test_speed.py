@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dspy_greater.model import Sampling, WhiteBox
-from examples.benchmarks import batches, memory, models, speed
+from examples.benchmarks import batches, head, memory, models, speed
 from examples.benchmarks.models import AnyText, load_model
 from examples.benchmarks.published import AsPublished
 from tests.support.tiny import make_model, make_tokenizer
@@ -186,3 +186,10 @@ def test_the_published_way_works_in_half_precision(boxes: tuple[WhiteBox, WhiteB
         assert gradient.positions.dtype == torch.float32
         assert gradient.positions.isfinite().all()
     assert half.next_log_probs([random_ids(4, 0)]).isfinite().all()
+
+
+def test_both_ways_for_the_head_are_timed() -> None:
+    options = argparse.Namespace(rows=3, width=8, vocab=20, repeats=1)
+    contiguous, sliced, ratio = head.product(options, torch.float32)
+    assert all(float(each) >= 0 for each in (contiguous, sliced))
+    assert float(ratio) > 0
