@@ -129,7 +129,8 @@ def parted(terms: Sequence[Term], share: float) -> tuple[list[Term], list[Term]]
     first: list[Term] = []
     rest: list[Term] = []
     for together in prompts.values():
-        (first if len(first) < share * len(terms) else rest).extend(together)
+        # A share times a number may come out a rounding error above a whole number.
+        (first if len(first) < share * len(terms) - 1e-9 else rest).extend(together)
     return first, rest
 
 
