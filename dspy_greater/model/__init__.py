@@ -11,8 +11,7 @@ from dspy_greater.model.errors import (
     WhiteBoxError,
 )
 from dspy_greater.model.loading import load
-from dspy_greater.model.requests import Generation, Sampling, TokenLogProb
-from dspy_greater.model.targets import Gradient, Targeted
+from dspy_greater.model.requests import Generation, Gradient, Sampling, Targeted, TokenLogProb
 from dspy_greater.model.vocabulary import allowed_tokens
 from dspy_greater.model.white_box import WhiteBox
 

@@ -23,9 +23,8 @@ from transformers import (
 
 from dspy_greater.cost.counts import Counts
 from dspy_greater.model.batching import BatchLimit, Size, in_batches
-from dspy_greater.model.cache import RoomyCache
 from dspy_greater.model.forward import Forward, alike, at_least_float32, probe
-from dspy_greater.model.prefix import beginnings, distinct
+from dspy_greater.model.prefix import RoomyCache, beginnings, distinct
 from dspy_greater.model.requests import Generation, Request, TokenLogProb
 from dspy_greater.model.sampler import RowSampler
 from dspy_greater.model.stops import EndTokens, RowStops

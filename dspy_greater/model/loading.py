@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.quantizers import AutoQuantizationConfig
 from transformers.utils import find_adapter_config_file
 
 from dspy_greater.model.checks import check_config
@@ -28,10 +29,14 @@ from dspy_greater.model.errors import (
     TokenizerError,
     first_line,
 )
-from dspy_greater.model.quantization import quantization_of
 from dspy_greater.model.white_box import WhiteBox
 
 ADAPTER_CONFIG = "adapter_config.json"
+#: What to install, by method; transformers names the package of any other.
+INSTALL = {
+    "torchao": "'dspy-greater[quantized]'",
+    "bitsandbytes": "bitsandbytes accelerate",
+}
 
 
 def load(
@@ -259,7 +264,7 @@ def _weights(
 ) -> Any:
     """Return the model on its device, or spread over several, in its dtype."""
     device, dtype, device_map, quantization = place
-    quantization = quantization_of(quantization, config)
+    quantization = _quantization(quantization, config)
     if device_map is not None and importlib.util.find_spec("accelerate") is None:
         raise LoadingError("device_map needs the package accelerate: pip install accelerate.")
     if device is None and device_map is None:
@@ -290,6 +295,35 @@ def _weights(
             raise
         raise LoadingError(f"{failed}: {first_line(error)}") from error
     return model if device_map is not None else model.to(device)
+
+
+def _quantization(wanted: Any, config: Any) -> Any:
+    """Return the quantization to load with: the wanted one, the checkpoint's own, or None.
+
+    Raises:
+        LoadingError: Not a quantization config, or its package is not installed.
+    """
+    own = getattr(config, "quantization_config", None)
+    found = own if wanted is None else wanted
+    if not isinstance(found, Mapping):
+        if found is not None and not hasattr(found, "quant_method"):
+            raise LoadingError(
+                "quantization_config must be a quantization config of transformers, such as "
+                f"TorchAoConfig(Int8WeightOnlyConfig()), or its to_dict(), not {found!r}."
+            )
+        return found
+    method = str(getattr(found.get("quant_method"), "value", found.get("quant_method")))
+    if method in INSTALL and importlib.util.find_spec(method) is None:
+        raise LoadingError(
+            f"The weights are quantized with {method}, which is not installed: "
+            f"pip install {INSTALL[method]}."
+        )
+    try:
+        return own if wanted is None else AutoQuantizationConfig.from_dict(dict(found))
+    except (ValueError, TypeError, KeyError, ImportError) as error:
+        raise LoadingError(
+            f"quantization_config is not that of a method of transformers. {first_line(error)}"
+        ) from error
 
 
 def _best_device() -> torch.device:
