@@ -24,12 +24,7 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 @dataclass
 class BatchLimit:
-    """The most that one micro-batch may cost, for one kind of work; lowered when memory runs out.
-
-    Attributes:
-        tokens: Upper bound of ``rows × longest row``.
-        logits: Upper bound of ``target positions × vocab``.
-    """
+    """The most that one micro-batch may cost: ``rows × longest row``, ``targets × vocab``."""
 
     tokens: int
     logits: int
@@ -51,14 +46,7 @@ def in_batches(
 ) -> list[Result]:
     """Run ``work`` on micro-batches and return the results in the order of ``items``.
 
-    Args:
-        items: What to work on.
-        sizes: The cost of each item.
-        budget: The most one micro-batch may cost; lowered here when memory runs out.
-        work: One micro-batch to one result per item.
-
-    Raises:
-        torch.OutOfMemoryError: (or what the device raises) when one item alone does not fit.
+    The budget is lowered when memory runs out; the error is raised when one item does not fit.
     """
     results: dict[int, Result] = {}
     waiting = deque(sorted(range(len(items)), key=lambda i: -sizes[i].tokens))
@@ -92,9 +80,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that the device has no memory left."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(
-        text in str(error).lower() for text in OUT_OF_MEMORY
-    )
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(each in text for each in OUT_OF_MEMORY)
 
 
 def peak_memory(device: torch.device) -> int:

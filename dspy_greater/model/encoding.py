@@ -76,7 +76,10 @@ class ChatEncoder:
         Raises:
             TemplateError: The chat template refuses the messages or rewrites a text with a span.
         """
-        _check(messages, completion, spans, open_end)
+        if open_end and completion is not None:
+            raise ValueError("open_end leaves the last message unfinished; it takes no completion.")
+        answer = [] if completion is None else [completion]
+        _check([*(message["content"] for message in messages), *answer], spans)
         wanted = {span.message for span in spans.values()}
         text, places = self._template.layout(messages, wanted, open_end=open_end)
         if completion is not None:
@@ -94,7 +97,8 @@ class ChatEncoder:
                 place = places[span.message]
                 start, end = place.at(span.start), place.at(span.end)
             found[name] = tokens_over(offsets, start, end)
-            overhang[name] = _beside(text, offsets[slice(*found[name])], start, end)
+            over = offsets[slice(*found[name])] or [(start, end)]
+            overhang[name] = text[min(over[0][0], start) : start] + text[end : over[-1][1]]
         if thinking and completion is not None and origin > lead:
             found[THINKING] = tokens_over(offsets, lead, origin)
         return Encoding(ids, found, overhang)
@@ -102,9 +106,7 @@ class ChatEncoder:
     def decode(self, ids: Sequence[int], *, after: Sequence[int] = ()) -> str:
         """Return the text of ``ids``, special tokens kept, spaces not cleaned up.
 
-        Args:
-            ids: Token ids.
-            after: Tokens before them, without which some decoders drop a leading space.
+        Some decoders drop a leading space where they do not know which tokens it stands ``after``.
         """
         before, whole = self._decode(after), self._decode([*after, *ids])
         if not whole.startswith(before):
@@ -143,8 +145,7 @@ class ChatEncoder:
         return list(map(str, self.tokenizer.convert_ids_to_tokens(found)))
 
     def _decode(self, ids: Sequence[int]) -> str:
-        how = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False}
-        return str(self.tokenizer.decode(list(ids), **how))
+        return str(self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
 
     @cached_property
     def _opening(self) -> tuple[int, ...]:
@@ -174,8 +175,7 @@ def without_added_blanks(
 ) -> list[tuple[int, int]]:
     """Return offsets in which a blank of the tokenizer's own stands for nothing.
 
-    SentencePiece-like tokenizers begin a text with a ``▁``, and report it as standing for the
-    first character, as the next token does.
+    SentencePiece-like ones begin a text with ``▁``, and give it the next token's first character.
     """
     following = [start for start, _ in offsets[1:]] + [-1]
     return [
@@ -210,23 +210,7 @@ def tokens_over(offsets: Sequence[tuple[int, int]], start: int, end: int) -> Spa
     return Span(at, at)
 
 
-def _beside(text: str, offsets: Sequence[tuple[int, int]], start: int, end: int) -> str:
-    """Return what tokens hold of a text beside the characters ``[start, end)``."""
-    if not offsets:
-        return ""
-    return text[min(offsets[0][0], start) : start] + text[end : max(offsets[-1][1], end)]
-
-
-def _check(
-    messages: Sequence[Message],
-    completion: str | None,
-    spans: Mapping[str, TextSpan],
-    open_end: bool,
-) -> None:
-    if open_end and completion is not None:
-        raise ValueError("open_end leaves the last message unfinished; it takes no completion.")
-    texts = [message["content"] for message in messages]
-    texts += [] if completion is None else [completion]
+def _check(texts: Sequence[str], spans: Mapping[str, TextSpan]) -> None:
     for name, span in spans.items():
         if not 0 <= span.message < len(texts):
             raise ValueError(f"Span {name!r} is in message {span.message}, which does not exist.")
