@@ -1,6 +1,6 @@
 """The white box: a frozen causal language model with gradients (torch, transformers; no DSPy)."""
 
-from dspy_greater.model.encoding import ChatEncoder, Encoding
+from dspy_greater.model.encoding import ChatEncoder, Encoding, allowed_tokens
 from dspy_greater.model.errors import (
     ContextError,
     LoadingError,
@@ -12,7 +12,6 @@ from dspy_greater.model.errors import (
 )
 from dspy_greater.model.loading import load
 from dspy_greater.model.requests import Generation, Gradient, Sampling, Targeted, TokenLogProb
-from dspy_greater.model.vocabulary import allowed_tokens
 from dspy_greater.model.white_box import WhiteBox
 
 __all__ = [

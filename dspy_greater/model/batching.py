@@ -7,7 +7,6 @@ that is too big fails at the start of the work. The budget then stays lowered fo
 from __future__ import annotations
 
 import gc
-import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -82,18 +81,6 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(each in text for each in OUT_OF_MEMORY)
-
-
-def peak_memory(device: torch.device) -> int:
-    """Return the most bytes in use so far; 0 on systems that do not tell."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def free_memory() -> None:

@@ -98,8 +98,11 @@ def check_gradients(model: Any) -> None:
     """
     kinds: dict[tuple[type, type], tuple[str, torch.nn.Linear]] = {}
     for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear) and _is_quantized(module.weight):
-            kinds.setdefault((type(module), type(module.weight)), (name, module))
+        if not isinstance(module, torch.nn.Linear) or isinstance(module.weight, DTensor):
+            continue  # parts of plain weights look like quantized ones
+        weight = module.weight
+        if hasattr(weight, "__tensor_flatten__") or not weight.is_floating_point():
+            kinds.setdefault((type(module), type(weight)), (name, module))
     for name, layer in kinds.values():
         cause = ""
         try:
@@ -114,12 +117,6 @@ def check_gradients(model: Any) -> None:
                 "with TorchAoConfig(Int8WeightOnlyConfig()) or "
                 f"BitsAndBytesConfig(load_in_4bit=True). {cause}".rstrip()
             )
-
-
-def _is_quantized(weight: torch.Tensor) -> bool:
-    if isinstance(weight, DTensor):  # a part of plain weights
-        return False
-    return hasattr(weight, "__tensor_flatten__") or not weight.is_floating_point()
 
 
 def _foretells(layer: torch.nn.Linear, dtype: torch.dtype) -> bool:

@@ -155,36 +155,26 @@ class Forward:
         return {**inputs, "attention_mask": mask}, starts
 
 
-@contextmanager
-def target_rows(model: Any, wanted: torch.Tensor) -> Iterator[None]:
-    """Let the language-model head see only the ``wanted`` rows of ``[batch × time, hidden]``."""
+def target_rows(model: Any, wanted: torch.Tensor) -> Any:
+    """Let the language-model head see, in a ``with`` block, only the ``wanted`` of its rows."""
 
     def gather(module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden, *rest = args
         flat = hidden.reshape(-1, hidden.shape[-1])
         return (flat[wanted.to(flat.device)].unsqueeze(0), *rest)
 
-    handle = model.get_output_embeddings().register_forward_pre_hook(gather)
-    try:
-        yield
-    finally:
-        handle.remove()
+    return model.get_output_embeddings().register_forward_pre_hook(gather)
 
 
-@contextmanager
-def embedding_leaf(model: Any, leaves: list[torch.Tensor]) -> Iterator[None]:
-    """Replace the embedding layer's output by a leaf, and add it to ``leaves``."""
+def embedding_leaf(model: Any, leaves: list[torch.Tensor]) -> Any:
+    """Replace the embedding's output, in a ``with`` block, by a leaf, and add it to ``leaves``."""
 
     def swap(module: Any, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
         leaf = output.detach().requires_grad_(True)
         leaves.append(leaf)
         return leaf
 
-    handle = model.get_input_embeddings().register_forward_hook(swap)
-    try:
-        yield
-    finally:
-        handle.remove()
+    return model.get_input_embeddings().register_forward_hook(swap)
 
 
 @contextmanager

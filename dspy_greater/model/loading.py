@@ -252,7 +252,8 @@ def _weights(
     if device_map is not None and importlib.util.find_spec("accelerate") is None:
         raise LoadingError("device_map needs the package accelerate: pip install accelerate.")
     if device is None and device_map is None:
-        device = _best_device()
+        gpu = "mps" if torch.backends.mps.is_available() else "cpu"
+        device = torch.device("cuda" if torch.cuda.is_available() else gpu)
     if dtype is None:
         dtype = torch.float32 if device is not None and device.type == "cpu" else "auto"
     if quantization is not None and device_map is None and device.type != "cpu":
@@ -304,12 +305,6 @@ def _quantization(wanted: Any, config: Any) -> Any:
         raise LoadingError(
             f"quantization_config is not that of a method of transformers. {first_line(error)}"
         ) from error
-
-
-def _best_device() -> torch.device:
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def _device(device: str | torch.device) -> torch.device:

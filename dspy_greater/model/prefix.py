@@ -67,15 +67,10 @@ def common_length(first: Sequence[int], second: Sequence[int]) -> int:
 def by_prefix(
     sequences: Sequence[Sequence[int]], most: Sequence[int], price: int = BATCH_COST
 ) -> list[Group]:
-    """Group sequences so that few tokens are read in all.
+    """Group sequences, ``most`` of each in a prefix, so that few tokens are read in all.
 
     They join in lexicographic order as long as what n sequences save by s shared tokens,
-    ``(n - 1) * s``, and a group less outweigh a shorter prefix.
-
-    Args:
-        sequences: Token ids.
-        most: How much of each sequence may be in a prefix.
-        price: What one more group costs, in tokens.
+    ``(n - 1) * s``, and the price of one more group, in tokens, outweigh a shorter prefix.
     """
     order = sorted(range(len(sequences)), key=lambda i: tuple(sequences[i]))
     groups: list[Group] = []
@@ -123,10 +118,7 @@ def _worthwhile(shared: int, members: int) -> int:
 
 
 class RoomyLayer(DynamicLayer):
-    """A layer that copies what it holds once in :data:`ROOM` tokens, not for each.
-
-    Not for gradients: it writes in place.
-    """
+    """A layer without gradients that copies what it holds once in `ROOM` tokens, not for each."""
 
     keys: torch.Tensor
     values: torch.Tensor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -16,15 +17,8 @@ import torch
 from dspy_greater.basics.spans import Span
 from dspy_greater.cost import Counts, Meter
 from dspy_greater.model import checks
-from dspy_greater.model.batching import (
-    BatchLimit,
-    Size,
-    free_memory,
-    in_batches,
-    is_out_of_memory,
-    peak_memory,
-)
-from dspy_greater.model.encoding import ChatEncoder, Encoding
+from dspy_greater.model.batching import BatchLimit, Size, free_memory, in_batches, is_out_of_memory
+from dspy_greater.model.encoding import ChatEncoder, Encoding, allowed_tokens
 from dspy_greater.model.errors import ContextError
 from dspy_greater.model.fingerprint import fingerprint
 from dspy_greater.model.forward import Forward, at_least_float32, recomputing
@@ -40,8 +34,7 @@ from dspy_greater.model.requests import (
     log_probs_of,
     target_ids,
 )
-from dspy_greater.model.stops import end_tokens
-from dspy_greater.model.vocabulary import allowed_tokens
+from dspy_greater.model.rows import end_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +146,14 @@ class WhiteBox:
 
     def peak_memory(self) -> int:
         """Return the most bytes in use so far: on a GPU by tensors, else by the process."""
-        return peak_memory(self.device)
+        if self.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self.device))
+        try:
+            import resource
+        except ImportError:  # Windows does not tell
+            return 0
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak
 
     def encode(self, *args: Any, **kwargs: Any) -> Encoding:
         """Turn messages into ids and spans; see `ChatEncoder.encode`."""
