@@ -1,7 +1,7 @@
 """Micro-batches under a token budget, halved when memory runs out.
 
-A batch costs ``rows × longest row``, so sequences are bucketed by length, the longest first: one
-that is too big fails at the start of the work. The budget then stays lowered for that work.
+Sequences are bucketed by length, the longest first: a batch that is too big fails at the start of
+the work. The budget then stays lowered for that work.
 """
 
 from __future__ import annotations
@@ -86,7 +86,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 def free_memory() -> None:
     """Give cached blocks back to the device, so that a smaller batch finds room."""
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()  # does nothing where there is none
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()

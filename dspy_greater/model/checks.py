@@ -93,8 +93,7 @@ def check_causal(forward: Forward, vocab_size: int) -> None:
 def check_gradients(model: Any) -> None:
     """Refuse quantized layers, one of each kind is tried, through which no true gradient goes.
 
-    Rounding has no slope: where activations are rounded, too, autograd may silently return the
-    little that gets around it. The gradient of a linear layer foretells all that it does.
+    Rounded activations have no slope: autograd may silently return what little gets around them.
     """
     kinds: dict[tuple[type, type], tuple[str, torch.nn.Linear]] = {}
     for name, module in model.named_modules():

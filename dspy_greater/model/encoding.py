@@ -36,8 +36,7 @@ class Encoding:
     Attributes:
         ids: Token ids, the begin-of-text token included.
         spans: Name -> the tokens that overlap the text of that name.
-        overhang: Name -> what the first and the last of them hold beside that text; mostly
-            nothing, or the space before a word.
+        overhang: Name -> what these hold beside it; mostly nothing, or the space before a word.
     """
 
     ids: tuple[int, ...]
@@ -146,9 +145,8 @@ class ChatEncoder:
 
     def special_tokens_in(self, text: str) -> list[str]:
         """Return the special tokens that the tokenizer would read in a text."""
-        added = self.tokenizer.added_tokens_decoder
-        special = {token for token, entry in added.items() if entry.special}
-        special |= set(self.tokenizer.all_special_ids)
+        special = set(self.tokenizer.all_special_ids)
+        special |= {i for i, each in self.tokenizer.added_tokens_decoder.items() if each.special}
         found = [token for token in self._tokenise_plain(text)[0] if token in special]
         return list(map(str, self.tokenizer.convert_ids_to_tokens(found)))
 
@@ -193,11 +191,7 @@ def without_added_blanks(
 
 
 def closed_gaps(pieces: Sequence[str], offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return offsets in which every character belongs to a token.
-
-    Byte-level tokenizers may report ``Ġworld`` without its space (``trim_offsets``), and a token
-    of spaces only as nothing at all.
-    """
+    """Return offsets in which spaces belong to a token, even those byte-level ones leave out."""
     closed: list[tuple[int, int]] = []
     covered = 0
     for piece, (start, end) in zip(pieces, offsets, strict=True):

@@ -181,9 +181,7 @@ def embedding_leaf(model: Any, leaves: list[torch.Tensor]) -> Any:
 def recomputing(model: Any) -> Iterator[None]:
     """Keep only what goes into layers, and run them again on the way back; not behind a prefix."""
     # Not by the library's own switch: it asks for training mode, in which some layers drop out.
-    layers = [
-        module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)
-    ]
+    layers = [each for each in model.modules() if isinstance(each, GradientCheckpointingLayer)]
     own = [vars(layer).get("forward") for layer in layers]
     for layer in layers:
         again = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)

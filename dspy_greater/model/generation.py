@@ -1,8 +1,8 @@
 """Generation with different settings in every row of a batch.
 
 ``model.generate`` decodes greedily, and none of a checkpoint's own settings applies: a logits
-processor picks each row's token and a stopping criterion ends each row (``rows``). When
-enough rows have ended, the others go on in a smaller batch, with what the cache holds of them.
+processor picks each row's token and a stopping criterion ends each row (``rows``). When enough
+rows have ended, the others go on in a smaller batch, with what the cache holds of them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -190,11 +191,8 @@ def _described(
         ids, finish = ids[:-1], "stop"
     thinking = decoder.thinking
     block = thinking.length(request.prompt, ids) if thinking else 0
-    text = str(
-        decoder.tokenizer.decode(
-            ids[block:], skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-    )
+    how = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+    text = str(decoder.tokenizer.decode(ids[block:], **how))
     cuts = [at for at in (text.find(stop) for stop in request.sampling.stop) if at >= 0]
     return Generation(
         ids=tuple(ids),
@@ -268,17 +266,13 @@ class BatchedGeneration:
             lengths.setdefault(0 if self._mixes else len(request.prompt), []).append(index)
         for rows in lengths.values():
             members = [requests[row] for row in rows]
-            sizes = [
-                Size(len(each.prompt) + int(DECODED_COST * each.sampling.max_tokens))
-                for each in members
-            ]
-            done = in_batches(
-                members, sizes, self._budget, lambda batch: self._batch(batch, counts)
-            )
+            most = [int(DECODED_COST * each.sampling.max_tokens) for each in members]
+            sizes = [Size(len(each.prompt) + n) for each, n in zip(members, most, strict=True)]
+            done = in_batches(members, sizes, self._budget, partial(self._batch, counts))
             results.update(zip(rows, done, strict=True))
         return [results[row] for row in range(len(requests))]
 
-    def _batch(self, requests: list[Request], counts: Counts) -> list[Generation]:
+    def _batch(self, counts: Counts, requests: list[Request]) -> list[Generation]:
         prompts = [request.prompt for request in requests]
         begun = Begun.of(self._forward, prompts) if self._begins else None
         done = generate(self._decoder, requests, begun)

@@ -77,11 +77,8 @@ def by_prefix(
     for index in order:
         if groups:
             last = groups[-1]
-            together = min(
-                last.shared,
-                most[index],
-                common_length(sequences[last.members[-1]], sequences[index]),
-            )
+            common = common_length(sequences[last.members[-1]], sequences[index])
+            together = min(last.shared, most[index], common)
             joined = len(last.members)
             if joined * together + price >= (joined - 1) * last.shared:
                 groups[-1] = Group(together, (*last.members, index))
@@ -91,10 +88,7 @@ def by_prefix(
 
 
 def beginnings(prompts: Sequence[Sequence[int]]) -> tuple[int, list[int]]:
-    """Return how many tokens all prompts begin with, and how many each shares with some.
-
-    One token of each prompt is always left.
-    """
+    """Return how many tokens, but for a last one, all prompts share, and each with some."""
     least, most = min(prompts, key=tuple), max(prompts, key=tuple)
     common = min(common_length(least, most), *(len(prompt) - 1 for prompt in prompts))
     common = _worthwhile(common, len(prompts))

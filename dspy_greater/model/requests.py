@@ -154,9 +154,6 @@ def target_ids(items: Sequence[Targeted]) -> torch.Tensor:
 
 
 def log_probs_of(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Turn logits ``[rows, vocab]`` into log-probabilities ``[rows]`` of the targets.
-
-    Unlike a log-softmax it needs no second tensor of that size.
-    """
+    """Turn logits ``[rows, vocab]`` into the targets' log-probabilities without a copy."""
     chosen = logits.gather(1, targets.to(logits.device)[:, None])[:, 0]
     return chosen - torch.logsumexp(logits, dim=-1)

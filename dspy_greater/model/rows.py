@@ -25,11 +25,7 @@ FEWEST_LEAVING = 4
 
 
 class RowSampler(LogitsProcessor):
-    """Leaves each row only the chosen token's score, for the greedy search that follows.
-
-    Attributes:
-        rows: Which request each row of the batch continues.
-    """
+    """Leaves each row, which continues one of the requests, only the chosen token's score."""
 
     def __init__(self, requests: Sequence[Request]) -> None:
         self.rows = list(range(len(requests)))
@@ -40,10 +36,7 @@ class RowSampler(LogitsProcessor):
         self._steps: list[tuple[list[int], torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Return scores ``[batch, vocab]`` in which only the chosen token is possible.
-
-        They stay as they are where every row is greedy and no record is asked for.
-        """
+        """Return scores ``[batch, vocab]`` in which only the chosen token is possible."""
         sampled = [
             at for at, row in enumerate(self.rows) if self._requests[row].sampling.temperature > 0
         ]
@@ -108,10 +101,7 @@ def keep_likeliest(scaled: torch.Tensor, settings: Sequence[Sampling]) -> torch.
 
 
 def generator(seed: int | None, prompt: Sequence[int], device: torch.device) -> torch.Generator:
-    """Return a random generator of one row's own, by its seed and its prompt.
-
-    Rows that share a seed alone would all err in the same direction.
-    """
+    """Return a random generator by seed and prompt; by seed alone, all rows would err alike."""
     if seed is None:
         seed = int(torch.randint(2**62, ()))
     text = f"{seed} {list(prompt)}".encode()
@@ -141,10 +131,7 @@ def end_tokens(model: Any, tokenizer: Any, encoder: ChatEncoder) -> EndTokens:
 
 
 class ObjectEnd:
-    """Reads a text piece by piece until the brace that closes its first JSON object.
-
-    Braces inside of strings do not count, and quotes before the object begin none.
-    """
+    """Reads a text up to the brace, none in a string, that closes its first JSON object."""
 
     def __init__(self) -> None:
         self._depth = 0
@@ -199,8 +186,8 @@ class RowStops(StoppingCriteria):
         self._samplings = [request.sampling for request in requests]
         self._width = width
         self._leaving = leaving
-        # A token stands for at least one byte, so a stop string spans at most as many tokens as it
-        # has bytes; a few more, because decoding may drop a space at the start of the tail.
+        # A stop string spans at most as many tokens as it has bytes; a few more, because decoding may
+        # drop a space at the start of the tail.
         self._tails = [
             max((len(text.encode()) + 4 for text in sampling.stop), default=0)
             for sampling in self._samplings

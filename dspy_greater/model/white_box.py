@@ -289,15 +289,14 @@ class WhiteBox:
             groups = [Group(0, range(len(items)))]
             if self._shares and not (kind == "gradient" and self._forward.recomputes):
                 groups = by_prefix([item.ids for item in items], most)
-            for group in groups:
-                members = [items[index] for index in group.members]
+            for shared, indices in groups:
+                members = [items[index] for index in indices]
                 sizes = [Size(len(each.ids), len(each.rows) * self.vocab_size) for each in members]
-                shared = group.shared
                 prefix = self._forward.read([members[0].ids[:shared]]) if shared else None
                 job = partial(work, prefix=prefix)
                 done = in_batches(members, sizes, self._budgets[kind], job)
                 self.counts.tokens_forward += shared
-                results.update(zip(group.members, done, strict=True))
+                results.update(zip(indices, done, strict=True))
         return [results[index] for index in range(len(items))]
 
     def _log_probs_batch(
@@ -357,8 +356,8 @@ class WhiteBox:
         return results
 
     def _next_batch(self, sequences: list[Sequence[int]], last: int) -> list[torch.Tensor]:
+        rows = [range(len(sequence) - last, len(sequence)) for sequence in sequences]
         with torch.no_grad():
-            rows = [range(len(sequence) - last, len(sequence)) for sequence in sequences]
             logits = self._forward(sequences, rows).logits
             log_probs = torch.log_softmax(at_least_float32(logits), dim=-1)
         self.counts.forwards += len(sequences)
