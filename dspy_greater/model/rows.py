@@ -186,8 +186,8 @@ class RowStops(StoppingCriteria):
         self._samplings = [request.sampling for request in requests]
         self._width = width
         self._leaving = leaving
-        # A stop string spans at most as many tokens as it has bytes; a few more, because decoding may
-        # drop a space at the start of the tail.
+        # A stop string spans at most as many tokens as it has bytes; a few more, because decoding
+        # may drop a space at the start of the tail.
         self._tails = [
             max((len(text.encode()) + 4 for text in sampling.stop), default=0)
             for sampling in self._samplings

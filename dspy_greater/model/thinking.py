@@ -61,7 +61,7 @@ class Thinking:
         return str(self.tokenizer.decode(inner, clean_up_tokenization_spaces=False)).strip()
 
     def written(self, thought: str, prompt: str) -> str:
-        """Return the block as models write it between a prompt, which may open it, and the answer."""
+        """Return the block as it stands between a prompt, which may open it, and the answer."""
         opening, closing = self.marks
         before = prompt.rstrip()
         if before.endswith(closing) or not (thought or before.endswith(opening)):
