@@ -1,6 +1,6 @@
 """The white box: a frozen causal language model with gradients (torch, transformers; no DSPy)."""
 
-from dspy_greater.model.encoding import ChatEncoder, Encoding
+from dspy_greater.model.encoding import ChatEncoder, allowed_tokens
 from dspy_greater.model.errors import (
     ContextError,
     LoadingError,
@@ -11,15 +11,12 @@ from dspy_greater.model.errors import (
     WhiteBoxError,
 )
 from dspy_greater.model.loading import load
-from dspy_greater.model.requests import Generation, Sampling, TokenLogProb
-from dspy_greater.model.targets import Gradient, Targeted
-from dspy_greater.model.vocabulary import allowed_tokens
+from dspy_greater.model.requests import Generation, Gradient, Sampling, Targeted
 from dspy_greater.model.white_box import WhiteBox
 
 __all__ = [
     "ChatEncoder",
     "ContextError",
-    "Encoding",
     "Generation",
     "Gradient",
     "LoadingError",
@@ -28,7 +25,6 @@ __all__ = [
     "Sampling",
     "Targeted",
     "TemplateError",
-    "TokenLogProb",
     "TokenizerError",
     "WhiteBox",
     "WhiteBoxError",

@@ -1,13 +1,12 @@
 """Micro-batches under a token budget, halved when memory runs out.
 
-A batch costs ``rows × longest row``, so sequences are bucketed by length, the longest first: one
-that is too big fails at the start of the work. The budget then stays lowered for that work.
+Sequences are bucketed by length, the longest first: a batch that is too big fails at the start of
+the work. The budget then stays lowered for that work.
 """
 
 from __future__ import annotations
 
 import gc
-import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,12 +23,7 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 @dataclass
 class BatchLimit:
-    """The most that one micro-batch may cost, for one kind of work; lowered when memory runs out.
-
-    Attributes:
-        tokens: Upper bound of ``rows × longest row``.
-        logits: Upper bound of ``target positions × vocab``.
-    """
+    """The most that one micro-batch may cost: ``rows × longest row``, ``targets × vocab``."""
 
     tokens: int
     logits: int
@@ -51,14 +45,7 @@ def in_batches(
 ) -> list[Result]:
     """Run ``work`` on micro-batches and return the results in the order of ``items``.
 
-    Args:
-        items: What to work on.
-        sizes: The cost of each item.
-        budget: The most one micro-batch may cost; lowered here when memory runs out.
-        work: One micro-batch to one result per item.
-
-    Raises:
-        torch.OutOfMemoryError: (or what the device raises) when one item alone does not fit.
+    The budget is lowered when memory runs out; the error is raised when one item does not fit.
     """
     results: dict[int, Result] = {}
     waiting = deque(sorted(range(len(items)), key=lambda i: -sizes[i].tokens))
@@ -92,27 +79,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that the device has no memory left."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(
-        text in str(error).lower() for text in OUT_OF_MEMORY
-    )
-
-
-def peak_memory(device: torch.device) -> int:
-    """Return the most bytes in use so far; 0 on systems that do not tell."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(each in text for each in OUT_OF_MEMORY)
 
 
 def free_memory() -> None:
     """Give cached blocks back to the device, so that a smaller batch finds room."""
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()  # does nothing where there is none
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()

@@ -6,11 +6,14 @@ tokenised differently after different neighbours, so a search for their ids woul
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
+
+import torch
 
 from dspy_greater.basics.spans import THINKING, Message, Span, TextSpan
 from dspy_greater.model.templates import ChatTemplate
@@ -19,6 +22,11 @@ from dspy_greater.model.thinking import Thinking
 # How SentencePiece-like and byte-level vocabularies write a space.
 BLANK, BYTE_SPACE = "▁", "Ġ"
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+# What DSPy's adapters build their prompts from: an instruction that contained it could be mistaken
+# for a field header (chat), a tag (XML), an object (JSON) or a code fence.
+MARKUP = ("[[", "]]", "##", "<", ">", "{", "}", "`")
+# Byte-fallback tokens stand for single bytes; readable text is never tokenised into them.
+BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 
 
 @dataclass(frozen=True)
@@ -28,8 +36,7 @@ class Encoding:
     Attributes:
         ids: Token ids, the begin-of-text token included.
         spans: Name -> the tokens that overlap the text of that name.
-        overhang: Name -> what the first and the last of them hold beside that text; mostly
-            nothing, or the space before a word.
+        overhang: Name -> what these hold beside it; mostly nothing, or the space before a word.
     """
 
     ids: tuple[int, ...]
@@ -76,7 +83,10 @@ class ChatEncoder:
         Raises:
             TemplateError: The chat template refuses the messages or rewrites a text with a span.
         """
-        _check(messages, completion, spans, open_end)
+        if open_end and completion is not None:
+            raise ValueError("open_end leaves the last message unfinished; it takes no completion.")
+        answer = [] if completion is None else [completion]
+        _check([*(message["content"] for message in messages), *answer], spans)
         wanted = {span.message for span in spans.values()}
         text, places = self._template.layout(messages, wanted, open_end=open_end)
         if completion is not None:
@@ -94,7 +104,8 @@ class ChatEncoder:
                 place = places[span.message]
                 start, end = place.at(span.start), place.at(span.end)
             found[name] = tokens_over(offsets, start, end)
-            overhang[name] = _beside(text, offsets[slice(*found[name])], start, end)
+            over = offsets[slice(*found[name])] or [(start, end)]
+            overhang[name] = text[min(over[0][0], start) : start] + text[end : over[-1][1]]
         if thinking and completion is not None and origin > lead:
             found[THINKING] = tokens_over(offsets, lead, origin)
         return Encoding(ids, found, overhang)
@@ -102,9 +113,7 @@ class ChatEncoder:
     def decode(self, ids: Sequence[int], *, after: Sequence[int] = ()) -> str:
         """Return the text of ``ids``, special tokens kept, spaces not cleaned up.
 
-        Args:
-            ids: Token ids.
-            after: Tokens before them, without which some decoders drop a leading space.
+        Some decoders drop a leading space where they do not know which tokens it stands ``after``.
         """
         before, whole = self._decode(after), self._decode([*after, *ids])
         if not whole.startswith(before):
@@ -136,15 +145,13 @@ class ChatEncoder:
 
     def special_tokens_in(self, text: str) -> list[str]:
         """Return the special tokens that the tokenizer would read in a text."""
-        added = self.tokenizer.added_tokens_decoder
-        special = {token for token, entry in added.items() if entry.special}
-        special |= set(self.tokenizer.all_special_ids)
+        special = set(self.tokenizer.all_special_ids)
+        special |= {i for i, each in self.tokenizer.added_tokens_decoder.items() if each.special}
         found = [token for token in self._tokenise_plain(text)[0] if token in special]
         return list(map(str, self.tokenizer.convert_ids_to_tokens(found)))
 
     def _decode(self, ids: Sequence[int]) -> str:
-        how = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False}
-        return str(self.tokenizer.decode(list(ids), **how))
+        return str(self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
 
     @cached_property
     def _opening(self) -> tuple[int, ...]:
@@ -174,8 +181,7 @@ def without_added_blanks(
 ) -> list[tuple[int, int]]:
     """Return offsets in which a blank of the tokenizer's own stands for nothing.
 
-    SentencePiece-like tokenizers begin a text with a ``▁``, and report it as standing for the
-    first character, as the next token does.
+    SentencePiece-like ones begin a text with ``▁``, and give it the next token's first character.
     """
     following = [start for start, _ in offsets[1:]] + [-1]
     return [
@@ -185,11 +191,7 @@ def without_added_blanks(
 
 
 def closed_gaps(pieces: Sequence[str], offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return offsets in which every character belongs to a token.
-
-    Byte-level tokenizers may report ``Ġworld`` without its space (``trim_offsets``), and a token
-    of spaces only as nothing at all.
-    """
+    """Return offsets in which spaces belong to a token, even those byte-level ones leave out."""
     closed: list[tuple[int, int]] = []
     covered = 0
     for piece, (start, end) in zip(pieces, offsets, strict=True):
@@ -210,23 +212,7 @@ def tokens_over(offsets: Sequence[tuple[int, int]], start: int, end: int) -> Spa
     return Span(at, at)
 
 
-def _beside(text: str, offsets: Sequence[tuple[int, int]], start: int, end: int) -> str:
-    """Return what tokens hold of a text beside the characters ``[start, end)``."""
-    if not offsets:
-        return ""
-    return text[min(offsets[0][0], start) : start] + text[end : max(offsets[-1][1], end)]
-
-
-def _check(
-    messages: Sequence[Message],
-    completion: str | None,
-    spans: Mapping[str, TextSpan],
-    open_end: bool,
-) -> None:
-    if open_end and completion is not None:
-        raise ValueError("open_end leaves the last message unfinished; it takes no completion.")
-    texts = [message["content"] for message in messages]
-    texts += [] if completion is None else [completion]
+def _check(texts: Sequence[str], spans: Mapping[str, TextSpan]) -> None:
     for name, span in spans.items():
         if not 0 <= span.message < len(texts):
             raise ValueError(f"Span {name!r} is in message {span.message}, which does not exist.")
@@ -235,3 +221,39 @@ def _check(
                 f"Span {name!r} = [{span.start}, {span.end}) lies outside its message of "
                 f"{len(texts[span.message])} characters."
             )
+
+
+def allowed_tokens(tokenizer: Any, vocab_size: int, *, ascii_only: bool = True) -> torch.Tensor:
+    """Mark the tokens that are plain, printable text.
+
+    Args:
+        tokenizer: A fast tokenizer.
+        vocab_size: Rows of the embedding; may exceed the tokenizer's vocabulary (padding rows).
+        ascii_only: Leave out text beyond ASCII.
+
+    Returns:
+        Bool tensor ``[vocab]``: False for special and added tokens, parts of UTF-8 characters,
+        control characters and line breaks, adapter markup, and tokens of white space only.
+    """
+    size = min(vocab_size, len(tokenizer))
+    refused = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    names = tokenizer.convert_ids_to_tokens(list(range(size)))
+    texts = tokenizer.batch_decode(
+        [[i] for i in range(size)], skip_special_tokens=False, clean_up_tokenization_spaces=False
+    )
+    mask = torch.zeros(vocab_size, dtype=torch.bool)
+    for token, (name, text) in enumerate(zip(names, texts, strict=True)):
+        if token in refused or name is None or BYTE_TOKEN.fullmatch(name):
+            continue
+        mask[token] = is_plain_text(text) and (text.isascii() or not ascii_only)
+    return mask
+
+
+def is_plain_text(text: str) -> bool:
+    """Whether ``text`` is printable, complete and free of adapter markup."""
+    return (
+        bool(text.strip())
+        and text.isprintable()  # false for line breaks, control characters, U+2028 …
+        and "\ufffd" not in text  # the decoder's mark for an incomplete UTF-8 sequence
+        and not any(markup in text for markup in MARKUP)
+    )

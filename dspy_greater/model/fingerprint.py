@@ -1,8 +1,7 @@
 """A short hash of a model's contents, so that saved results are never mixed between models.
 
 Of each tensor it covers name, shape, dtype, a strided sample and the sum of all elements read as
-integers: exact on any device, and changed by any element. Of an adapter it also covers how strongly
-it acts.
+integers: exact on any device, and changed by any element; of an adapter, how strongly it acts.
 """
 
 from __future__ import annotations

@@ -39,12 +39,17 @@ class Pass(NamedTuple):
 
 
 class Forward:
-    """Runs a model on right-padded sequences."""
+    """Runs a model on right-padded sequences.
+
+    Attributes:
+        recomputes: Whether a gradient is to run layers twice instead of remembering them.
+    """
 
     def __init__(self, model: Any, pad: int) -> None:
         self._model = model
         self._pad = pad
-        self._takes_positions = _accepts(model, "position_ids")
+        self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+        self.recomputes = False
 
     @property
     def device(self) -> torch.device:
@@ -65,13 +70,13 @@ class Forward:
         prefix: Prefix | None = None,
         chosen: Sequence[int] | None = None,
     ) -> Pass:
-        """Return logits at the wanted positions.
+        """Return logits at the wanted positions, none of which lies in ``prefix``.
 
         Args:
             sequences: ``[batch]`` token ids, lengths may differ.
             rows: ``[batch]`` positions whose logits are wanted (position t predicts token t + 1).
             embeddings: Also return the embedding layer's output as a leaf.
-            prefix: What the sequences begin with; no wanted position lies in it.
+            prefix: What the sequences begin with.
             chosen: ``[batch]`` which beginning of ``prefix`` each sequence has; the first if None.
         """
         inputs, starts = self._inputs(sequences, prefix, chosen)
@@ -150,48 +155,33 @@ class Forward:
         return {**inputs, "attention_mask": mask}, starts
 
 
-@contextmanager
-def target_rows(model: Any, wanted: torch.Tensor) -> Iterator[None]:
-    """Let the language-model head see only the ``wanted`` rows of ``[batch × time, hidden]``."""
+def target_rows(model: Any, wanted: torch.Tensor) -> Any:
+    """Let the language-model head see, in a ``with`` block, only the ``wanted`` of its rows."""
 
     def gather(module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden, *rest = args
         flat = hidden.reshape(-1, hidden.shape[-1])
         return (flat[wanted.to(flat.device)].unsqueeze(0), *rest)
 
-    handle = model.get_output_embeddings().register_forward_pre_hook(gather)
-    try:
-        yield
-    finally:
-        handle.remove()
+    return model.get_output_embeddings().register_forward_pre_hook(gather)
 
 
-@contextmanager
-def embedding_leaf(model: Any, leaves: list[torch.Tensor]) -> Iterator[None]:
-    """Replace the embedding layer's output by a leaf, and add it to ``leaves``."""
+def embedding_leaf(model: Any, leaves: list[torch.Tensor]) -> Any:
+    """Replace the embedding's output, in a ``with`` block, by a leaf, and add it to ``leaves``."""
 
     def swap(module: Any, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
         leaf = output.detach().requires_grad_(True)
         leaves.append(leaf)
         return leaf
 
-    handle = model.get_input_embeddings().register_forward_hook(swap)
-    try:
-        yield
-    finally:
-        handle.remove()
+    return model.get_input_embeddings().register_forward_hook(swap)
 
 
 @contextmanager
 def recomputing(model: Any) -> Iterator[None]:
-    """Keep of each layer only what goes in, and run it again on the way back.
-
-    Not behind a prefix: the second run would write into its cache again.
-    """
+    """Keep only what goes into layers, and run them again on the way back; not behind a prefix."""
     # Not by the library's own switch: it asks for training mode, in which some layers drop out.
-    layers = [
-        module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)
-    ]
+    layers = [each for each in model.modules() if isinstance(each, GradientCheckpointingLayer)]
     own = [vars(layer).get("forward") for layer in layers]
     for layer in layers:
         again = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
@@ -219,12 +209,3 @@ def alike(found: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) -> bo
 def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
     """Return half precision as float32, which a log-softmax needs; float64 stays."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
-
-
-def _accepts(model: Any, name: str) -> bool:
-    """Whether ``model.forward`` takes the keyword; wrappers that only pass on are believed to."""
-    parameters = inspect.signature(model.forward).parameters
-    if name in parameters:
-        return True
-    passes_on = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    return passes_on and "input_ids" not in parameters

@@ -1,8 +1,8 @@
 """Generation with different settings in every row of a batch.
 
 ``model.generate`` decodes greedily, and none of a checkpoint's own settings applies: a logits
-processor picks each row's token (``sampler``), a stopping criterion ends each row (``stops``). When
-enough rows have ended, the others go on in a smaller batch, with what the cache holds of them.
+processor picks each row's token and a stopping criterion ends each row (``rows``). When enough
+rows have ended, the others go on in a smaller batch, with what the cache holds of them.
 """
 
 from __future__ import annotations
@@ -11,24 +11,22 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from transformers import (
     GenerationConfig,
-    LogitsProcessor,
     LogitsProcessorList,
     StoppingCriteriaList,
 )
 
 from dspy_greater.cost.counts import Counts
 from dspy_greater.model.batching import BatchLimit, Size, in_batches
-from dspy_greater.model.cache import RoomyCache
-from dspy_greater.model.forward import Forward, alike, at_least_float32, probe
-from dspy_greater.model.prefix import beginnings, distinct
+from dspy_greater.model.forward import Forward, alike, probe
+from dspy_greater.model.prefix import RoomyCache, beginnings, distinct
 from dspy_greater.model.requests import Generation, Request, TokenLogProb
-from dspy_greater.model.sampler import RowSampler
-from dspy_greater.model.stops import EndTokens, RowStops
+from dspy_greater.model.rows import EndTokens, RowSampler, RowStops
 from dspy_greater.model.thinking import Thinking
 
 #: What a token still to be generated costs, relative to one that is read: its place in the cache.
@@ -37,21 +35,14 @@ DECODED_COST = 0.25
 
 @dataclass(frozen=True)
 class Decoder:
-    """What it takes to generate with one model.
-
-    Attributes:
-        tokens: The tokens that end a text and fill rows.
-        context: Most positions the model can read.
-        device: Where token ids go in.
-        thinking: How the model marks what it thinks before it answers.
-    """
+    """What it takes to generate with one model that reads ``context`` positions at most."""
 
     model: Any
     tokenizer: Any
     tokens: EndTokens
     context: int
     device: torch.device
-    thinking: Thinking | None = None
+    thinking: Thinking | None
 
 
 @dataclass(frozen=True)
@@ -92,11 +83,7 @@ def generate(
 ) -> list[Generation]:
     """Continue every prompt, in one batch that rows leave when they have ended.
 
-    Args:
-        decoder: The model.
-        requests: Prompts and settings.
-        begun: What has been read of the prompts. None lets the library make its own cache; all
-            rows then stay to the end.
+    Where nothing has ``begun``, the library makes its own cache, and all rows stay to the end.
     """
     cache = begun.cache if begun else None
     ids, mask = padded(decoder, [request.prompt for request in requests], begun)
@@ -171,19 +158,10 @@ def greedily(
     most: int,
     ends: Sequence[int],
     **settings: Any,
-) -> torch.Tensor:
-    """Let the library add up to ``most`` tokens, each the one with the highest score.
+) -> Any:
+    """Let the library add up to ``most`` tokens to ids ``[batch, width]``, always the likeliest.
 
-    Args:
-        decoder: The model.
-        ids: ``[batch, width]``.
-        mask: The same, 1 where a token is to be read.
-        most: Most tokens to add.
-        ends: Tokens after which a row is only filled up.
-        **settings: Further arguments of ``generate``.
-
-    Returns:
-        ``[batch, time]``, the ids given included.
+    After one of the ``ends`` a row is only filled up.
     """
     config = GenerationConfig(
         do_sample=False,
@@ -194,10 +172,9 @@ def greedily(
         pad_token_id=decoder.tokens.pad,
     )
     with torch.no_grad(), only_config(decoder.model, config), _hooked(decoder):
-        output: torch.Tensor = decoder.model.generate(
+        return decoder.model.generate(
             input_ids=ids, attention_mask=mask, generation_config=config, **settings
         )
-    return output
 
 
 def _described(
@@ -214,11 +191,8 @@ def _described(
         ids, finish = ids[:-1], "stop"
     thinking = decoder.thinking
     block = thinking.length(request.prompt, ids) if thinking else 0
-    text = str(
-        decoder.tokenizer.decode(
-            ids[block:], skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-    )
+    how = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+    text = str(decoder.tokenizer.decode(ids[block:], **how))
     cuts = [at for at in (text.find(stop) for stop in request.sampling.stop) if at >= 0]
     return Generation(
         ids=tuple(ids),
@@ -234,11 +208,9 @@ def _described(
 def _hooked(decoder: Decoder) -> Iterator[None]:
     """Keep finished rows within the model's positions, and what the head reads in one piece.
 
-    Every row ends before its own positions run out, but one with a long prompt is filled up while
-    others go on: its position is held at the last one. ``generate`` counts columns, padding
-    included, and would warn that the context is exceeded: it is not.
-
-    ``generate`` also slices the last position off a prompt, and in half precision the CPU's matrix
+    A row with a long prompt is filled up while others go on: its position is held at the last one.
+    ``generate`` counts columns, padding included, and would warn that the context is exceeded. It
+    also slices the last position off a prompt, and in half precision the CPU's matrix
     product is slower by orders of magnitude on such a slice.
     """
 
@@ -252,17 +224,15 @@ def _hooked(decoder: Decoder) -> Iterator[None]:
 
     logger = logging.getLogger("transformers.generation.stopping_criteria")
     disabled, logger.disabled = logger.disabled, True
-    head = decoder.model.get_output_embeddings()
-    handles = [
-        decoder.model.register_forward_pre_hook(hold, with_kwargs=True),
-        head.register_forward_pre_hook(in_one_piece),
-    ]
+    model = decoder.model
     try:
-        yield
+        with (
+            model.register_forward_pre_hook(hold, with_kwargs=True),
+            model.get_output_embeddings().register_forward_pre_hook(in_one_piece),
+        ):
+            yield
     finally:
         logger.disabled = disabled
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
@@ -277,14 +247,7 @@ def only_config(model: Any, config: GenerationConfig) -> Iterator[None]:
 
 
 class BatchedGeneration:
-    """Continues prompts in micro-batches, which read once what prompts share.
-
-    Args:
-        decoder: The model.
-        forward: The same, to read beginnings with.
-        budget: The most that one micro-batch may cost.
-        shares: Whether the model can go on from beginnings that were read once.
-    """
+    """Continues prompts in micro-batches, which read once what prompts share, if that works."""
 
     def __init__(
         self, decoder: Decoder, forward: Forward, budget: BatchLimit, *, shares: bool
@@ -298,62 +261,31 @@ class BatchedGeneration:
     def generate(self, requests: Sequence[Request], counts: Counts) -> list[Generation]:
         """Continue each prompt by its own settings, and count the work."""
         results: dict[int, Generation] = {}
-        for rows in self._mixable(requests):
+        lengths: dict[int, list[int]] = {}  # all may share a batch, or those of one length
+        for index, request in enumerate(requests):
+            lengths.setdefault(0 if self._mixes else len(request.prompt), []).append(index)
+        for rows in lengths.values():
             members = [requests[row] for row in rows]
-            sizes = [
-                Size(len(each.prompt) + int(DECODED_COST * each.sampling.max_tokens))
-                for each in members
-            ]
-            done = in_batches(
-                members, sizes, self._budget, lambda batch: self._batch(batch, counts)
-            )
+            most = [int(DECODED_COST * each.sampling.max_tokens) for each in members]
+            sizes = [Size(len(each.prompt) + n) for each, n in zip(members, most, strict=True)]
+            done = in_batches(members, sizes, self._budget, partial(self._batch, counts))
             results.update(zip(rows, done, strict=True))
         return [results[row] for row in range(len(requests))]
 
-    def _batch(self, requests: list[Request], counts: Counts) -> list[Generation]:
+    def _batch(self, counts: Counts, requests: list[Request]) -> list[Generation]:
         prompts = [request.prompt for request in requests]
         begun = Begun.of(self._forward, prompts) if self._begins else None
         done = generate(self._decoder, requests, begun)
-        _count(counts, requests, done)
+        lengths = [len(generation.ids) for generation in done]
+        counts.rollouts += len(done)
+        counts.tokens_prompt += sum(map(len, prompts))
         if begun:
             counts.tokens_prompt += begun.tokens - sum(begun.starts)
+        counts.tokens_decoded += sum(lengths)
+        counts.decoding_steps += max(lengths)
+        for length, prompt in zip(lengths, prompts, strict=True):  # as if each was read in full
+            counts.keys_read += length * len(prompt) + length * (length + 1) // 2
         return done
-
-    def _mixable(self, requests: Sequence[Request]) -> list[list[int]]:
-        """Group the requests that may share a batch: all, or those of one length."""
-        lengths: dict[int, list[int]] = {}
-        for index, request in enumerate(requests):
-            lengths.setdefault(0 if self._mixes else len(request.prompt), []).append(index)
-        return list(lengths.values())
-
-
-def _count(counts: Counts, requests: Sequence[Request], done: Sequence[Generation]) -> None:
-    """Count requests that were generated together, each prompt as if it was read in full."""
-    lengths = [len(generation.ids) for generation in done]
-    prompts = [len(request.prompt) for request in requests]
-    counts.rollouts += len(done)
-    counts.tokens_prompt += sum(prompts)
-    counts.tokens_decoded += sum(lengths)
-    counts.decoding_steps += max(lengths)
-    counts.keys_read += sum(
-        length * prompt + length * (length + 1) // 2
-        for length, prompt in zip(lengths, prompts, strict=True)
-    )
-
-
-class Forced(LogitsProcessor):
-    """Keeps every row's scores, and lets all rows go on with the same token."""
-
-    def __init__(self, token: int) -> None:
-        self.token = token
-        self.seen: list[torch.Tensor] = []
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Return scores ``[batch, vocab]`` in which only that token is possible."""
-        self.seen.append(at_least_float32(scores))
-        forced = torch.full_like(scores, -torch.inf)
-        forced[:, self.token] = 0.0
-        return forced
 
 
 def reads_past_padding(decoder: Decoder, vocab_size: int) -> bool:
@@ -370,7 +302,10 @@ def reads_past_padding(decoder: Decoder, vocab_size: int) -> bool:
 
 def _scores(decoder: Decoder, prompts: list[list[int]], vocab_size: int) -> torch.Tensor:
     """Return scores of the first two tokens after each prompt, ``[2, batch, vocab]``."""
-    forced = Forced(vocab_size // 2)
-    processors = LogitsProcessorList([forced])
-    greedily(decoder, *padded(decoder, prompts), most=2, ends=(), logits_processor=processors)
-    return torch.stack(forced.seen)
+    settings = {"output_logits": True, "return_dict_in_generate": True}
+    ids, mask = padded(decoder, prompts)
+    forced = [vocab_size // 2]  # so that all rows go on with the same token
+    output = greedily(
+        decoder, ids, mask, most=2, ends=(), prefix_allowed_tokens_fn=lambda *_: forced, **settings
+    )
+    return torch.stack(output.logits)

@@ -17,7 +17,9 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.quantizers import AutoQuantizationConfig
 from transformers.utils import find_adapter_config_file
 
 from dspy_greater.model.checks import check_config
@@ -28,10 +30,14 @@ from dspy_greater.model.errors import (
     TokenizerError,
     first_line,
 )
-from dspy_greater.model.quantization import quantization_of
 from dspy_greater.model.white_box import WhiteBox
 
 ADAPTER_CONFIG = "adapter_config.json"
+#: What to install, by method; transformers names the package of any other.
+INSTALL = {
+    "torchao": "'dspy-greater[quantized]'",
+    "bitsandbytes": "bitsandbytes accelerate",
+}
 
 
 def load(
@@ -78,19 +84,15 @@ def load(
         device = _device(device)
     name = None
     if isinstance(model, str | os.PathLike):
-        options: dict[str, Any] = {
-            "trust_remote_code": trust_remote_code,
-            "local_files_only": bool(local_files_only),
-        }
-        if revision is not None:
-            options["revision"] = revision
+        options: dict[str, Any] = {"revision": revision} if revision is not None else {}
+        options["trust_remote_code"] = trust_remote_code
+        options["local_files_only"] = bool(local_files_only)
         place = (device, dtype, device_map, quantization_config)
         weights, tokenizer, name = _from_source(model, tokenizer, place, options)
     else:
-        for_loading = {"device_map": device_map, "quantization_config": quantization_config}
-        for option, value in for_loading.items():
-            if value is not None:
-                raise LoadingError(f"{option} is for loading: a loaded model stays as it is.")
+        if device_map is not None or quantization_config is not None:
+            option = "quantization_config" if device_map is None else "device_map"
+            raise LoadingError(f"{option} is for loading: a loaded model stays as it is.")
         weights, tokenizer = _from_memory(model, tokenizer, device, dtype)
     return WhiteBox(
         weights,
@@ -124,7 +126,7 @@ def _from_source(
             if base == source:
                 raise
             tokenizer = _tokenizer(base, for_base)
-    elif isinstance(tokenizer, str | os.PathLike):
+    else:
         tokenizer = _tokenizer(tokenizer, {"trust_remote_code": options["trust_remote_code"]})
     weights = _weights(source, base, config, place, options)
     return weights, tokenizer, Path(source).name if is_folder else source
@@ -133,14 +135,12 @@ def _from_source(
 def _from_memory(pair: Any, tokenizer: Any, device: Any, dtype: Any) -> tuple[Any, Any]:
     """Return a loaded model, moved or converted only when asked to, and its tokenizer."""
     model, own = pair if isinstance(pair, tuple | list) and len(pair) == 2 else (pair, None)
-    tokenizer = own if tokenizer is None else tokenizer
+    tokenizer = _tokenizer(own if tokenizer is None else tokenizer, {})
     if tokenizer is None:
         raise LoadingError(
             "model must be a hub id, a folder, or a loaded (model, tokenizer) pair, not "
             f"{type(pair).__name__}."
         )
-    if isinstance(tokenizer, str | os.PathLike):
-        tokenizer = _tokenizer(str(tokenizer), {})
     if device is not None or isinstance(dtype, torch.dtype):
         try:
             model = model.to(device=device, dtype=None if dtype == "auto" else dtype)
@@ -153,10 +153,7 @@ def _from_memory(pair: Any, tokenizer: Any, device: Any, dtype: Any) -> tuple[An
 
 
 def _source(model: str | os.PathLike[str]) -> tuple[str, bool]:
-    """Return what to hand to transformers, and whether it is a folder.
-
-    A mistyped folder must not become a request to the hub, with its retries.
-    """
+    """Return what to hand to transformers, and whether it is a folder, not mistyped."""
     text = os.path.expanduser(os.fspath(model))
     if os.path.isdir(text):
         if not any((Path(text) / name).is_file() for name in ("config.json", ADAPTER_CONFIG)):
@@ -165,44 +162,34 @@ def _source(model: str | os.PathLike[str]) -> tuple[str, bool]:
                 "saved transformers model nor an adapter."
             )
         return text, True
-    looks_like_path = (
-        not isinstance(model, str)
-        or text.startswith((".", "~", "/"))
-        or "\\" in text
-        or text.count("/") > 1
-        or text.endswith("/")
-        or ("/" in text and Path(text).parent.is_dir())
-    )
-    if looks_like_path:
+    try:
+        validate_repo_id(text)
+        is_path = not isinstance(model, str) or ("/" in text and Path(text).parent.is_dir())
+    except HFValidationError:
+        is_path = True
+    if is_path:
         raise MissingModelError(
             f"There is no folder {text} (working directory: {os.getcwd()}). Give an existing "
             "folder with config.json, weights and tokenizer, or a hub id such as 'owner/name'."
         )
-    if not text.strip():
-        raise MissingModelError("The model's name is empty.")
     return text, False
 
 
 def _look_where_files_are(source: str, options: dict[str, Any]) -> None:
-    """Leave a hub that does not answer alone, and look into the local cache."""
-    if not os.path.isdir(source) and not options["local_files_only"]:
-        options["local_files_only"] = not _on_hub(source, options.get("revision"))
-
-
-def _on_hub(source: str, revision: str | None) -> bool:
-    """Whether the hub answers; if not, every single file would be retried for half a minute."""
+    """Look into the local cache alone where the hub does not answer, or retries take minutes."""
+    if os.path.isdir(source) or options["local_files_only"]:
+        return
     try:
-        HfApi().model_info(source, revision=revision, timeout=10)
-    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        HfApi().model_info(source, revision=options.get("revision"), timeout=10)
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise MissingModelError(
             f"There is no folder {source!r}, and the hub has no such model or revision that you "
             f"may read (misspelt, private, or a folder meant?). {first_line(error)}"
         ) from error
     except HfHubHTTPError:  # the hub answers, but not this question: a mirror, or a busy hour
-        return True
+        pass
     except Exception:  # no connection; which error says so depends on the HTTP library
-        return False
-    return True
+        options["local_files_only"] = True
 
 
 def _base(source: str, options: dict[str, Any]) -> str:
@@ -240,7 +227,9 @@ def _config(source: str, options: dict[str, Any]) -> Any:
     return config
 
 
-def _tokenizer(source: str | os.PathLike[str], options: dict[str, Any]) -> Any:
+def _tokenizer(source: Any, options: dict[str, Any]) -> Any:
+    if not isinstance(source, str | os.PathLike):
+        return source
     try:
         return AutoTokenizer.from_pretrained(source, **options)
     except (OSError, ValueError, ImportError, AttributeError, TypeError, KeyError) as error:
@@ -259,11 +248,12 @@ def _weights(
 ) -> Any:
     """Return the model on its device, or spread over several, in its dtype."""
     device, dtype, device_map, quantization = place
-    quantization = quantization_of(quantization, config)
+    quantization = _quantization(quantization, config)
     if device_map is not None and importlib.util.find_spec("accelerate") is None:
         raise LoadingError("device_map needs the package accelerate: pip install accelerate.")
     if device is None and device_map is None:
-        device = _best_device()
+        gpu = "mps" if torch.backends.mps.is_available() else "cpu"
+        device = torch.device("cuda" if torch.cuda.is_available() else gpu)
     if dtype is None:
         dtype = torch.float32 if device is not None and device.type == "cpu" else "auto"
     if quantization is not None and device_map is None and device.type != "cpu":
@@ -292,10 +282,29 @@ def _weights(
     return model if device_map is not None else model.to(device)
 
 
-def _best_device() -> torch.device:
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+def _quantization(wanted: Any, config: Any) -> Any:
+    """Return the quantization to load with: the wanted one, the checkpoint's own, or None."""
+    own = getattr(config, "quantization_config", None)
+    found = own if wanted is None else wanted
+    if not isinstance(found, Mapping):
+        if found is not None and not hasattr(found, "quant_method"):
+            raise LoadingError(
+                "quantization_config must be a quantization config of transformers, such as "
+                f"TorchAoConfig(Int8WeightOnlyConfig()), or its to_dict(), not {found!r}."
+            )
+        return found
+    method = str(getattr(found.get("quant_method"), "value", found.get("quant_method")))
+    if method in INSTALL and importlib.util.find_spec(method) is None:
+        raise LoadingError(
+            f"The weights are quantized with {method}, which is not installed: "
+            f"pip install {INSTALL[method]}."
+        )
+    try:
+        return own if wanted is None else AutoQuantizationConfig.from_dict(dict(found))
+    except (ValueError, TypeError, KeyError, ImportError) as error:
+        raise LoadingError(
+            f"quantization_config is not that of a method of transformers. {first_line(error)}"
+        ) from error
 
 
 def _device(device: str | torch.device) -> torch.device:

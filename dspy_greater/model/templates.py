@@ -10,24 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 from dspy_greater.basics.spans import Message
 from dspy_greater.model.errors import TemplateError
 
 SEPARATOR = "\n\n"
+#: Texts in private use, to be found where a template writes them.
+SENTINELS = [chr(code) + chr(code + 1) + chr(code) for code in range(0xE000, 0xF8FF, 2)]
 
 
 @dataclass
 class Turn:
-    """One turn as the template sees it, into which several messages may be merged.
-
-    Attributes:
-        role: ``system``, ``user`` or ``assistant``.
-        content: The text handed to the template.
-        offsets: Message index -> where that message's content starts in ``content``.
-    """
+    """One turn of the template; ``offsets`` tell where each merged message's content starts."""
 
     role: str
     content: str
@@ -36,12 +31,9 @@ class Turn:
 
 @dataclass(frozen=True)
 class Place:
-    """Where one message's content lies in a text.
+    """Where one message's content lies in a text: ``start`` to ``end`` of it were kept.
 
-    Attributes:
-        origin: Text position of the content's character 0 (it may itself be trimmed away).
-        start: First text position that the template kept.
-        end: One past the last text position that it kept.
+    Its character 0 is at ``origin``, or was, if trimmed away.
     """
 
     origin: int
@@ -54,12 +46,7 @@ class Place:
 
 
 class ChatTemplate:
-    """A tokenizer's chat template, with its gaps filled in.
-
-    Args:
-        tokenizer: The tokenizer.
-        kwargs: Further variables of the template.
-    """
+    """A tokenizer's chat template, with its gaps filled in, and further variables for it."""
 
     def __init__(self, tokenizer: Any, kwargs: Mapping[str, Any]) -> None:
         self._tokenizer = tokenizer
@@ -70,7 +57,7 @@ class ChatTemplate:
         """White space that precedes an assistant's text, and what follows it: the end of turn."""
         if not self._tokenizer.chat_template:
             return "", ""
-        question, answer = sentinels("", 2)
+        question, answer = SENTINELS[:2]
         ask = Turn("user", question)
         try:
             prompt = self._apply([ask], open_end=False)
@@ -82,14 +69,11 @@ class ChatTemplate:
         return (lead if lead.isspace() else ""), after
 
     def layout(
-        self, messages: Sequence[Message], wanted: set[int], *, open_end: bool = False
+        self, messages: Sequence[Message], wanted: set[int], *, open_end: bool
     ) -> tuple[str, dict[int, Place]]:
-        """Render ``messages`` and locate the ``wanted`` ones.
+        """Render ``messages`` and locate those with the ``wanted`` indices.
 
-        Args:
-            messages: The conversation.
-            wanted: Indices of the messages whose place is needed.
-            open_end: End right after the last message's content, with nothing trimmed off its end.
+        An open end is right after the last message's content, with nothing trimmed off.
         """
         if not self._tokenizer.chat_template:
             return plain_layout(messages, open_end=open_end)
@@ -105,7 +89,7 @@ class ChatTemplate:
     @cached_property
     def _takes_system(self) -> bool:
         """Whether a system message comes through (some templates raise, some drop it)."""
-        system, user = sentinels("", 2)
+        system, user = SENTINELS[:2]
         try:
             text = self._apply([Turn("system", system), Turn("user", user)], open_end=False)
         except TemplateError:
@@ -132,7 +116,7 @@ class ChatTemplate:
     def _place(self, conversation: list[Turn], position: int, text: str, open_end: bool) -> Place:
         """Find turn ``position`` in ``text`` by rendering it as a sentinel."""
         turn = conversation[position]
-        (sentinel,) = sentinels(text, 1)
+        sentinel = next(each for each in SENTINELS if each not in text)
         marked = list(conversation)
         marked[position] = Turn(turn.role, sentinel)
         before, _, after = self._apply(marked, open_end=open_end).partition(sentinel)
@@ -190,9 +174,3 @@ def plain_layout(messages: Sequence[Message], *, open_end: bool) -> tuple[str, d
         if not (open_end and index == len(messages) - 1):
             text += SEPARATOR
     return text, places
-
-
-def sentinels(text: str, count: int) -> list[str]:
-    """Return private-use strings that do not occur in ``text``."""
-    candidates = (chr(code) + chr(code + 1) + chr(code) for code in range(0xE000, 0xF8FF, 2))
-    return list(islice((each for each in candidates if each not in text), count))

@@ -21,14 +21,7 @@ MARKS = (
 
 @dataclass(frozen=True)
 class Thinking:
-    """The marks of one tokenizer, each a token of its own.
-
-    Attributes:
-        tokenizer: Their tokenizer.
-        marks: The texts of the opening and the closing one.
-        open: The token that begins a block.
-        close: The token that ends it.
-    """
+    """The marks of one tokenizer: their texts, and the tokens that begin and end a block."""
 
     tokenizer: Any
     marks: tuple[str, str]
@@ -46,18 +39,11 @@ class Thinking:
 
     def begun(self, prompt: Sequence[int]) -> bool:
         """Whether a prompt ends inside of a block, but for white space."""
-        for token in reversed(prompt):
-            if token == self.open:
-                return True
-            if not self.blank(token):
-                return False
-        return False
+        last = next((token for token in reversed(prompt) if not self.blank(token)), None)
+        return last == self.open
 
     def length(self, prompt: Sequence[int], ids: Sequence[int]) -> int:
-        """Return how many of the tokens that continue a prompt are its block.
-
-        Marks and white space behind are included; an unfinished block is all there is.
-        """
+        """Return how many of the tokens that continue a prompt are its block and blanks behind."""
         if not self.begun(prompt):
             first = next((token for token in ids if not self.blank(token)), None)
             if first != self.open:
@@ -75,20 +61,14 @@ class Thinking:
         return str(self.tokenizer.decode(inner, clean_up_tokenization_spaces=False)).strip()
 
     def written(self, thought: str, prompt: str) -> str:
-        """Return the block as models write it: what stands between a prompt and the answer.
-
-        Args:
-            thought: What was thought, ``""`` where nothing is known of it.
-            prompt: The templated prompt, which may have opened the block, or closed it.
-        """
+        """Return the block as it stands between a prompt, which may open it, and the answer."""
         opening, closing = self.marks
         before = prompt.rstrip()
         if before.endswith(closing) or not (thought or before.endswith(opening)):
             return ""
-        head = opening + "\n" if not before.endswith(opening) else ""
-        if not head and before == prompt:
-            head = "\n"
-        return f"{head}{thought}\n{closing}\n\n" if thought else f"{head}{closing}\n\n"
+        head = "" if before.endswith(opening) else opening
+        head += "\n" if head or before == prompt else ""
+        return head + (f"{thought}\n" if thought else "") + f"{closing}\n\n"
 
     def blank(self, token: int) -> bool:
         """Whether a token is white space."""
@@ -96,12 +76,7 @@ class Thinking:
 
 
 class Block:
-    """Follows a row that continues ``prompt``, token by token.
-
-    Attributes:
-        is_open: Whether the row is inside of its block.
-        length: Tokens of the block, once it has ended.
-    """
+    """Follows, token by token, whether a row is inside of its block, and how long that was."""
 
     def __init__(self, thinking: Thinking | None, prompt: Sequence[int]) -> None:
         self.is_open = thinking is not None and thinking.begun(prompt)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any, TypeVar
 
@@ -16,25 +17,24 @@ import torch
 from dspy_greater.basics.spans import Span
 from dspy_greater.cost import Counts, Meter
 from dspy_greater.model import checks
-from dspy_greater.model.batching import (
-    BatchLimit,
-    Size,
-    free_memory,
-    in_batches,
-    is_out_of_memory,
-    peak_memory,
-)
-from dspy_greater.model.encoding import ChatEncoder, Encoding
+from dspy_greater.model.batching import BatchLimit, Size, free_memory, in_batches, is_out_of_memory
+from dspy_greater.model.encoding import ChatEncoder, Encoding, allowed_tokens
 from dspy_greater.model.errors import ContextError
 from dspy_greater.model.fingerprint import fingerprint
 from dspy_greater.model.forward import Forward, at_least_float32, recomputing
 from dspy_greater.model.generation import BatchedGeneration, Decoder
 from dspy_greater.model.prefix import Group, Prefix, by_prefix, distinct
-from dspy_greater.model.quantization import check_gradients
-from dspy_greater.model.requests import Generation, Request, Sampling
-from dspy_greater.model.stops import end_tokens
-from dspy_greater.model.targets import Gradient, Targeted, check_spans, log_probs_of, target_ids
-from dspy_greater.model.vocabulary import allowed_tokens
+from dspy_greater.model.requests import (
+    Generation,
+    Gradient,
+    Request,
+    Sampling,
+    Targeted,
+    check_spans,
+    log_probs_of,
+    target_ids,
+)
+from dspy_greater.model.rows import end_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -42,17 +42,6 @@ LOGITS = 2**27  # of one micro-batch, in numbers: 512 MiB
 GRADIENT_COST = 4  # relative to a token that is only read: a gradient keeps all activations
 Result = TypeVar("Result")
 LOOKUP = 16_384  # embedding rows at once, so that a large vocabulary is never copied whole
-
-
-@dataclass
-class _Learned:
-    """What was found out while working, for all that share the model.
-
-    Attributes:
-        recomputes: Whether a gradient runs layers twice instead of remembering them.
-    """
-
-    recomputes: bool = False
 
 
 class WhiteBox:
@@ -100,7 +89,7 @@ class WhiteBox:
         model.requires_grad_(False).eval()
         self._model, self._tokenizer = model, tokenizer
         self._lock = threading.RLock()
-        self.name = name or checks.name_of(model)
+        self.name = name or model.name_or_path or f"{model.config.model_type} (in memory)"
         self.context = checks.context_of(model, tokenizer)
         self.encoder = ChatEncoder(tokenizer, chat_template_kwargs or {})
         self.counts = Counts()
@@ -113,9 +102,8 @@ class WhiteBox:
             "score": BatchLimit(tokens, LOGITS),
             "gradient": BatchLimit(max(1, tokens // GRADIENT_COST), LOGITS // GRADIENT_COST),
         }
-        self._learned = _Learned()
         self._allowed = cache(partial(allowed_tokens, tokenizer, self.vocab_size))
-        check_gradients(model)
+        checks.check_gradients(model)
         checks.check_causal(self._forward, self.vocab_size)
         self._shares = self._forward.shares_prefixes()
         thinking = self.encoder.thinking
@@ -158,7 +146,14 @@ class WhiteBox:
 
     def peak_memory(self) -> int:
         """Return the most bytes in use so far: on a GPU by tensors, else by the process."""
-        return peak_memory(self.device)
+        if self.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self.device))
+        try:
+            import resource
+        except ImportError:  # Windows does not tell
+            return 0
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak
 
     def encode(self, *args: Any, **kwargs: Any) -> Encoding:
         """Turn messages into ids and spans; see `ChatEncoder.encode`."""
@@ -173,10 +168,11 @@ class WhiteBox:
         Raises:
             ContextError: A prompt leaves no room for a single token.
         """
-        requests = [
-            Request(prompt, self._fitted(prompt, sampling))
-            for prompt, sampling in zip(prompts, samplings, strict=True)
-        ]
+        requests = []
+        for prompt, sampling in zip(prompts, samplings, strict=True):
+            self._check_length(len(prompt) + 1, " (the prompt and one token to generate)")
+            most = min(sampling.max_tokens, self.context - len(prompt))
+            requests.append(Request(prompt, replace(sampling, max_tokens=most)))
         with self._working("generate"):
             return self._generation.generate(requests, self.counts)
 
@@ -214,11 +210,11 @@ class WhiteBox:
         try:
             return self._behind_prefixes(items, most, "gradient", work)
         except (RuntimeError, MemoryError) as error:
-            if self._learned.recomputes or not is_out_of_memory(error):
+            if self._forward.recomputes or not is_out_of_memory(error):
                 raise
         logger.warning("No memory for the gradient of one sequence: layers now run twice instead.")
         free_memory()
-        self._learned.recomputes = True
+        self._forward.recomputes = True
         self._budgets["gradient"].tokens = tokens
         return self._behind_prefixes(items, most, "gradient", work)
 
@@ -287,32 +283,34 @@ class WhiteBox:
         kind: str,
         work: Callable[..., list[Result]],
     ) -> list[Result]:
-        """Run ``work``, a micro-batch at a time, behind the prefix that a group of items shares.
-
-        Of each item at most so many tokens as ``most`` says are in a prefix.
-        """
+        """Run ``work`` behind the prefixes, of at most ``most`` tokens, that items share."""
         results: dict[int, Result] = {}
         with self._working(kind):
             groups = [Group(0, range(len(items)))]
-            if self._shares and not (kind == "gradient" and self._learned.recomputes):
+            if self._shares and not (kind == "gradient" and self._forward.recomputes):
                 groups = by_prefix([item.ids for item in items], most)
-            for group in groups:
-                members = [items[index] for index in group.members]
+            for shared, indices in groups:
+                members = [items[index] for index in indices]
                 sizes = [Size(len(each.ids), len(each.rows) * self.vocab_size) for each in members]
-                shared = group.shared
                 prefix = self._forward.read([members[0].ids[:shared]]) if shared else None
                 job = partial(work, prefix=prefix)
                 done = in_batches(members, sizes, self._budgets[kind], job)
                 self.counts.tokens_forward += shared
-                results.update(zip(group.members, done, strict=True))
+                results.update(zip(indices, done, strict=True))
         return [results[index] for index in range(len(items))]
 
     def _log_probs_batch(
         self, items: list[Targeted], temperature: float, prefix: Prefix | None
     ) -> list[torch.Tensor]:
         start = prefix.lengths[0] if prefix else 0
+        # Prompts that several items continue are read once each.
+        prompts, chosen = distinct([item.ids[: item.rows.start] for item in items])
+        several = 2 * len(prompts) <= len(items) and min(map(len, prompts)) > start
         with torch.no_grad():
-            prefix, chosen = self._prompts_read(items, prefix, start)
+            if self._shares and several:
+                prefix = self._forward.read(prompts, prefix)
+            else:
+                chosen = [0] * len(items)
             logits = self._forward(
                 [i.ids for i in items], [i.rows for i in items], prefix=prefix, chosen=chosen
             ).logits
@@ -326,22 +324,12 @@ class WhiteBox:
         parts = log_probs.float().cpu().split([len(item.rows) for item in items])
         return [part.clone() for part in parts]  # a mere part would keep the whole batch
 
-    def _prompts_read(
-        self, items: list[Targeted], prefix: Prefix | None, start: int
-    ) -> tuple[Prefix | None, list[int]]:
-        """Read prompts that several items continue once each; return each item's, too."""
-        prompts, chosen = distinct([item.ids[: item.rows.start] for item in items])
-        several = 2 * len(prompts) <= len(items) and min(map(len, prompts)) > start
-        if not (self._shares and several):
-            return prefix, [0] * len(items)
-        return self._forward.read(prompts, prefix), chosen
-
     def _gradients_batch(
         self, items: list[Targeted], temperature: float, prefix: Prefix | None
     ) -> list[Gradient]:
         lengths = [len(item.rows) for item in items]
         start = prefix.lengths[0] if prefix else 0
-        twice = recomputing(self._model) if self._learned.recomputes else nullcontext()
+        twice = recomputing(self._model) if self._forward.recomputes else nullcontext()
         with torch.enable_grad(), twice:
             logits, embeddings = self._forward(
                 [i.ids for i in items], [i.rows for i in items], embeddings=True, prefix=prefix
@@ -368,19 +356,14 @@ class WhiteBox:
         return results
 
     def _next_batch(self, sequences: list[Sequence[int]], last: int) -> list[torch.Tensor]:
+        rows = [range(len(sequence) - last, len(sequence)) for sequence in sequences]
         with torch.no_grad():
-            rows = [range(len(sequence) - last, len(sequence)) for sequence in sequences]
             logits = self._forward(sequences, rows).logits
             log_probs = torch.log_softmax(at_least_float32(logits), dim=-1)
         self.counts.forwards += len(sequences)
         self.counts.targets_forward += len(logits)
         self.counts.tokens_forward += sum(len(sequence) for sequence in sequences)
         return list(log_probs.float().cpu().split(last))
-
-    def _fitted(self, prompt: Sequence[int], sampling: Sampling) -> Sampling:
-        """Cut ``max_tokens`` to what the context leaves."""
-        self._check_length(len(prompt) + 1, " (the prompt and one token to generate)")
-        return replace(sampling, max_tokens=min(sampling.max_tokens, self.context - len(prompt)))
 
     def _check(self, items: Sequence[Targeted], temperature: float) -> None:
         for index, item in enumerate(items):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import DynamicCache
 
-from dspy_greater.model.cache import ROOM, RoomyCache
+from dspy_greater.model.prefix import ROOM, RoomyCache
 
 
 def chunk(rows: int, time: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

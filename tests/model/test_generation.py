@@ -11,7 +11,7 @@ from transformers import GenerationConfig
 
 from dspy_greater.model import ContextError, Sampling, WhiteBox
 from dspy_greater.model.requests import Request
-from dspy_greater.model.sampler import RowSampler, keep_likeliest
+from dspy_greater.model.rows import RowSampler, keep_likeliest
 from tests.support.families import MEASURED
 from tests.support.marks import mostly_slow
 from tests.support.tiny import make_model, make_tokenizer

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dspy_greater.model import Sampling, WhiteBox
-from dspy_greater.model.stops import ObjectEnd
+from dspy_greater.model.rows import ObjectEnd
 from tests.support.thinkers import reciting, thinking_tokenizer
 
 VALUES = st.recursive(

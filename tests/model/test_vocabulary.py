@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from dspy_greater.model import WhiteBox, allowed_tokens
-from dspy_greater.model.vocabulary import MARKUP, is_plain_text
+from dspy_greater.model.encoding import MARKUP, is_plain_text
 from tests.support.marks import slow
 from tests.support.small_tokenizers import KINDS
 

@@ -1,0 +1,232 @@
+"""Each row's next token, by that row's own settings, and where the row ends.
+
+A seeded row draws from a generator of its own, by Gumbel-max: ``argmax(log p - log E)`` with
+``E ~ Exp(1)`` is a sample from p, and the same noise gives the same token whatever else is in the
+batch, as long as the log-probabilities agree but for rounding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import LogitsProcessor, StoppingCriteria
+
+from dspy_greater.model.encoding import ChatEncoder
+from dspy_greater.model.forward import at_least_float32
+from dspy_greater.model.requests import Request, Sampling, TokenLogProb
+from dspy_greater.model.thinking import Block, Thinking
+
+#: Rows that have ended before the others go on without them; beginning anew has a price.
+FEWEST_LEAVING = 4
+
+
+class RowSampler(LogitsProcessor):
+    """Leaves each row, which continues one of the requests, only the chosen token's score."""
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        self.rows = list(range(len(requests)))
+        self._requests = requests
+        self._generators: dict[int, torch.Generator] = {}
+        wanted = [r.sampling.logprobs for r in requests if r.sampling.logprobs is not None]
+        self._alternatives = max(wanted, default=None)
+        self._steps: list[tuple[list[int], torch.Tensor, torch.Tensor, torch.Tensor]] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return scores ``[batch, vocab]`` in which only the chosen token is possible."""
+        sampled = [
+            at for at, row in enumerate(self.rows) if self._requests[row].sampling.temperature > 0
+        ]
+        if not sampled and self._alternatives is None:
+            return scores
+        log_probs = torch.log_softmax(at_least_float32(scores), dim=-1)
+        chosen = log_probs.argmax(dim=-1)
+        if sampled:
+            places = torch.tensor(sampled, device=scores.device)
+            chosen[places] = self._draw(log_probs[places], [self.rows[at] for at in sampled])
+        if self._alternatives is not None:
+            top = log_probs.topk(min(self._alternatives, log_probs.shape[-1]), dim=-1)
+            of_chosen = log_probs.gather(1, chosen[:, None])[:, 0]
+            self._steps.append((self.rows, of_chosen, top.values, top.indices))
+        return torch.full_like(scores, -torch.inf).scatter_(1, chosen[:, None], 0.0)
+
+    def record(
+        self, row: int, ids: Sequence[int], count: int | None
+    ) -> tuple[TokenLogProb, ...] | None:
+        """Return what was recorded of a request's tokens, with ``count`` alternatives each."""
+        if count is None:
+            return None
+        records = []
+        for token, (rows, chosen, top, top_ids) in zip(ids, self._steps, strict=False):
+            at = rows.index(row)
+            pairs = zip(top_ids[at, :count].tolist(), top[at, :count].tolist(), strict=True)
+            records.append(TokenLogProb(token, float(chosen[at]), tuple(pairs)))
+        return tuple(records)
+
+    def _draw(self, log_probs: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+        """Draw one token for each of some requests; ``[rows, vocab]`` to ``[rows]``."""
+        settings = [self._requests[row].sampling for row in rows]
+        temperature = torch.tensor([s.temperature for s in settings], device=log_probs.device)
+        scaled = log_probs / temperature[:, None]
+        if any(s.top_k or s.top_p < 1 for s in settings):
+            scaled = keep_likeliest(scaled, settings)
+        noise = torch.empty_like(scaled)
+        for row, into in zip(rows, noise, strict=True):
+            if row not in self._generators:
+                request = self._requests[row]
+                own = generator(request.sampling.seed, request.prompt, log_probs.device)
+                self._generators[row] = own
+            into.exponential_(generator=self._generators[row])
+        return (scaled - noise.log()).argmax(dim=-1)
+
+
+def keep_likeliest(scaled: torch.Tensor, settings: Sequence[Sampling]) -> torch.Tensor:
+    """Apply each row's top-k, then its top-p; ``[rows, vocab]``, the rest at minus infinity."""
+    vocab = scaled.shape[-1]
+    device = scaled.device
+    top_k = torch.tensor([s.top_k or vocab for s in settings], device=device)
+    top_p = torch.tensor([s.top_p for s in settings], device=device)
+    ordered, order = scaled.sort(dim=-1, descending=True, stable=True)
+    keep = torch.arange(vocab, device=device) < top_k[:, None]
+    probs = torch.softmax(ordered.masked_fill(~keep, -torch.inf), dim=-1)
+    before = probs.cumsum(dim=-1) - probs
+    # A row without top-p keeps its tail even where rounding lets the sum reach one early.
+    keep &= (before < top_p[:, None]) | (top_p[:, None] >= 1)
+    keep[:, 0] = True
+    ordered = ordered.masked_fill(~keep, -torch.inf)
+    return torch.empty_like(scaled).scatter_(1, order, ordered)
+
+
+def generator(seed: int | None, prompt: Sequence[int], device: torch.device) -> torch.Generator:
+    """Return a random generator by seed and prompt; by seed alone, all rows would err alike."""
+    if seed is None:
+        seed = int(torch.randint(2**62, ()))
+    text = f"{seed} {list(prompt)}".encode()
+    own = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") % 2**63
+    return torch.Generator(device=device).manual_seed(own)
+
+
+@dataclass(frozen=True)
+class EndTokens:
+    """Tokens that end a text, and the one that fills finished rows."""
+
+    ends: tuple[int, ...]
+    pad: int
+
+
+def end_tokens(model: Any, tokenizer: Any, encoder: ChatEncoder) -> EndTokens:
+    """Return the end tokens of the checkpoint, the tokenizer and the chat template."""
+    config = getattr(model, "generation_config", None)
+    own = getattr(config, "eos_token_id", None)
+    ends = {*(own if isinstance(own, list | tuple) else [own])}
+    ends |= {tokenizer.eos_token_id, encoder.end_of_turn}
+    known = sorted(int(token) for token in ends if token is not None)
+    # A pad token that was added to the tokenizer alone has no row in the embedding.
+    rows = model.get_input_embeddings().weight.shape[0]
+    pads = [token for token in (tokenizer.pad_token_id, *known, 0) if token is not None]
+    return EndTokens(tuple(known), next(int(token) for token in pads if token < rows))
+
+
+class ObjectEnd:
+    """Reads a text up to the brace, none in a string, that closes its first JSON object."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._in_string = self._escaped = False
+
+    def read(self, piece: str) -> bool:
+        """Whether the object is closed in this piece; nothing is to be read after that."""
+        return any(self._closes(character) for character in piece)
+
+    def _closes(self, character: str) -> bool:
+        if self._escaped:
+            self._escaped = False
+        elif self._in_string:
+            self._escaped = character == "\\"
+            self._in_string = character != '"'
+        elif character == '"':
+            self._in_string = self._depth > 0
+        elif character == "{":
+            self._depth += 1
+        elif character == "}" and self._depth:
+            self._depth -= 1
+            return self._depth == 0
+        return False
+
+
+class RowStops(StoppingCriteria):
+    """Ends each row at its own length, at an end token, a stop string or an object's last brace.
+
+    The whole batch ends, if it is ``leaving``, as soon as enough rows have ended. No stop string
+    counts within the block of what a model thinks.
+
+    Attributes:
+        rows: Which request each row of the batch continues.
+        length: By request, tokens generated when it ended, end token included; None before.
+        stopped: By request, whether a stop string or a last brace ended it.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        ends: Sequence[int],
+        requests: Sequence[Request],
+        width: int,
+        *,
+        leaving: bool,
+        thinking: Thinking | None = None,
+    ) -> None:
+        self.rows = list(range(len(requests)))
+        self.length: list[int | None] = [None] * len(requests)
+        self.stopped = [False] * len(requests)
+        self._tokenizer, self._ends = tokenizer, ends
+        self._samplings = [request.sampling for request in requests]
+        self._width = width
+        self._leaving = leaving
+        # A stop string spans at most as many tokens as it has bytes; a few more, because decoding
+        # may drop a space at the start of the tail.
+        self._tails = [
+            max((len(text.encode()) + 4 for text in sampling.stop), default=0)
+            for sampling in self._samplings
+        ]
+        self._objects = [ObjectEnd() if each.json_object else None for each in self._samplings]
+        self._produced = 0
+        self._blocks = [Block(thinking, request.prompt) for request in requests]
+
+    def most_left(self) -> int:
+        """Return how many tokens the longest of the rows may still have."""
+        return max(self._samplings[row].max_tokens for row in self.rows) - self._produced
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        """Return which rows are done, bool ``[batch]``; all when it is time to leave."""
+        self._produced = input_ids.shape[1] - self._width
+        for row, token, ids in zip(self.rows, input_ids[:, -1].tolist(), input_ids, strict=True):
+            if self.length[row] is None:
+                self._blocks[row].read(token)
+                self.stopped[row] = self._stops(row, ids) or self._closes(row, token)
+                full = self._produced >= self._samplings[row].max_tokens
+                if self.stopped[row] or full or token in self._ends:
+                    self.length[row] = self._produced
+        done = [self.length[row] is not None for row in self.rows]
+        if self._leaving and sum(done) >= max(FEWEST_LEAVING, len(done) / 4):
+            done = [True] * len(done)
+        return torch.tensor(done, dtype=torch.bool, device=input_ids.device)
+
+    def _closes(self, row: int, token: int) -> bool:
+        """Whether a token closes the object that a row is to end with: none of its block."""
+        closing = self._objects[row]
+        if closing is None or self._blocks[row].is_open:
+            return False
+        return closing.read(str(self._tokenizer.decode([token])))
+
+    def _stops(self, row: int, ids: torch.Tensor) -> bool:
+        """Whether a row's last tokens, none of its block, hold one of its stop strings."""
+        block, stop = self._blocks[row], self._samplings[row].stop
+        tail = 0 if block.is_open else min(self._tails[row], self._produced - block.length)
+        if tail <= 0:
+            return False
+        text = self._tokenizer.decode(ids[-tail:].tolist(), clean_up_tokenization_spaces=False)
+        return any(each in text for each in stop)
