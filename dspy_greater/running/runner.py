@@ -1,13 +1,9 @@
 """Which language model runs what: the white box proposes, the target gives the verdict.
 
-*Verified* runs say what an instruction is worth, and whatever is accepted is accepted on these
-alone. They are the target's, just as it will be deployed: with its own temperature, limits and stop
-marks. *Sampled* runs are raw material that an objective weighs, with many seeds and a temperature;
-they are the white box's. What the white box would run, of either kind, the rollout LM may run in
-its place, a server of the same weights.
-
-The white box reads the text of any run as if it had written it: edits are proposed by the slope of
-one model, and have to prove themselves on the other.
+*Verified* runs say what an instruction is worth. They are the target's, just as it will be
+deployed: with its own temperature, limits and stop marks. *Sampled* runs are raw material that an
+objective weighs; they are the white box's, which reads the text of any run as if it had written it.
+What it would run, of either kind, the rollout LM may run in its place, a server of the same weights.
 """
 
 from __future__ import annotations
@@ -44,13 +40,10 @@ IN_FLIGHT = 64
 class ProgramRunner:
     """Runs the programs of one compile, each kind of run where it belongs, and counts them.
 
-    Args:
-        student: The user's program; never changed.
+    Attributes:
         predictors: Those whose instructions differ among programs.
         train: Training examples.
         validation: Examples on which programs are verified.
-        metric: Scores a run of the program.
-        meter: Where runs are counted.
         lm: The white box as a DSPy LM.
         target: What verifies candidates; None for the white box.
         rollout_lm: What runs in the place of the white box, from ``rollouts_of``.
@@ -77,11 +70,8 @@ class ProgramRunner:
 
     def module(self, instructions: Mapping[str, str]) -> dspy.Module:
         """Return a copy of the student with some instructions, an agent's list of tools behind."""
-        whole = {
-            each.name: each.whole(instructions[each.name])
-            for each in self.predictors
-            if each.name in instructions
-        }
+        changed = [each for each in self.predictors if each.name in instructions]
+        whole = {each.name: each.whole(instructions[each.name]) for each in changed}
         return replace_instruction(self.student, whole)
 
     def run(
@@ -176,8 +166,7 @@ class ProgramRunner:
 def _ending_at_marks(lm: BaseLM) -> BaseLM:
     """Return a local LM that also stops where the adapter's format ends, any other as it is.
 
-    The adapter reads nothing after that mark. A server may refuse stop strings, and is to answer as
-    it will when deployed.
+    A server may refuse stop strings, and is to answer as it will when deployed.
     """
     marks = end_marks(current_adapter())
     if not marks or not is_local(lm):

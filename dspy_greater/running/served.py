@@ -1,9 +1,7 @@
 """Whether a server holds the weights of the white box, before any run is sent to it.
 
-If it does not, nothing fails and the search is only worse. So the server first answers a few of the
-program's own prompts, without chance, and the white box reads what it wrote. Copies do not answer
-alike to the letter: each token need not be the white box's own choice, but about as likely.
-
+If it does not, the search is only worse. So the server first answers a few prompts without chance,
+and the white box reads what it wrote: each token need not be its own choice, but about as likely.
 ``python -m examples.benchmark copies`` measures copies of the repository's small model: those in
 16 bits and in int8 pass, int4 and twenty batches of further training do not.
 """
@@ -12,9 +10,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import accumulate, product
 from statistics import mean
@@ -36,9 +33,9 @@ from dspy_greater.running.reading import Answer, Reading, distances, loss, read
 PROMPTS, TOKENS = 4, 48
 #: A prompt on which models differ, whatever the program is.
 OPEN = "Write a short story about a lighthouse keeper who finds a letter."
-#: How much less likely than the likeliest a token may be, in log-probability, in the answers to the
-#: program's prompts; the tokens of all answers in the mean, where one counts at most 1; and how far
-#: the server's log-probabilities may be from the white box's in the mean, likewise.
+#: How far behind the likeliest a token may be, in log-probability, in answers to the program's
+#: prompts; all tokens in the mean, each at most 1; and how far the server's log-probabilities may
+#: be from the white box's, likewise.
 GAP, LOSS, DISTANCE = 2.0, 0.015, 0.04
 #: Sampled answers to each prompt, and how unlikely it must be that they are alike by chance.
 SAMPLES, CHANCE = 4, 1e-6
@@ -66,10 +63,9 @@ class Prompt(NamedTuple):
 def prompts_of(
     predictors: Sequence[Predictor], examples: Sequence[dspy.Example], adapter: dspy.Adapter
 ) -> list[Prompt]:
-    """Return a few prompts of the program, and others on which models of a family drift apart.
+    """Return a few prompts of the program, each also with nothing but its inputs, and a story's.
 
-    Each comes a second time with nothing but its inputs, and one asks for a story. A predictor
-    further down the program is shown the inputs that its example has.
+    On the latter models of a family drift apart.
     """
     prompts = []
     for example, each in list(product(examples, predictors))[:PROMPTS]:
@@ -87,21 +83,15 @@ def prompts_of(
 def check_served(
     lm: BaseLM, model: WhiteBox, prompts: Sequence[Prompt], temperature: float | None = None
 ) -> None:
-    """Raise unless a server answers a few prompts as the white box would.
+    """Raise a ServedError unless a server answers a few prompts as the white box would.
 
-    Args:
-        lm: The server.
-        model: The white box.
-        prompts: What to ask it.
-        temperature: Of the sampled rollouts that it is to make; None if there are none.
-
-    Raises:
-        ServedError: It gives no answer, holds other weights, or gives samples that are all alike.
+    ``temperature`` is that of the rollouts that it is to sample, if there are any.
     """
     answers = _asked(lm, [(prompt, Sampling(max_tokens=TOKENS)) for prompt in prompts])
     readings = read(model, [prompt.messages for prompt in prompts], answers, TOKENS)
     complaint = _other_choices(model, prompts, answers, readings)
-    if complaint := complaint or _other_log_probs(model, answers, readings):
+    complaint = complaint or _other_log_probs(model, answers, readings)
+    if complaint:
         raise ServedError(
             f"rollout_lm {lm.model} {complaint} Serve the model and chat template that the white "
             f"box was loaded from ({model.name}), or give it as target_lm= if another model is "
@@ -112,17 +102,12 @@ def check_served(
 
 
 def _asked(lm: BaseLM, questions: Sequence[tuple[Prompt, Sampling]]) -> list[Answer]:
-    with _cut_short(), ThreadPoolExecutor(max_workers=len(questions)) as pool:
-        return list(pool.map(lambda question: _ask(lm, *question), questions))
-
-
-@contextmanager
-def _cut_short() -> Iterator[None]:
-    """Keep DSPy from warning of answers that end at their limit, as they are meant to here."""
+    """Ask a server, without DSPy's warnings of answers that end at their limit as they are to."""
     logger = logging.getLogger("dspy.clients.lm")
     logger.addFilter(_is_other)
     try:
-        yield
+        with ThreadPoolExecutor(max_workers=len(questions)) as pool:
+            return list(pool.map(lambda question: _ask(lm, *question), questions))
     finally:
         logger.removeFilter(_is_other)
 
@@ -173,7 +158,7 @@ def _other_choices(
     answers: Sequence[Answer],
     readings: Sequence[Reading],
 ) -> str:
-    """Say how a server takes tokens which the white box would not; nothing if it does not."""
+    """Say how a server takes tokens which the white box would not, if it does."""
     if not any(answer.text or answer.thinking for answer in answers):
         return (
             f"answered {len(prompts)} prompts with nothing at all, the first "
