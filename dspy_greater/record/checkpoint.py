@@ -12,6 +12,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_PARTS = ("identity", "events", "state")
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -34,16 +36,9 @@ class CheckpointError(RuntimeError):
 class Checkpoint:
     """The folder of one compile, locked until it is closed.
 
-    Args:
-        folder: The ``log_dir``; made if it does not exist.
-        identity: What makes the run this run, hashes by name.
-
     Attributes:
+        identity: What makes the run this run, hashes by name.
         state: What was saved last, to go on from; None where nothing was.
-
-    Raises:
-        CheckpointError: The folder cannot be written, is in use by another process, or holds a
-            damaged state or that of a run with another identity.
     """
 
     def __init__(self, folder: str | os.PathLike[str], identity: Mapping[str, str]) -> None:
@@ -62,7 +57,7 @@ class Checkpoint:
     def save(self, state: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Write the state after a step, and tell the step in the log of events."""
         self._events += 1
-        whole = {"identity": self.identity, "events": self._events, "state": state}
+        whole = dict(zip(_PARTS, (self.identity, self._events, state), strict=True))
 
         def write() -> None:
             with self._log.open("a") as file:
@@ -118,33 +113,25 @@ class Checkpoint:
         if self._state.exists():
             try:
                 whole = json.loads(self._state.read_bytes())
-                identity, self._events, self.state = (
-                    whole[name] for name in ("identity", "events", "state")
-                )
+                identity, self._events, self.state = itemgetter(*_PARTS)(whole)
             except (ValueError, KeyError, TypeError) as error:
                 raise CheckpointError(
                     f"{self._state} is damaged ({type(error).__name__}: {error}): delete the "
                     "folder to begin anew, or give another log_dir."
                 ) from error
-            self._check(identity)
+            names = dict.fromkeys([*self.identity, *identity])
+            differing = [each for each in names if self.identity.get(each) != identity.get(each)]
+            if differing:
+                raise CheckpointError(
+                    f"{self.folder} holds a run with another {', '.join(differing)}. To go on with "
+                    "it, compile with what it was begun with; for a new run, give another log_dir."
+                )
         if self._log.exists():
             kept = self._log.read_bytes().splitlines(keepends=True)[: self._events]
             os.truncate(self._log, sum(map(len, kept)))
 
-    def _check(self, identity: Mapping[str, str]) -> None:
-        names = dict.fromkeys([*self.identity, *identity])
-        differing = [name for name in names if self.identity.get(name) != identity.get(name)]
-        if differing:
-            raise CheckpointError(
-                f"{self.folder} holds a run with another {', '.join(differing)}. To go on with "
-                "it, compile with what it was begun with; for a new run, give another log_dir."
-            )
-
 
 def fingerprint(value: Any) -> str:
-    """Return a short hash of anything, equal in every process.
-
-    What JSON cannot hold counts by its ``repr``, without the address that some of them have.
-    """
+    """Return a short hash, equal in every process; what JSON cannot hold counts by its ``repr``."""
     text = json.dumps(value, sort_keys=True, default=lambda each: _ADDRESS.sub("", repr(each)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dspy_greater.search import Attempt
@@ -159,12 +158,6 @@ class Outcome:
     perplexity_after: float | None = None
     copied_words: list[str] = field(default_factory=list)
     changed_examples: list[ChangedExample] = field(default_factory=list)
-
-    @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> Outcome:
-        """Return the outcome that went into a record's ``to_dict``."""
-        changed = [ChangedExample(**each) for each in saved.get("changed_examples", ())]
-        return cls(**{**saved, "interval": tuple(saved["interval"]), "changed_examples": changed})
 
     @property
     def changed(self) -> bool:

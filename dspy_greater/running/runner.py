@@ -3,13 +3,14 @@
 *Verified* runs say what an instruction is worth. They are the target's, just as it will be
 deployed: with its own temperature, limits and stop marks. *Sampled* runs are raw material that an
 objective weighs; they are the white box's, which reads the text of any run as if it had written it.
-What it would run, of either kind, the rollout LM may run in its place, a server of the same weights.
+What it would run, of either kind, the rollout LM may run: a server of the same weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import dspy
@@ -42,10 +43,7 @@ class ProgramRunner:
 
     Attributes:
         predictors: Those whose instructions differ among programs.
-        train: Training examples.
-        validation: Examples on which programs are verified.
-        lm: The white box as a DSPy LM.
-        target: What verifies candidates; None for the white box.
+        target: What verifies candidates; None for the white box, ``lm``.
         rollout_lm: What runs in the place of the white box, from ``rollouts_of``.
         num_threads: Threads of one evaluation; None for one per run where the model is local,
             :data:`IN_FLIGHT` on a rollout LM elsewhere, and DSPy's setting on a target elsewhere.
@@ -158,7 +156,7 @@ class ProgramRunner:
             thinking=white_box(self.lm).thinks,
             meter=self.meter,
         )
-        for run in (run for runs in results for run in runs):
+        for run in chain.from_iterable(results):
             self.meter.book_run(run.usage, parse_failed=run.parse_failed, **place)
         return results
 
@@ -190,7 +188,6 @@ def _with_own_lms(program: dspy.Module, settings: dict[str, Any]) -> dspy.Module
     if not settings:
         return program
     twin = copy_program(program)
-    lms = program_lms(twin)
-    for name, predictor in twin.named_predictors():
-        predictor.lm = lms[name].copy(**settings)
+    for predictor, lm in zip(twin.predictors(), program_lms(twin).values(), strict=True):
+        predictor.lm = lm.copy(**settings)
     return twin
