@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from statistics import mean
 
@@ -101,9 +102,9 @@ def panel(record: Record, predictor: str) -> Panel | None:
     after = next((o.after for o in record.outcomes if o.predictor == predictor), None)
     most = max((len(candidate.train_scores) for candidate in tried), default=0)
     training, validation = Series("training score", []), Series("validation score", [])
-    places: dict[int, list[int]] = {}
+    places = defaultdict[int, list[int]](list)
     for place, each in enumerate(tried):
-        places.setdefault(each.step, []).append(place)
+        places[each.step].append(place)
         fate = "accepted" if each.accepted else "refused"
         returned = each.instruction == after
         about = f"step {each.step}, {each.kind}, {fate}: {each.instruction}"

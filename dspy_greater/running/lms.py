@@ -48,8 +48,7 @@ def target_of(student: dspy.Module, lm: dspy.LM, target_lm: BaseLM | None = None
     Without ``target_lm`` it is the program's own LM, each predictor's if they differ.
     """
     lms = program_lms(student)
-    if target_lm is not None:
-        lms = dict.fromkeys(lms, target_lm)
+    lms = lms if target_lm is None else dict.fromkeys(lms, target_lm)
     if all(its is None or same_lm(its, lm) for its in lms.values()):
         return None
     if missing := [name for name, its in lms.items() if its is None]:
@@ -109,12 +108,7 @@ class LMs(NamedTuple):
 def language_models(
     student: dspy.Module, lm: dspy.LM | None, target_lm: BaseLM | None, rollout_lm: BaseLM | None
 ) -> LMs:
-    """Return the language models that take part, by what the user named.
-
-    Raises:
-        NotWhiteBoxError: What is to propose gives no gradients.
-        TargetError: What verifies, or runs in the white box's place, cannot be made out.
-    """
+    """Return the language models that take part, by what the user named."""
     own = _white_box_of(student, lm, target_lm)
     # A program whose own LM is the white box has no other.
     other = lm is not None or target_lm is not None

@@ -25,8 +25,8 @@ class Answer:
     """What a server wrote.
 
     Attributes:
-        ended: Whether the server ended it by itself; False where it came to the limit.
-        log_probs: Tokens and their log-probabilities as the server gave them, perhaps none.
+        ended: Whether the server ended it by itself, not at the limit.
+        log_probs: Tokens and their log-probabilities, where the server gives them.
         prompt_tokens: How many tokens the server read; 0 where it does not say.
     """
 
@@ -42,8 +42,7 @@ class Reading:
     """An answer as the white box reads it.
 
     Attributes:
-        own: What the white box itself writes there.
-        read: How many tokens it reads before.
+        own: What the white box itself writes there, behind ``read`` tokens.
         table: ``[ids, vocab]`` log-probabilities, from which each of them was chosen.
         end: By how much the white box would rather go on where the server ended its answer;
             infinite where it went on with what no tokens of the white box make up.
@@ -78,9 +77,9 @@ def read(
 
 
 def loss(readings: Sequence[Reading]) -> float:
-    """Return how much less likely than the likeliest an answer's tokens are in the mean.
+    """Return how far behind the likeliest tokens are in the mean, each at most 1.
 
-    A token counts at most 1: few that are far off may be near ties that went another way.
+    Few that are far off may be near ties that went another way.
     """
     return mean(min(1.0, gap) for reading in readings for gap in reading.gaps())
 
@@ -88,10 +87,7 @@ def loss(readings: Sequence[Reading]) -> float:
 def distances(
     model: WhiteBox, answers: Sequence[Answer], readings: Sequence[Reading]
 ) -> list[float]:
-    """Return how far a server's log-probabilities are from the white box's, each at most 1.
-
-    One for each token that both wrote, as far as they wrote the same.
-    """
+    """Return how far a server's log-probabilities of tokens are from the white box's, at most 1."""
     found: list[float] = []
     for answer, reading in zip(answers, readings, strict=True):
         pieces, own = model.encoder.pieces(reading.ids), reading.log_probs().tolist()
@@ -149,8 +145,7 @@ class _Reader:
     def _turned(self, ids: tuple[int, ...]) -> tuple[int, ...] | None:
         """Return an answer's tokens, one further than the white box's choices lead.
 
-        The token that leads further may begin some tokens back: a line break by itself leads along
-        a line break that was written together with what comes behind it.
+        That one may begin some tokens back: a line break leads along what begins with one.
         """
         told, back = len(self._text(ids)), min(BACK, len(ids))
         found: list[tuple[float, tuple[int, ...]]] = []

@@ -116,7 +116,8 @@ class ProgramRunner:
         if self.target.given is None:
             modules = [_with_own_lms(module, settings) for module in modules]
         else:
-            lms = _copies(_ending_at_marks(self.target.given), [settings] * len(modules))
+            given = _ending_at_marks(self.target.given)
+            lms = [given.copy(**settings) if settings else given] * len(modules)
         if self.target.is_local:
             return self._run(modules, examples, lms, MAX_THREADS, on_target=True)
         with self.meter.phase("target"):
@@ -129,8 +130,10 @@ class ProgramRunner:
         settings: Sequence[dict[str, Any]],
         limit: int | None = None,
     ) -> list[list[Run]]:
-        """Run programs on the white box, or what runs in its place, each with its own settings."""
-        lms = _copies(self._sampler, settings, limit)
+        """Run programs where the white box runs, each with settings of its own."""
+        lm, own = self._sampler, self._sampler.kwargs.get("max_tokens")
+        lower = {} if own is None or limit is None else {"max_tokens": min(own, limit)}
+        lms = [lm.copy(**each, **lower) if each or lower else lm for each in settings]
         if self.rollout_lm is None:
             return self._run(modules, examples, lms, MAX_THREADS)
         threads = MAX_THREADS if is_local(self.rollout_lm) else IN_FLIGHT
@@ -166,21 +169,10 @@ def _ending_at_marks(lm: BaseLM) -> BaseLM:
 
     A server may refuse stop strings, and is to answer as it will when deployed.
     """
-    marks = end_marks(current_adapter())
+    marks, stop = end_marks(current_adapter()), lm.kwargs.get("stop") or ()
     if not marks or not is_local(lm):
         return lm
-    stop = lm.kwargs.get("stop") or ()
-    given = (stop,) if isinstance(stop, str) else tuple(stop)
-    return lm.copy(stop=[*given, *marks])
-
-
-def _copies(
-    lm: BaseLM, settings: Sequence[dict[str, Any]], limit: int | None = None
-) -> list[BaseLM]:
-    """Return an LM for each of some settings, its own limit on answers lowered by another."""
-    own = lm.kwargs.get("max_tokens")
-    lower = {} if own is None or limit is None else {"max_tokens": min(own, limit)}
-    return [lm.copy(**each, **lower) if each or lower else lm for each in settings]
+    return lm.copy(stop=[*([stop] if isinstance(stop, str) else stop), *marks])
 
 
 def _with_own_lms(program: dspy.Module, settings: dict[str, Any]) -> dspy.Module:

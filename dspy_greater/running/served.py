@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import accumulate, product
+from itertools import product
 from statistics import mean
 from typing import NamedTuple
 
@@ -89,9 +89,7 @@ def check_served(
     """
     answers = _asked(lm, [(prompt, Sampling(max_tokens=TOKENS)) for prompt in prompts])
     readings = read(model, [prompt.messages for prompt in prompts], answers, TOKENS)
-    complaint = _other_choices(model, prompts, answers, readings)
-    complaint = complaint or _other_log_probs(model, answers, readings)
-    if complaint:
+    if complaint := _complaint(model, prompts, answers, readings):
         raise ServedError(
             f"rollout_lm {lm.model} {complaint} Serve the model and chat template that the white "
             f"box was loaded from ({model.name}), or give it as target_lm= if another model is "
@@ -119,6 +117,7 @@ def _is_other(entry: logging.LogRecord) -> bool:
 def _ask(lm: BaseLM, prompt: Prompt, sampling: Sampling) -> Answer:
     """Ask a server, for log-probabilities too unless it refuses to give them."""
     given = {key: value for key, value in lm.kwargs.items() if value is not None}
+    request = lm15.request_from_openai_chat({"model": lm.model, "messages": list(prompt.messages)})
     config = lm15.Config(
         temperature=sampling.temperature,
         max_tokens=sampling.max_tokens,
@@ -127,10 +126,12 @@ def _ask(lm: BaseLM, prompt: Prompt, sampling: Sampling) -> Answer:
         extensions={key: given[key] for key in given if key not in NOT_ASKED} or None,
     )
     try:
-        try:
-            response = _complete(lm, prompt, config)
-        except (LMInvalidRequestError, LMUnsupportedFeatureError):
-            response = _complete(lm, prompt, replace(config, logprobs=None))
+        with dspy.context(callbacks=[]):  # no run of the program, of which the user's are to hear
+            try:
+                response = lm(replace(request, config=config), cache=False)
+            except (LMInvalidRequestError, LMUnsupportedFeatureError):
+                config = replace(config, logprobs=None)
+                response = lm(replace(request, config=config), cache=False)
     except LMError as error:
         raise ServedError(
             f"rollout_lm {lm.model} gave no answer to {prompt.place}: "
@@ -146,13 +147,7 @@ def _ask(lm: BaseLM, prompt: Prompt, sampling: Sampling) -> Answer:
     )
 
 
-def _complete(lm: BaseLM, prompt: Prompt, config: lm15.Config) -> lm15.Response:
-    request = lm15.request_from_openai_chat({"model": lm.model, "messages": list(prompt.messages)})
-    with dspy.context(callbacks=[]):  # no run of the program, of which the user's are to hear
-        return lm(replace(request, config=config), cache=False)
-
-
-def _other_choices(
+def _complaint(
     model: WhiteBox,
     prompts: Sequence[Prompt],
     answers: Sequence[Answer],
@@ -164,20 +159,28 @@ def _other_choices(
             f"answered {len(prompts)} prompts with nothing at all, the first "
             f"of them {prompts[0].place}."
         )
-    gaps = [reading.gaps() for reading in readings]
-    lost = loss(readings)
+    gaps, lost = [reading.gaps() for reading in readings], loss(readings)
     own = [index for index, prompt in enumerate(prompts) if prompt.is_own]
     worst = max(own, key=lambda index: max(gaps[index]))
-    if max(gaps[worst]) <= GAP:
-        if lost <= LOSS:
-            return ""
-        worst = max(range(len(gaps)), key=lambda index: sum(gaps[index]))
-    told = _difference(model, prompts[worst], answers[worst], readings[worst])
-    return (
-        f"does not answer as the white box {model.name} does: {told} Of a "
-        f"token of such a prompt {GAP:g} are allowed, and of all {sum(map(len, gaps))} tokens in "
-        f"the mean, each at most 1, {LOSS:g}; here it is {lost:.3f}."
-    )
+    is_far = max(gaps[worst]) > GAP
+    if is_far or lost > LOSS:
+        if not is_far:
+            worst = max(range(len(gaps)), key=lambda index: sum(gaps[index]))
+        told = _difference(model, prompts[worst], answers[worst], readings[worst])
+        return (
+            f"does not answer as the white box {model.name} does: {told} Of a "
+            f"token of such a prompt {GAP:g} are allowed, and of all {sum(map(len, gaps))} tokens "
+            f"in the mean, each at most 1, {LOSS:g}; here it is {lost:.3f}."
+        )
+    apart = distances(model, answers, readings)
+    if apart and mean(apart) > DISTANCE:
+        return (
+            f"writes what the white box {model.name} would, but with other probabilities: over "
+            f"{len(apart)} tokens of {len(answers)} answers, the two models' log-probabilities "
+            f"are {mean(apart):.3f} apart in the mean, and {DISTANCE:g} are allowed. It holds "
+            "other weights."
+        )
+    return ""
 
 
 def _difference(model: WhiteBox, prompt: Prompt, answer: Answer, reading: Reading) -> str:
@@ -204,33 +207,18 @@ def _difference(model: WhiteBox, prompt: Prompt, answer: Answer, reading: Readin
     )
 
 
-def _other_log_probs(
-    model: WhiteBox, answers: Sequence[Answer], readings: Sequence[Reading]
-) -> str:
-    """Say how a server's log-probabilities, if it gives any, are not the white box's."""
-    apart = distances(model, answers, readings)
-    if not apart or mean(apart) <= DISTANCE:
-        return ""
-    return (
-        f"writes what the white box {model.name} would, but with other probabilities: over "
-        f"{len(apart)} tokens of {len(answers)} answers, the two models' log-probabilities are "
-        f"{mean(apart):.3f} apart in the mean, and {DISTANCE:g} are allowed. It holds other "
-        "weights."
-    )
-
-
 def _check_samples(
     lm: BaseLM, prompts: Sequence[Prompt], readings: Sequence[Reading], temperature: float
 ) -> None:
     """Refuse a server whose samples are all alike though that can be no chance."""
     chances = [float(reading.log_probs(temperature).sum()) for reading in readings]
-    # As few prompts as do, those first on which the model is least sure.
-    order = sorted(range(len(prompts)), key=chances.__getitem__)
-    sums = list(accumulate((SAMPLES - 1) * chances[index] for index in order))
-    needed = 1 + sum(each >= math.log(CHANCE) for each in sums)
-    if needed > len(order):
+    asked, chance = list[Prompt](), 0.0
+    for index in sorted(range(len(prompts)), key=chances.__getitem__):  # the least sure first
+        if chance >= math.log(CHANCE):
+            asked.append(prompts[index])
+            chance += (SAMPLES - 1) * chances[index]
+    if chance >= math.log(CHANCE):
         return  # so sure of all that it writes that nothing can be told
-    asked = [prompts[index] for index in order[:needed]]
     samplings = [Sampling(TOKENS, temperature, seed=seed) for seed in range(SAMPLES)]
     sampled = _asked(lm, list(product(asked, samplings)))
     texts = [(answer.thinking, answer.text) for answer in sampled]
