@@ -77,17 +77,13 @@ class Checkpoint:
 
     def _attempt(self, write: Callable[[], None]) -> None:
         """Write, or warn once that the disk takes no more: a run outlives its checkpoints."""
-        if self._broken:
-            return
         try:
-            write()
+            if not self._broken:
+                write()
         except OSError as error:
             self._broken = True
-            logger.warning(
-                "%s cannot be written any more (%s): the run goes on without checkpoints.",
-                self.folder,
-                error,
-            )
+            told = "%s cannot be written any more (%s): the run goes on without checkpoints."
+            logger.warning(told, self.folder, error)
 
     def _acquire(self) -> None:
         if self.folder.exists() and not self.folder.is_dir():

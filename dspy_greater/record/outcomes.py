@@ -25,8 +25,7 @@ class Candidate:
         estimate: The objective's promise before it was run, if there was one.
         validation_scores: The metric on each validation example, if it was validated.
         accepted: Whether it became the current one.
-        others: Other predictors' instructions in the program that was run, where these are not the
-            student's.
+        others: Other predictors' instructions in the program that was run, if not the student's.
     """
 
     predictor: str
@@ -126,8 +125,7 @@ class Outcome:
         looks: Programs that were validated besides the student.
         steps: Steps of the search.
         stopped: Why it ended.
-        together: The predictors that changed, if more than one did; scores, gain and p-value are
-            of all their changes as a whole.
+        together: The predictors that changed, if several; the figures are of all their changes.
         noise: Mean absolute change of a training score when the same prompt is run once more.
         stood_in: Steps that the gold answer's likelihood led, as no run had earned a reward.
         tokens_before: Length of ``before`` in tokens of the white box.

@@ -26,8 +26,7 @@ class Record:
     Attributes:
         outcomes: One for each optimized predictor.
         candidates: Every instruction tried, in order.
-        left_out: Predictors that were not optimized: not chosen, without a label that the schedule
-            needs, or of a kind that cannot be.
+        left_out: Predictors not optimized: not chosen, without a needed label, or of no such kind.
         train_examples: Number of training examples.
         validation_examples: Number of examples on which programs were verified.
         skipped_losses: Losses and gradients that were not finite, or not to be had.

@@ -74,9 +74,9 @@ class Panel:
     @property
     def labels(self) -> list[tuple[float, int]]:
         """Those steps whose numbers have room on the axis."""
-        kept: list[tuple[float, int]] = []
-        for place, step in self.steps:
-            if not kept or LABELS * (place - kept[-1][0]) >= self.size:
+        kept = self.steps[:1]
+        for place, step in self.steps[1:]:
+            if LABELS * (place - kept[-1][0]) >= self.size:
                 kept.append((place, step))
         return kept
 

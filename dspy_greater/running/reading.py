@@ -113,8 +113,7 @@ class _Reader:
             self.written, self.ended = self.written.partition("\ufffd")[0], False
         ids, end = self._along((), own.ids), 0.0
         while len(ids) < limit and self._text(ids).rstrip() != self.written:
-            turned = self._turned(ids)
-            if turned is None:
+            if (turned := self._turned(ids)) is None:
                 end = math.inf
                 break
             ids = self._along(turned, self._onward(turned, max(1, limit - len(turned))).ids)
