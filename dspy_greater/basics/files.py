@@ -8,11 +8,7 @@ from pathlib import Path
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes, what: str) -> Path:
-    """Write a file and return its path; ``what`` it is called in errors.
-
-    Raises:
-        OSError: If the folder does not exist or cannot be written.
-    """
+    """Write a file and return its path; ``what`` it is called in errors."""
     target = Path(path)
     if not target.parent.is_dir():
         raise FileNotFoundError(
@@ -28,19 +24,13 @@ def write_whole(path: str | os.PathLike[str], content: bytes, what: str) -> Path
     return target
 
 
-def replace_file(path: Path, write: Callable[[Path], object], keep: Path | None = None) -> None:
-    """Let ``write`` make a file beside ``path``, of the same ending, and put it there in one go.
-
-    Whoever reads ``path`` meanwhile, or after the process was killed, finds the old content or the
-    new. The old one goes to ``keep``, if given.
-    """
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` make a file beside ``path``, of the same ending, and put it there in one go."""
     partial = path.with_name(f"partial.{path.name}")
     try:
         write(partial)
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
-        if keep is not None and path.exists():
-            path.replace(keep)
         partial.replace(path)
     except OSError:
         partial.unlink(missing_ok=True)

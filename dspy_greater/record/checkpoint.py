@@ -1,7 +1,7 @@
 """What a compile leaves in its ``log_dir``: enough to go on after it was stopped or killed.
 
-``state.json`` is replaced after every step and the one before it kept, so that a damaged file costs
-one step. ``events.jsonl`` tells every step, ``best_program.json`` is the best program so far.
+``state.json`` is replaced as a whole after every step, ``events.jsonl`` tells every step, and
+``best_program.json`` is the best program so far.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_PARTS = ("identity", "events", "state")
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -34,26 +36,16 @@ class CheckpointError(RuntimeError):
 class Checkpoint:
     """The folder of one compile, locked until it is closed.
 
-    Args:
-        folder: The ``log_dir``; made if it does not exist.
-        identity: What makes the run this run, hashes by name.
-
     Attributes:
+        identity: What makes the run this run, hashes by name.
         state: What was saved last, to go on from; None where nothing was.
-
-    Raises:
-        CheckpointError: If the folder cannot be written, is in use by another process, or
-            holds the state of a run with another identity.
     """
 
     def __init__(self, folder: str | os.PathLike[str], identity: Mapping[str, str]) -> None:
         self.folder, self.identity = Path(folder), dict(identity)
         self.state: dict[str, Any] | None = None
-        self._state, self._previous = (
-            self.folder / "state.json",
-            self.folder / "state.previous.json",
-        )
-        self._log, self._events, self._broken = self.folder / "events.jsonl", 0, False
+        self._state, self._log = self.folder / "state.json", self.folder / "events.jsonl"
+        self._events, self._broken = 0, False
         self._lock = FileLock(self.folder / "lock")
         self._acquire()
         try:
@@ -65,13 +57,13 @@ class Checkpoint:
     def save(self, state: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Write the state after a step, and tell the step in the log of events."""
         self._events += 1
-        body = {"identity": self.identity, "events": self._events, "state": state}
+        whole = dict(zip(_PARTS, (self.identity, self._events, state), strict=True))
 
         def write() -> None:
             with self._log.open("a") as file:
                 file.write(json.dumps(event) + "\n")
-            text = json.dumps({"digest": _digest(body), "body": body})
-            replace_file(self._state, lambda path: path.write_text(text), keep=self._previous)
+            text = json.dumps(whole)
+            replace_file(self._state, lambda path: path.write_text(text))
 
         self._attempt(write)
 
@@ -85,17 +77,13 @@ class Checkpoint:
 
     def _attempt(self, write: Callable[[], None]) -> None:
         """Write, or warn once that the disk takes no more: a run outlives its checkpoints."""
-        if self._broken:
-            return
         try:
-            write()
+            if not self._broken:
+                write()
         except OSError as error:
             self._broken = True
-            logger.warning(
-                "%s cannot be written any more (%s): the run goes on without checkpoints.",
-                self.folder,
-                error,
-            )
+            told = "%s cannot be written any more (%s): the run goes on without checkpoints."
+            logger.warning(told, self.folder, error)
 
     def _acquire(self) -> None:
         if self.folder.exists() and not self.folder.is_dir():
@@ -117,47 +105,29 @@ class Checkpoint:
             ) from error
 
     def _take_up(self) -> None:
-        """Read the last whole state, and forget the events after it."""
-        if (body := _read(self._state) or _read(self._previous)) is not None:
-            self._check(body["identity"])
-            self.state, self._events = body["state"], body["events"]
+        """Read the state, and forget the events after it."""
+        if self._state.exists():
+            try:
+                whole = json.loads(self._state.read_bytes())
+                identity, self._events, self.state = itemgetter(*_PARTS)(whole)
+            except (ValueError, KeyError, TypeError) as error:
+                raise CheckpointError(
+                    f"{self._state} is damaged ({type(error).__name__}: {error}): delete the "
+                    "folder to begin anew, or give another log_dir."
+                ) from error
+            names = dict.fromkeys([*self.identity, *identity])
+            differing = [each for each in names if self.identity.get(each) != identity.get(each)]
+            if differing:
+                raise CheckpointError(
+                    f"{self.folder} holds a run with another {', '.join(differing)}. To go on with "
+                    "it, compile with what it was begun with; for a new run, give another log_dir."
+                )
         if self._log.exists():
             kept = self._log.read_bytes().splitlines(keepends=True)[: self._events]
             os.truncate(self._log, sum(map(len, kept)))
 
-    def _check(self, identity: Mapping[str, str]) -> None:
-        names = dict.fromkeys([*self.identity, *identity])
-        differing = [name for name in names if self.identity.get(name) != identity.get(name)]
-        if differing:
-            raise CheckpointError(
-                f"{self.folder} holds a run with another {', '.join(differing)}. To go on with "
-                "it, compile with what it was begun with; for a new run, give another log_dir."
-            )
-
 
 def fingerprint(value: Any) -> str:
-    """Return a short hash of anything, equal in every process.
-
-    What JSON cannot hold counts by its ``repr``, without the address that some of them have.
-    """
-    return _digest(value)[:16]
-
-
-def _digest(value: Any) -> str:
+    """Return a short hash, equal in every process; what JSON cannot hold counts by its ``repr``."""
     text = json.dumps(value, sort_keys=True, default=lambda each: _ADDRESS.sub("", repr(each)))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """Return the body of a state file; None if there is none, and with a warning if damaged."""
-    if not path.exists():
-        return None
-    try:
-        content = json.loads(path.read_text())
-        body: dict[str, Any] = content["body"]
-        if content["digest"] == _digest(body):
-            return body
-    except (ValueError, KeyError, TypeError):
-        pass
-    logger.warning("%s is damaged: going back to the state before it.", path)
-    return None
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

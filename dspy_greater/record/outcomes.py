@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dspy_greater.search import Attempt
@@ -26,8 +25,7 @@ class Candidate:
         estimate: The objective's promise before it was run, if there was one.
         validation_scores: The metric on each validation example, if it was validated.
         accepted: Whether it became the current one.
-        others: Other predictors' instructions in the program that was run, where these are not the
-            student's.
+        others: Other predictors' instructions in the program that was run, if not the student's.
     """
 
     predictor: str
@@ -127,8 +125,7 @@ class Outcome:
         looks: Programs that were validated besides the student.
         steps: Steps of the search.
         stopped: Why it ended.
-        together: The predictors that changed, if more than one did; scores, gain and p-value are
-            of all their changes as a whole.
+        together: The predictors that changed, if several; the figures are of all their changes.
         noise: Mean absolute change of a training score when the same prompt is run once more.
         stood_in: Steps that the gold answer's likelihood led, as no run had earned a reward.
         tokens_before: Length of ``before`` in tokens of the white box.
@@ -159,12 +156,6 @@ class Outcome:
     perplexity_after: float | None = None
     copied_words: list[str] = field(default_factory=list)
     changed_examples: list[ChangedExample] = field(default_factory=list)
-
-    @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> Outcome:
-        """Return the outcome that went into a record's ``to_dict``."""
-        changed = [ChangedExample(**each) for each in saved.get("changed_examples", ())]
-        return cls(**{**saved, "interval": tuple(saved["interval"]), "changed_examples": changed})
 
     @property
     def changed(self) -> bool:

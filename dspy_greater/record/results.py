@@ -15,7 +15,7 @@ from typing_extensions import Self
 
 from dspy_greater.basics.files import write_whole
 from dspy_greater.cost import Meter, Usage
-from dspy_greater.record.outcomes import Candidate, Outcome
+from dspy_greater.record.outcomes import Candidate, ChangedExample, Outcome
 from dspy_greater.version import __version__
 
 
@@ -26,8 +26,7 @@ class Record:
     Attributes:
         outcomes: One for each optimized predictor.
         candidates: Every instruction tried, in order.
-        left_out: Predictors that were not optimized: not chosen, without a label that the schedule
-            needs, or of a kind that cannot be.
+        left_out: Predictors not optimized: not chosen, without a needed label, or of no such kind.
         train_examples: Number of training examples.
         validation_examples: Number of examples on which programs were verified.
         skipped_losses: Losses and gradients that were not finite, or not to be had.
@@ -69,7 +68,7 @@ class Record:
     target_usage: dict[str, dict[str, int]] = field(default_factory=dict)
     rollout_lm: str = ""
     rollout_usage: dict[str, dict[str, int]] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=lambda: versions())
+    versions: dict[str, str] = field(default_factory=lambda: _versions())
 
     @property
     def improved(self) -> bool:
@@ -93,23 +92,26 @@ class Record:
 
     def summary(self) -> str:
         """Say in a few lines what changed, or that nothing did."""
-        lines = [line for outcome in self.outcomes for line in self._told(outcome)]
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        for outcome in self.outcomes:
+            yield from self._told(outcome)
         if self.parse_failures:
-            lines.append(
+            yield (
                 f"{self.parse_failures} of {self.total_calls} outputs "
                 f"({self.parse_failure_rate:.1%}) did not parse and counted as wrong"
             )
         if self.skipped_losses:
-            lines.append(f"{self.skipped_losses} losses or gradients were not finite and left out")
+            yield f"{self.skipped_losses} losses or gradients were not finite and left out"
         if self.phases:
             longest = sorted(self.phases.items(), key=lambda phase: -phase[1])
             spent = ", ".join(f"{name} {seconds:.1f}" for name, seconds in longest if seconds)
-            lines.append(f"{self.total_calls} runs of the program in {self.seconds:.1f} s: {spent}")
+            yield f"{self.total_calls} runs of the program in {self.seconds:.1f} s: {spent}"
         if self.target:
-            lines.append(f"verified on {self.target}: {usage_text(self.target_usage)}")
+            yield f"verified on {self.target}: {usage_text(self.target_usage)}"
         if self.rollout_lm:
-            lines.append(f"rollouts on {self.rollout_lm}: {usage_text(self.rollout_usage)}")
-        return "\n".join(lines)
+            yield f"rollouts on {self.rollout_lm}: {usage_text(self.rollout_usage)}"
 
     def _told(self, outcome: Outcome) -> Iterator[str]:
         """Yield what there is to say of one predictor."""
@@ -117,19 +119,18 @@ class Record:
         if outcome.changed and outcome.predictor != changed[0]:
             yield f"and {outcome.predictor}: {outcome.after!r}"
             return
+        before, (low, high) = f"{outcome.score_before:.1%}", outcome.interval
         examples = f"on {self.validation_examples} validation examples"
         if outcome.changed:
-            low, high = outcome.interval
             yield (
-                f"{' and '.join(changed)}: {outcome.score_before:.1%} -> {outcome.score_after:.1%} "
-                f"{examples} (gain {outcome.gain:+.1%}, 95 % interval {low:+.1%} to {high:+.1%}, "
+                f"{' and '.join(changed)}: {before} -> {outcome.score_after:.1%} {examples} "
+                f"(gain {outcome.gain:+.1%}, 95 % interval {low:+.1%} to {high:+.1%}, "
                 f"p = {outcome.p_value:.2g} after {looks(outcome.looks)}): {outcome.after!r}"
             )
         else:
             yield (
-                f"{outcome.predictor}: kept as it was; no instruction beat its "
-                f"{outcome.score_before:.1%} {examples} beyond doubt "
-                f"({looks(outcome.looks)}; {outcome.stopped})"
+                f"{outcome.predictor}: kept as it was; no instruction beat its {before} {examples} "
+                f"beyond doubt ({looks(outcome.looks)}; {outcome.stopped})"
             )
         if outcome.copied_words:
             yield f"it copied from training examples: {', '.join(outcome.copied_words)}"
@@ -178,9 +179,12 @@ class Record:
     def from_dict(cls, saved: Mapping[str, Any]) -> Self:
         """Return the record that ``to_dict`` was called on."""
         plain = {name: value for name, value in saved.items() if name != "parse_failure_rate"}
-        outcomes = [Outcome.from_dict(each) for each in saved["outcomes"]]
-        candidates = [Candidate(**each) for each in saved["candidates"]]
-        return cls(**{**plain, "outcomes": outcomes, "candidates": candidates})
+        plain["outcomes"] = [Outcome(**each) for each in saved["outcomes"]]
+        for outcome in plain["outcomes"]:
+            outcome.interval = tuple(outcome.interval)
+            outcome.changed_examples = [ChangedExample(**e) for e in outcome.changed_examples]
+        plain["candidates"] = [Candidate(**each) for each in saved["candidates"]]
+        return cls(**plain)
 
 
 def usage_text(total: Mapping[str, Usage] | Mapping[str, Mapping[str, int]]) -> str:
@@ -196,7 +200,7 @@ def looks(count: int) -> str:
     return f"{count} look{'' if count == 1 else 's'}"
 
 
-def versions() -> dict[str, str]:
+def _versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that decide a result."""
     packages = {name: version(name) for name in ("dspy", "torch", "transformers")}
     return {"python": platform.python_version(), "dspy_greater": __version__, **packages}

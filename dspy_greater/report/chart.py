@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from statistics import mean
 
-from dspy_greater.record import Candidate, Record
+from dspy_greater.record import Record
 from dspy_greater.report.text import percent
 
 #: Labels of the horizontal axis that have room on a telephone.
@@ -20,14 +21,9 @@ FATES = {
 
 @dataclass(frozen=True)
 class Dot:
-    """One score of one instruction.
+    """One score of one instruction, of which ``place`` were tried before it.
 
-    Attributes:
-        place: How many were tried before it.
-        value: The score.
-        fate: What became of it, a key of :data:`FATES`.
-        returned: Whether it is in the returned program.
-        label: All of that in words.
+    ``fate`` is a key of :data:`FATES`, ``label`` says all in words.
     """
 
     place: int
@@ -39,12 +35,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Series:
-    """One kind of score over the search.
-
-    Attributes:
-        name: ``"training score"`` or ``"validation score"``.
-        dots: Those instructions that have it.
-    """
+    """One kind of score over the search: ``"training score"`` or ``"validation score"``."""
 
     name: str
     dots: list[Dot]
@@ -66,13 +57,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Panel:
-    """Scores over the search.
-
-    Attributes:
-        series: What is drawn.
-        size: Instructions tried.
-        steps: The middle of each step, with its number.
-    """
+    """Scores over the search of ``size`` instructions; the middle of each step, with its number."""
 
     series: list[Series]
     size: int
@@ -89,9 +74,9 @@ class Panel:
     @property
     def labels(self) -> list[tuple[float, int]]:
         """Those steps whose numbers have room on the axis."""
-        kept: list[tuple[float, int]] = []
-        for place, step in self.steps:
-            if not kept or LABELS * (place - kept[-1][0]) >= self.size:
+        kept = self.steps[:1]
+        for place, step in self.steps[1:]:
+            if LABELS * (place - kept[-1][0]) >= self.size:
                 kept.append((place, step))
         return kept
 
@@ -117,23 +102,19 @@ def panel(record: Record, predictor: str) -> Panel | None:
     after = next((o.after for o in record.outcomes if o.predictor == predictor), None)
     most = max((len(candidate.train_scores) for candidate in tried), default=0)
     training, validation = Series("training score", []), Series("validation score", [])
-    places: dict[int, list[int]] = {}
+    places = defaultdict[int, list[int]](list)
     for place, each in enumerate(tried):
-        places.setdefault(each.step, []).append(place)
+        places[each.step].append(place)
         fate = "accepted" if each.accepted else "refused"
-        returned, about = each.instruction == after, _about(each, fate)
+        returned = each.instruction == after
+        about = f"step {each.step}, {each.kind}, {fate}: {each.instruction}"
         if scores := each.train_scores:
             label = f"{percent(each.train_score)} on {len(scores)} training examples, {about}"
-            partial = fate == "refused" and len(scores) < most
-            fate_there = "partial" if partial else fate
-            training.dots.append(Dot(place, each.train_score, fate_there, returned, label))
+            there = "partial" if fate == "refused" and len(scores) < most else fate
+            training.dots.append(Dot(place, each.train_score, there, returned, label))
         if (score := each.validation_score) is not None:
             label = f"{percent(score)} on the validation examples, {about}"
             validation.dots.append(Dot(place, score, fate, returned, label))
     shown = [series for series in (training, validation) if series.dots]
     steps = [(mean(covered), step) for step, covered in places.items()]
     return Panel(shown, len(tried), steps) if shown else None
-
-
-def _about(candidate: Candidate, fate: str) -> str:
-    return f"step {candidate.step}, {candidate.kind}, {fate}: {candidate.instruction}"

@@ -41,12 +41,10 @@ def words(before: str, after: str) -> list[Stretch]:
         codes = [("replace", 0, len(old), 0, len(new))]
     stretches = []
     for kind, i, j, k, m in codes:
-        if kind == "equal":
-            stretches.append(Stretch("same", "".join(old[i:j])))
-        else:
-            parts = Stretch("deleted", "".join(old[i:j])), Stretch("inserted", "".join(new[k:m]))
-            stretches += [part for part in parts if part.text]
-    return stretches
+        is_same, was, now = kind == "equal", "".join(old[i:j]), "".join(new[k:m])
+        stretches.append(Stretch("same" if is_same else "deleted", was))
+        stretches.append(Stretch("inserted", "" if is_same else now))
+    return [each for each in stretches if each.text]
 
 
 def _count(pieces: list[str]) -> int:

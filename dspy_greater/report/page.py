@@ -1,7 +1,6 @@
 """The record of a compile as one page of HTML that needs nothing else, and as a short table.
 
-Templates escape whatever is put into them, and the page forbids scripts and any access to the
-network: a text of the user's can be shown, and nothing more.
+Templates escape whatever is put into them, and the page forbids scripts and access to the network.
 """
 
 from __future__ import annotations
@@ -22,16 +21,8 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.filters.update(
-    percent=text.percent,
-    signed_percent=text.signed_percent,
-    short=text.short,
-    duration=text.duration,
-    size=text.size,
-    verdict=text.verdict,
-    looks=looks,
-    usage=usage_text,
-)
+_NUMBERS = (text.percent, text.signed_percent, text.short, text.duration, text.size, text.verdict)
+_TEMPLATES.filters.update({each.__name__: each for each in (*_NUMBERS, looks)}, usage=usage_text)
 _TEMPLATES.globals.update(chart=chart, diff=diff)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import dspy
 from dspy.clients.base_lm import BaseLM
@@ -20,11 +20,9 @@ class TargetError(ValueError):
 
 @dataclass(frozen=True)
 class Target:
-    """The language models that verify candidates in the place of the white box.
+    """The language models that verify candidates in the place of the white box, by predictor.
 
-    Attributes:
-        lms: By predictor, the model that runs it.
-        given: The model that runs all of them, if the user named it; None leaves each its own.
+    ``given`` is the one that runs all of them, if the user named it.
     """
 
     lms: dict[str, BaseLM]
@@ -48,13 +46,9 @@ def target_of(student: dspy.Module, lm: dspy.LM, target_lm: BaseLM | None = None
     """Return what verifies candidates; None where that is the white box itself.
 
     Without ``target_lm`` it is the program's own LM, each predictor's if they differ.
-
-    Raises:
-        TargetError: Some predictors have an LM and others none.
     """
     lms = program_lms(student)
-    if target_lm is not None:
-        lms = dict.fromkeys(lms, target_lm)
+    lms = lms if target_lm is None else dict.fromkeys(lms, target_lm)
     if all(its is None or same_lm(its, lm) for its in lms.values()):
         return None
     if missing := [name for name, its in lms.items() if its is None]:
@@ -78,9 +72,6 @@ def rollouts_of(lm: dspy.LM, rollout_lm: BaseLM | None) -> BaseLM | None:
     """Return what runs in the place of the white box; None where that is the white box itself.
 
     It answers past DSPy's cache, where another server's answers may stand under the same name.
-
-    Raises:
-        TargetError: It is the white box with other settings.
     """
     if rollout_lm is None or same_lm(rollout_lm, lm):
         return None
@@ -117,12 +108,7 @@ class LMs(NamedTuple):
 def language_models(
     student: dspy.Module, lm: dspy.LM | None, target_lm: BaseLM | None, rollout_lm: BaseLM | None
 ) -> LMs:
-    """Return the language models that take part, by what the user named.
-
-    Raises:
-        NotWhiteBoxError: What is to propose gives no gradients.
-        TargetError: What verifies, or runs in the white box's place, cannot be made out.
-    """
+    """Return the language models that take part, by what the user named."""
     own = _white_box_of(student, lm, target_lm)
     # A program whose own LM is the white box has no other.
     other = lm is not None or target_lm is not None
@@ -151,5 +137,4 @@ def _white_box_of(student: dspy.Module, lm: dspy.LM | None, target_lm: BaseLM | 
             "the program's predictors use several LMs. Say which one is the white box: "
             "GreaterTeleprompter(metric=..., lm=local_lm(...))."
         )
-    own: dspy.LM = lms[0]
-    return own
+    return cast("dspy.LM", lms[0])

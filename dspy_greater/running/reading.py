@@ -1,8 +1,7 @@
 """A server's answer, read by the white box: of which tokens it is, and how likely it holds them.
 
-A text does not say of which tokens it was made. So the white box writes an answer of its own, as
-far as it leads along the server's; takes the turn that the server took, whatever it thinks of it;
-and writes on.
+The white box writes an answer of its own, as far as it leads along the server's; takes the turn
+that the server took; and writes on.
 """
 
 from __future__ import annotations
@@ -26,10 +25,8 @@ class Answer:
     """What a server wrote.
 
     Attributes:
-        text: The answer.
-        thinking: What a reasoning model thought before.
-        ended: Whether the server ended it by itself; False where it came to the limit.
-        log_probs: Tokens and their log-probabilities as the server gave them, perhaps none.
+        ended: Whether the server ended it by itself, not at the limit.
+        log_probs: Tokens and their log-probabilities, where the server gives them.
         prompt_tokens: How many tokens the server read; 0 where it does not say.
     """
 
@@ -45,9 +42,7 @@ class Reading:
     """An answer as the white box reads it.
 
     Attributes:
-        own: What the white box itself writes there.
-        read: How many tokens it reads before.
-        ids: Token ids of the server's answer.
+        own: What the white box itself writes there, behind ``read`` tokens.
         table: ``[ids, vocab]`` log-probabilities, from which each of them was chosen.
         end: By how much the white box would rather go on where the server ended its answer;
             infinite where it went on with what no tokens of the white box make up.
@@ -82,9 +77,9 @@ def read(
 
 
 def loss(readings: Sequence[Reading]) -> float:
-    """Return how much less likely than the likeliest an answer's tokens are in the mean.
+    """Return how far behind the likeliest tokens are in the mean, each at most 1.
 
-    A token counts at most 1: few that are far off may be near ties that went another way.
+    Few that are far off may be near ties that went another way.
     """
     return mean(min(1.0, gap) for reading in readings for gap in reading.gaps())
 
@@ -92,10 +87,7 @@ def loss(readings: Sequence[Reading]) -> float:
 def distances(
     model: WhiteBox, answers: Sequence[Answer], readings: Sequence[Reading]
 ) -> list[float]:
-    """Return how far a server's log-probabilities are from the white box's, each at most 1.
-
-    One for each token that both wrote, as far as they wrote the same.
-    """
+    """Return how far a server's log-probabilities of tokens are from the white box's, at most 1."""
     found: list[float] = []
     for answer, reading in zip(answers, readings, strict=True):
         pieces, own = model.encoder.pieces(reading.ids), reading.log_probs().tolist()
@@ -121,14 +113,15 @@ class _Reader:
             self.written, self.ended = self.written.partition("\ufffd")[0], False
         ids, end = self._along((), own.ids), 0.0
         while len(ids) < limit and self._text(ids).rstrip() != self.written:
-            turned = self._turned(ids)
-            if turned is None:
+            if (turned := self._turned(ids)) is None:
                 end = math.inf
                 break
             ids = self._along(turned, self._onward(turned, max(1, limit - len(turned))).ids)
         rows = self._rows(ids, len(ids) + 1)
         if self.ended and end == 0:
-            end = self._end_gap(ids, rows[-1])
+            rest, row = self._onward(ids, 2), rows[-1]
+            if rest.text.strip() or rest.finish != "stop":  # it goes on, not with white space alone
+                end = float(row.max() - row[list(self.model.end_ids)].max())
         return Reading(text, len(self.before), ids, rows[:-1], end)
 
     def _text(self, ids: Sequence[int]) -> str:
@@ -144,17 +137,14 @@ class _Reader:
 
     def _along(self, ids: tuple[int, ...], ahead: tuple[int, ...]) -> tuple[int, ...]:
         """Add those of the tokens ahead that lead along what was written."""
-        for count in range(len(ahead), 0, -1):
-            longer = (*ids, *ahead[:count])
-            if self.written.startswith(self._text(longer).rstrip()):
-                return longer
-        return ids
+        longer = ((*ids, *ahead[:count]) for count in range(len(ahead), 0, -1))
+        fits = (each for each in longer if self.written.startswith(self._text(each).rstrip()))
+        return next(fits, ids)
 
     def _turned(self, ids: tuple[int, ...]) -> tuple[int, ...] | None:
         """Return an answer's tokens, one further than the white box's choices lead.
 
-        The token that leads further may begin some tokens back: a line break by itself leads along
-        a line break that was written together with what comes behind it.
+        That one may begin some tokens back: a line break leads along what begins with one.
         """
         told, back = len(self._text(ids)), min(BACK, len(ids))
         found: list[tuple[float, tuple[int, ...]]] = []
@@ -167,12 +157,6 @@ class _Reader:
                     found.append((float(row.max()) - log_prob, turned))
                     break
         return min(found)[1] if found else None
-
-    def _end_gap(self, ids: tuple[int, ...], row: torch.Tensor) -> float:
-        """Return how much likelier the white box goes on than ends, but for white space."""
-        rest = self._onward(ids, 2)
-        blank = not rest.text.strip() and rest.finish == "stop"
-        return 0.0 if blank else float(row.max() - row[list(self.model.end_ids)].max())
 
 
 def _written(model: WhiteBox, before: Sequence[int], answer: Answer) -> str:

@@ -1,19 +1,16 @@
 """Which language model runs what: the white box proposes, the target gives the verdict.
 
-*Verified* runs say what an instruction is worth, and whatever is accepted is accepted on these
-alone. They are the target's, just as it will be deployed: with its own temperature, limits and stop
-marks. *Sampled* runs are raw material that an objective weighs, with many seeds and a temperature;
-they are the white box's. What the white box would run, of either kind, the rollout LM may run in
-its place, a server of the same weights.
-
-The white box reads the text of any run as if it had written it: edits are proposed by the slope of
-one model, and have to prove themselves on the other.
+*Verified* runs say what an instruction is worth. They are the target's, just as it will be
+deployed: with its own temperature, limits and stop marks. *Sampled* runs are raw material that an
+objective weighs; they are the white box's, which reads the text of any run as if it had written it.
+What it would run, of either kind, the rollout LM may run: a server of the same weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import dspy
@@ -44,15 +41,9 @@ IN_FLIGHT = 64
 class ProgramRunner:
     """Runs the programs of one compile, each kind of run where it belongs, and counts them.
 
-    Args:
-        student: The user's program; never changed.
+    Attributes:
         predictors: Those whose instructions differ among programs.
-        train: Training examples.
-        validation: Examples on which programs are verified.
-        metric: Scores a run of the program.
-        meter: Where runs are counted.
-        lm: The white box as a DSPy LM.
-        target: What verifies candidates; None for the white box.
+        target: What verifies candidates; None for the white box, ``lm``.
         rollout_lm: What runs in the place of the white box, from ``rollouts_of``.
         num_threads: Threads of one evaluation; None for one per run where the model is local,
             :data:`IN_FLIGHT` on a rollout LM elsewhere, and DSPy's setting on a target elsewhere.
@@ -77,11 +68,8 @@ class ProgramRunner:
 
     def module(self, instructions: Mapping[str, str]) -> dspy.Module:
         """Return a copy of the student with some instructions, an agent's list of tools behind."""
-        whole = {
-            each.name: each.whole(instructions[each.name])
-            for each in self.predictors
-            if each.name in instructions
-        }
+        changed = [each for each in self.predictors if each.name in instructions]
+        whole = {each.name: each.whole(instructions[each.name]) for each in changed}
         return replace_instruction(self.student, whole)
 
     def run(
@@ -128,7 +116,8 @@ class ProgramRunner:
         if self.target.given is None:
             modules = [_with_own_lms(module, settings) for module in modules]
         else:
-            lms = _copies(_ending_at_marks(self.target.given), [settings] * len(modules))
+            given = _ending_at_marks(self.target.given)
+            lms = [given.copy(**settings) if settings else given] * len(modules)
         if self.target.is_local:
             return self._run(modules, examples, lms, MAX_THREADS, on_target=True)
         with self.meter.phase("target"):
@@ -141,8 +130,10 @@ class ProgramRunner:
         settings: Sequence[dict[str, Any]],
         limit: int | None = None,
     ) -> list[list[Run]]:
-        """Run programs on the white box, or what runs in its place, each with its own settings."""
-        lms = _copies(self._sampler, settings, limit)
+        """Run programs where the white box runs, each with settings of its own."""
+        lm, own = self._sampler, self._sampler.kwargs.get("max_tokens")
+        lower = {} if own is None or limit is None else {"max_tokens": min(own, limit)}
+        lms = [lm.copy(**each, **lower) if each or lower else lm for each in settings]
         if self.rollout_lm is None:
             return self._run(modules, examples, lms, MAX_THREADS)
         threads = MAX_THREADS if is_local(self.rollout_lm) else IN_FLIGHT
@@ -168,7 +159,7 @@ class ProgramRunner:
             thinking=white_box(self.lm).thinks,
             meter=self.meter,
         )
-        for run in (run for runs in results for run in runs):
+        for run in chain.from_iterable(results):
             self.meter.book_run(run.usage, parse_failed=run.parse_failed, **place)
         return results
 
@@ -176,24 +167,12 @@ class ProgramRunner:
 def _ending_at_marks(lm: BaseLM) -> BaseLM:
     """Return a local LM that also stops where the adapter's format ends, any other as it is.
 
-    The adapter reads nothing after that mark. A server may refuse stop strings, and is to answer as
-    it will when deployed.
+    A server may refuse stop strings, and is to answer as it will when deployed.
     """
-    marks = end_marks(current_adapter())
+    marks, stop = end_marks(current_adapter()), lm.kwargs.get("stop") or ()
     if not marks or not is_local(lm):
         return lm
-    stop = lm.kwargs.get("stop") or ()
-    given = (stop,) if isinstance(stop, str) else tuple(stop)
-    return lm.copy(stop=[*given, *marks])
-
-
-def _copies(
-    lm: BaseLM, settings: Sequence[dict[str, Any]], limit: int | None = None
-) -> list[BaseLM]:
-    """Return an LM for each of some settings, its own limit on answers lowered by another."""
-    own = lm.kwargs.get("max_tokens")
-    lower = {} if own is None or limit is None else {"max_tokens": min(own, limit)}
-    return [lm.copy(**each, **lower) if each or lower else lm for each in settings]
+    return lm.copy(stop=[*([stop] if isinstance(stop, str) else stop), *marks])
 
 
 def _with_own_lms(program: dspy.Module, settings: dict[str, Any]) -> dspy.Module:
@@ -201,7 +180,6 @@ def _with_own_lms(program: dspy.Module, settings: dict[str, Any]) -> dspy.Module
     if not settings:
         return program
     twin = copy_program(program)
-    lms = program_lms(twin)
-    for name, predictor in twin.named_predictors():
-        predictor.lm = lms[name].copy(**settings)
+    for predictor, lm in zip(twin.predictors(), program_lms(twin).values(), strict=True):
+        predictor.lm = lm.copy(**settings)
     return twin

@@ -1,9 +1,7 @@
 """Whether a server holds the weights of the white box, before any run is sent to it.
 
-If it does not, nothing fails and the search is only worse. So the server first answers a few of the
-program's own prompts, without chance, and the white box reads what it wrote. Copies do not answer
-alike to the letter: each token need not be the white box's own choice, but about as likely.
-
+If it does not, the search is only worse. So the server first answers a few prompts without chance,
+and the white box reads what it wrote: each token need not be its own choice, but about as likely.
 ``python -m examples.benchmark copies`` measures copies of the repository's small model: those in
 16 bits and in int8 pass, int4 and twenty batches of further training do not.
 """
@@ -12,11 +10,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
-from itertools import accumulate, product
+from itertools import product
 from statistics import mean
 from typing import NamedTuple
 
@@ -36,9 +33,9 @@ from dspy_greater.running.reading import Answer, Reading, distances, loss, read
 PROMPTS, TOKENS = 4, 48
 #: A prompt on which models differ, whatever the program is.
 OPEN = "Write a short story about a lighthouse keeper who finds a letter."
-#: How much less likely than the likeliest a token may be, in log-probability, in the answers to the
-#: program's prompts; the tokens of all answers in the mean, where one counts at most 1; and how far
-#: the server's log-probabilities may be from the white box's in the mean, likewise.
+#: How far behind the likeliest a token may be, in log-probability, in answers to the program's
+#: prompts; all tokens in the mean, each at most 1; and how far the server's log-probabilities may
+#: be from the white box's, likewise.
 GAP, LOSS, DISTANCE = 2.0, 0.015, 0.04
 #: Sampled answers to each prompt, and how unlikely it must be that they are alike by chance.
 SAMPLES, CHANCE = 4, 1e-6
@@ -66,10 +63,9 @@ class Prompt(NamedTuple):
 def prompts_of(
     predictors: Sequence[Predictor], examples: Sequence[dspy.Example], adapter: dspy.Adapter
 ) -> list[Prompt]:
-    """Return a few prompts of the program, and others on which models of a family drift apart.
+    """Return a few prompts of the program, each also with nothing but its inputs, and a story's.
 
-    Each comes a second time with nothing but its inputs, and one asks for a story. A predictor
-    further down the program is shown the inputs that its example has.
+    On the latter models of a family drift apart.
     """
     prompts = []
     for example, each in list(product(examples, predictors))[:PROMPTS]:
@@ -87,21 +83,13 @@ def prompts_of(
 def check_served(
     lm: BaseLM, model: WhiteBox, prompts: Sequence[Prompt], temperature: float | None = None
 ) -> None:
-    """Raise unless a server answers a few prompts as the white box would.
+    """Raise a ServedError unless a server answers a few prompts as the white box would.
 
-    Args:
-        lm: The server.
-        model: The white box.
-        prompts: What to ask it.
-        temperature: Of the sampled rollouts that it is to make; None if there are none.
-
-    Raises:
-        ServedError: It gives no answer, holds other weights, or gives samples that are all alike.
+    ``temperature`` is that of the rollouts that it is to sample, if there are any.
     """
     answers = _asked(lm, [(prompt, Sampling(max_tokens=TOKENS)) for prompt in prompts])
     readings = read(model, [prompt.messages for prompt in prompts], answers, TOKENS)
-    complaint = _other_choices(model, prompts, answers, readings)
-    if complaint := complaint or _other_log_probs(model, answers, readings):
+    if complaint := _complaint(model, prompts, answers, readings):
         raise ServedError(
             f"rollout_lm {lm.model} {complaint} Serve the model and chat template that the white "
             f"box was loaded from ({model.name}), or give it as target_lm= if another model is "
@@ -112,17 +100,12 @@ def check_served(
 
 
 def _asked(lm: BaseLM, questions: Sequence[tuple[Prompt, Sampling]]) -> list[Answer]:
-    with _cut_short(), ThreadPoolExecutor(max_workers=len(questions)) as pool:
-        return list(pool.map(lambda question: _ask(lm, *question), questions))
-
-
-@contextmanager
-def _cut_short() -> Iterator[None]:
-    """Keep DSPy from warning of answers that end at their limit, as they are meant to here."""
+    """Ask a server, without DSPy's warnings of answers that end at their limit as they are to."""
     logger = logging.getLogger("dspy.clients.lm")
     logger.addFilter(_is_other)
     try:
-        yield
+        with ThreadPoolExecutor(max_workers=len(questions)) as pool:
+            return list(pool.map(lambda question: _ask(lm, *question), questions))
     finally:
         logger.removeFilter(_is_other)
 
@@ -134,6 +117,7 @@ def _is_other(entry: logging.LogRecord) -> bool:
 def _ask(lm: BaseLM, prompt: Prompt, sampling: Sampling) -> Answer:
     """Ask a server, for log-probabilities too unless it refuses to give them."""
     given = {key: value for key, value in lm.kwargs.items() if value is not None}
+    request = lm15.request_from_openai_chat({"model": lm.model, "messages": list(prompt.messages)})
     config = lm15.Config(
         temperature=sampling.temperature,
         max_tokens=sampling.max_tokens,
@@ -142,10 +126,12 @@ def _ask(lm: BaseLM, prompt: Prompt, sampling: Sampling) -> Answer:
         extensions={key: given[key] for key in given if key not in NOT_ASKED} or None,
     )
     try:
-        try:
-            response = _complete(lm, prompt, config)
-        except (LMInvalidRequestError, LMUnsupportedFeatureError):
-            response = _complete(lm, prompt, replace(config, logprobs=None))
+        with dspy.context(callbacks=[]):  # no run of the program, of which the user's are to hear
+            try:
+                response = lm(replace(request, config=config), cache=False)
+            except (LMInvalidRequestError, LMUnsupportedFeatureError):
+                config = replace(config, logprobs=None)
+                response = lm(replace(request, config=config), cache=False)
     except LMError as error:
         raise ServedError(
             f"rollout_lm {lm.model} gave no answer to {prompt.place}: "
@@ -161,38 +147,40 @@ def _ask(lm: BaseLM, prompt: Prompt, sampling: Sampling) -> Answer:
     )
 
 
-def _complete(lm: BaseLM, prompt: Prompt, config: lm15.Config) -> lm15.Response:
-    request = lm15.request_from_openai_chat({"model": lm.model, "messages": list(prompt.messages)})
-    with dspy.context(callbacks=[]):  # no run of the program, of which the user's are to hear
-        return lm(replace(request, config=config), cache=False)
-
-
-def _other_choices(
+def _complaint(
     model: WhiteBox,
     prompts: Sequence[Prompt],
     answers: Sequence[Answer],
     readings: Sequence[Reading],
 ) -> str:
-    """Say how a server takes tokens which the white box would not; nothing if it does not."""
+    """Say how a server takes tokens which the white box would not, if it does."""
     if not any(answer.text or answer.thinking for answer in answers):
         return (
             f"answered {len(prompts)} prompts with nothing at all, the first "
             f"of them {prompts[0].place}."
         )
-    gaps = [reading.gaps() for reading in readings]
-    lost = loss(readings)
+    gaps, lost = [reading.gaps() for reading in readings], loss(readings)
     own = [index for index, prompt in enumerate(prompts) if prompt.is_own]
     worst = max(own, key=lambda index: max(gaps[index]))
-    if max(gaps[worst]) <= GAP:
-        if lost <= LOSS:
-            return ""
-        worst = max(range(len(gaps)), key=lambda index: sum(gaps[index]))
-    told = _difference(model, prompts[worst], answers[worst], readings[worst])
-    return (
-        f"does not answer as the white box {model.name} does: {told} Of a "
-        f"token of such a prompt {GAP:g} are allowed, and of all {sum(map(len, gaps))} tokens in "
-        f"the mean, each at most 1, {LOSS:g}; here it is {lost:.3f}."
-    )
+    is_far = max(gaps[worst]) > GAP
+    if is_far or lost > LOSS:
+        if not is_far:
+            worst = max(range(len(gaps)), key=lambda index: sum(gaps[index]))
+        told = _difference(model, prompts[worst], answers[worst], readings[worst])
+        return (
+            f"does not answer as the white box {model.name} does: {told} Of a "
+            f"token of such a prompt {GAP:g} are allowed, and of all {sum(map(len, gaps))} tokens "
+            f"in the mean, each at most 1, {LOSS:g}; here it is {lost:.3f}."
+        )
+    apart = distances(model, answers, readings)
+    if apart and mean(apart) > DISTANCE:
+        return (
+            f"writes what the white box {model.name} would, but with other probabilities: over "
+            f"{len(apart)} tokens of {len(answers)} answers, the two models' log-probabilities "
+            f"are {mean(apart):.3f} apart in the mean, and {DISTANCE:g} are allowed. It holds "
+            "other weights."
+        )
+    return ""
 
 
 def _difference(model: WhiteBox, prompt: Prompt, answer: Answer, reading: Reading) -> str:
@@ -219,33 +207,18 @@ def _difference(model: WhiteBox, prompt: Prompt, answer: Answer, reading: Readin
     )
 
 
-def _other_log_probs(
-    model: WhiteBox, answers: Sequence[Answer], readings: Sequence[Reading]
-) -> str:
-    """Say how a server's log-probabilities, if it gives any, are not the white box's."""
-    apart = distances(model, answers, readings)
-    if not apart or mean(apart) <= DISTANCE:
-        return ""
-    return (
-        f"writes what the white box {model.name} would, but with other probabilities: over "
-        f"{len(apart)} tokens of {len(answers)} answers, the two models' log-probabilities are "
-        f"{mean(apart):.3f} apart in the mean, and {DISTANCE:g} are allowed. It holds other "
-        "weights."
-    )
-
-
 def _check_samples(
     lm: BaseLM, prompts: Sequence[Prompt], readings: Sequence[Reading], temperature: float
 ) -> None:
     """Refuse a server whose samples are all alike though that can be no chance."""
     chances = [float(reading.log_probs(temperature).sum()) for reading in readings]
-    # As few prompts as do, those first on which the model is least sure.
-    order = sorted(range(len(prompts)), key=chances.__getitem__)
-    sums = list(accumulate((SAMPLES - 1) * chances[index] for index in order))
-    needed = 1 + sum(each >= math.log(CHANCE) for each in sums)
-    if needed > len(order):
+    asked, chance = list[Prompt](), 0.0
+    for index in sorted(range(len(prompts)), key=chances.__getitem__):  # the least sure first
+        if chance >= math.log(CHANCE):
+            asked.append(prompts[index])
+            chance += (SAMPLES - 1) * chances[index]
+    if chance >= math.log(CHANCE):
         return  # so sure of all that it writes that nothing can be told
-    asked = [prompts[index] for index in order[:needed]]
     samplings = [Sampling(TOKENS, temperature, seed=seed) for seed in range(SAMPLES)]
     sampled = _asked(lm, list(product(asked, samplings)))
     texts = [(answer.thinking, answer.text) for answer in sampled]

@@ -317,7 +317,7 @@ def test_a_server_that_is_gone_for_good_ends_the_run_which_goes_on_elsewhere(
         pytest.raises(TooManyErrorsError, match=r"no answer.*server runs.*goes on where it was"),
     ):
         compiled(student, rollout_lm=at(url), log_dir=tmp_path, callback=gone.append)
-    saved = json.loads((tmp_path / "state.json").read_text())["body"]["state"]
+    saved = json.loads((tmp_path / "state.json").read_text())["state"]
     assert len(saved["record"]["candidates"]) > 1
     with copy_server(lm_of()) as url:
         resumed = compiled(student, rollout_lm=at(url), log_dir=tmp_path)
