@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dspy import lm15
@@ -30,8 +28,6 @@ _REFUSED = {
 
 #: The one response format there is, which JSONAdapter asks for wherever it may.
 JSON_OBJECT = {"type": "json_object"}
-
-_PIECES = re.compile(r"\s*\S{1,8}|\s+")
 
 
 def check_supported(request: lm15.Request) -> None:
@@ -93,16 +89,6 @@ def response_of(
         logprobs=log_probs,
         logprobs_complete=complete,
     )
-
-
-def events_of(response: lm15.Response) -> Iterator[Any]:
-    """Yield the answer in small pieces, as DSPy's stream listeners need them."""
-    for event in lm15.response_to_events(response):
-        if event.type != "delta" or not isinstance(event.delta, lm15.TextDelta):
-            yield event
-            continue
-        for text in _PIECES.findall(event.delta.text) or [""]:
-            yield replace(event, delta=replace(event.delta, text=text))
 
 
 def _text(parts: Any, role: str) -> str:
