@@ -113,8 +113,8 @@ class LocalEngine:
         raise RuntimeError(
             f"The model {name} (fingerprint {fingerprint}) is not loaded in this process, and what "
             "was saved or pickled holds no weights. Make the language model anew, "
-            "lm = local_lm(...), and load again while it lives; or load the program without its "
-            "language model, then dspy.configure(lm=lm) or program.set_lm(lm)."
+            "lm = local_lm(...), and load again while it lives; or save the program without one, "
+            "program.set_lm(None), and then dspy.configure(lm=lm) or program.set_lm(lm)."
         )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LocalEngine:

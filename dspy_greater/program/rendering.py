@@ -94,35 +94,15 @@ def assistant_text(
 
 
 def _format(adapter: dspy.Adapter, call: AdapterCall) -> tuple[Message, ...]:
-    messages = _messages(adapter, call)
-    if not _is_text(messages):
+    with dspy.context(callbacks=[]):
+        messages = list(adapter.format(call.signature, list(call.demos), dict(call.inputs)))
+    if not all(isinstance(message.get("content"), str) for message in messages):
         raise RenderingError(
-            f"{_culprit(adapter, call)} would not be text in the prompt (an image, a file or a "
-            "native tool call), but a causal language model reads text alone: give it as a text, "
-            "or leave it out."
+            "an input or a demo would not be text in the prompt (an image, a file or a native tool "
+            "call), but a causal language model reads text alone: give it as a text, or leave it "
+            "out."
         )
     return tuple(Message(role=str(m["role"]), content=m["content"]) for m in messages)
-
-
-def _messages(adapter: dspy.Adapter, call: AdapterCall) -> Sequence[Mapping[str, Any]]:
-    with dspy.context(callbacks=[]):
-        return list(adapter.format(call.signature, list(call.demos), dict(call.inputs)))
-
-
-def _is_text(messages: Sequence[Mapping[str, Any]]) -> bool:
-    return all(isinstance(message.get("content"), str) for message in messages)
-
-
-def _culprit(adapter: dspy.Adapter, call: AdapterCall) -> str:
-    """Name what makes a prompt more than text: an input field, or the demos."""
-    for name in call.inputs:
-        try:
-            text = _is_text(_messages(adapter, replace(call, inputs={**call.inputs, name: ""})))
-        except Exception:  # a history that is no history any more
-            text = True
-        if text:
-            return f"the input field {name!r}"
-    return "a demo" if call.demos else "an input"
 
 
 def _instruction_span(

@@ -8,7 +8,6 @@ from dspy import lm15
 
 from dspy_greater.lm.translation import (
     check_supported,
-    events_of,
     messages_of,
     response_of,
     sampling_of,
@@ -153,6 +152,6 @@ def test_what_was_thought_is_apart_from_the_answer() -> None:
     assert response.logprobs is not None
     assert [each.token for each in response.logprobs] == ["yes"]
     assert response.logprobs_complete
-    deltas = [event.delta for event in events_of(response) if event.type == "delta"]
+    deltas = [event.delta for event in lm15.response_to_events(response) if event.type == "delta"]
     assert "".join(each.text for each in deltas if each.type == "thinking") == generation.thinking
     assert "".join(each.text for each in deltas if each.type == "text") == "yes"
