@@ -251,8 +251,8 @@ SAID: dict[str, tuple[type[Exception], str]] = {
     ),
     "an image in a demo": (
         RenderingError,
-        "predictor 'self': an input or a demo would not be text in the prompt (an image, a file or a "
-        "native tool call), but a causal language model reads text alone: give it as a "
+        "predictor 'self': an input or a demo would not be text in the prompt (an image, a "
+        "file or a native tool call), but a causal language model reads text alone: give it as a "
         "text, or leave it out.",
     ),
     "half a character": (

@@ -32,15 +32,9 @@ _registry = threading.Lock()
 
 
 class LocalEngine:
-    """Answer DSPy's requests with a white box.
+    """Answer DSPy's requests with a white box; copies share it, and batches are a ``Batcher``'s.
 
-    Copies share the engine. Pickled or saved it is a name and a fingerprint, which find it again
-    in this process.
-
-    Args:
-        white_box: The loaded model.
-        max_batch: Most requests in one generation.
-        batch_wait: Seconds without a new request after which a batch goes out.
+    Pickled or saved it is a name and a fingerprint, which find it again in this process.
     """
 
     supported_params = frozenset(
