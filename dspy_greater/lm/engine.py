@@ -148,10 +148,7 @@ class AsyncLocalEngine:
 
 
 class _Job(NamedTuple):
-    """One request on its way to the worker, which knows the engine only through it.
-
-    So an engine nobody uses any more is freed, with its weights, at once.
-    """
+    """One request; the worker knows the engine by it alone, so an unused engine is freed."""
 
     engine: LocalEngine
     request: lm15.Request
