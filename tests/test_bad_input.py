@@ -244,15 +244,15 @@ SAID: dict[str, tuple[type[Exception], str]] = {
     "an image where a text should be": (
         RenderingError,
         "the training example {'question': Image(url='https://a.b/c.png')} cannot be "
-        "shown to predictor 'self': the "
-        "input field 'question' would not be text in the prompt (an image, a file or a "
+        "shown to predictor 'self': an "
+        "input or a demo would not be text in the prompt (an image, a file or a "
         "native tool call), but a causal language model reads text alone: give it as a "
         "text, or leave it out.",
     ),
     "an image in a demo": (
         RenderingError,
-        "predictor 'self': a demo would not be text in the prompt (an image, a file or a "
-        "native tool call), but a causal language model reads text alone: give it as a "
+        "predictor 'self': an input or a demo would not be text in the prompt (an image, a "
+        "file or a native tool call), but a causal language model reads text alone: give it as a "
         "text, or leave it out.",
     ),
     "half a character": (

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import gc
-import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import TorchAoConfig
 
 from dspy_greater import local_lm
-from dspy_greater.lm import white_box
 from tests.model.test_weights import SIZES, int4, int8, lora
 from tests.support.tiny import make_model, make_tokenizer
 from tests.test_families import check_every_stage, compiled_with
@@ -39,16 +35,3 @@ def test_quantized_weights_go_through_every_stage_of_a_compile(config: Any, fold
 def test_an_adapter_goes_through_every_stage_of_a_compile(folder: Path) -> None:
     lm = local_lm(folder.parent / "adapter", device="cpu", max_tokens=5, cache=False)
     check_every_stage(compiled_with(lm), lm)
-
-
-@pytest.mark.parametrize(("name", "config"), [("base", int8), ("adapter", None)])
-def test_unpickling_loads_them_again(name: str, config: Any, folder: Path) -> None:
-    quantization: TorchAoConfig | None = config and config()
-    lm = local_lm(
-        folder.parent / name, device="cpu", quantization_config=quantization, max_tokens=5
-    )
-    fingerprint, data = white_box(lm).fingerprint, pickle.dumps(lm)
-    lm.engine.close()
-    del lm
-    gc.collect()
-    assert white_box(pickle.loads(data)).fingerprint == fingerprint

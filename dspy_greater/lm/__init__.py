@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import dspy
 
 from dspy_greater.lm.engine import AsyncLocalEngine, LocalEngine
-from dspy_greater.lm.source import source_of
 
 if TYPE_CHECKING:
     from dspy_greater.model.white_box import WhiteBox
@@ -43,7 +42,8 @@ def local_lm(
 
     Calls from several threads or tasks are answered together, in one generation. A fingerprint of
     the weights is part of the model's name, so that DSPy's cache never mixes two models up. The
-    result can be copied, pickled and saved as any ``dspy.LM``; the weights stay where they are.
+    result can be copied, and what is pickled or saved of it holds no weights: to load that in
+    another process, make the same model there first.
 
     Args:
         model: A hub id, a folder (of either, a model or a LoRA adapter), a loaded model (with
@@ -89,10 +89,10 @@ def local_lm(
     if isinstance(model, WhiteBox):
         if given := [name for name, value in options.items() if value]:
             raise ValueError(f"A WhiteBox is already loaded: {', '.join(given)} can't be given")
-        loaded, source = model, None
+        loaded = model
     else:
-        loaded, source = load(model, **options), source_of(model, **options)
-    engine = LocalEngine(loaded, source=source, max_batch=max_batch, batch_wait=batch_wait)
+        loaded = load(model, **options)
+    engine = LocalEngine(loaded, max_batch=max_batch, batch_wait=batch_wait)
     return dspy.LM(
         engine.model,
         engine=engine,

@@ -21,17 +21,11 @@ _alive: weakref.WeakSet[Batcher] = weakref.WeakSet()
 
 
 class Batcher(Generic[Item, Result]):
-    """Collect items from any number of threads and event loops into batches.
+    """Collect items from any number of threads and event loops into batches for ``answer``.
 
-    The worker ends after a second without an item: an unused batcher keeps nothing alive.
     A batch goes out when ``max_batch`` items wait, when ``batch_wait`` seconds have passed without
-    a new one, or at once when the last batch had a single caller and it is back.
-
-    Args:
-        answer: Gives one result per item, in order; an exception in the place of a result goes to
-            the caller of that item only.
-        max_batch: Most items given to ``answer`` at once.
-        batch_wait: Seconds without a new item after which none is expected.
+    a new one, or at once when the last batch had a single caller and it is back. The worker ends
+    after a second without an item. An exception among the results is for its item's caller alone.
     """
 
     _worker: threading.Thread | None

@@ -15,7 +15,6 @@ from dspy import lm15
 from dspy_greater.basics.spans import Message
 from dspy_greater.cost.meter import SETTING, Meter
 from dspy_greater.lm.batching import Batcher
-from dspy_greater.lm.source import Source
 from dspy_greater.lm.translation import (
     check_supported,
     events_of,
@@ -28,23 +27,15 @@ if TYPE_CHECKING:
     from dspy_greater.model.requests import Sampling
     from dspy_greater.model.white_box import WhiteBox
 
-# What lives in this process, so that unpickling and loading never load twice.
-_white_boxes: weakref.WeakSet[WhiteBox] = weakref.WeakSet()
+# What lives in this process, where copies and saved programs find it again.
 _engines: weakref.WeakSet[LocalEngine] = weakref.WeakSet()
-_registry = threading.RLock()
+_registry = threading.Lock()
 
 
 class LocalEngine:
-    """Answer DSPy's requests with a white box.
+    """Answer DSPy's requests with a white box; copies share it, and batches are a ``Batcher``'s.
 
-    Copies share the engine. Pickled or saved it describes the model without its weights: they are
-    found again in the process by their fingerprint, or loaded from their source when first used.
-
-    Args:
-        white_box: The loaded model.
-        source: Where another process can load it; None when nowhere.
-        max_batch: Most requests in one generation.
-        batch_wait: Seconds without a new request after which a batch goes out.
+    Pickled or saved it is a name and a fingerprint, which find it again in this process.
     """
 
     supported_params = frozenset(
@@ -53,40 +44,19 @@ class LocalEngine:
     )
 
     def __init__(
-        self,
-        white_box: WhiteBox,
-        *,
-        source: Source | None = None,
-        max_batch: int = 128,
-        batch_wait: float = 0.02,
+        self, white_box: WhiteBox, *, max_batch: int = 128, batch_wait: float = 0.02
     ) -> None:
-        self._set_up(white_box.name, white_box.fingerprint, source, max_batch, batch_wait)
-        self._white_box: WhiteBox | None = white_box
-        with _registry:
-            _white_boxes.add(white_box)
-            _engines.add(self)
-
-    def _set_up(
-        self, name: str, fingerprint: str, source: Source | None, max_batch: int, batch_wait: float
-    ) -> None:
-        self.name = name
-        self.fingerprint = fingerprint
-        self.source = source
-        self._settings = {"max_batch": max_batch, "batch_wait": batch_wait}
+        self.white_box = white_box
+        self.name = white_box.name
+        self.fingerprint = white_box.fingerprint
         self._batcher = Batcher(_answer, max_batch=max_batch, batch_wait=batch_wait)
+        with _registry:
+            _engines.add(self)
 
     @property
     def model(self) -> str:
         """The model's name for DSPy, whose cache knows nothing else about an engine."""
         return f"local/{self.name}@{self.fingerprint[:12]}"
-
-    @property
-    def white_box(self) -> WhiteBox:
-        """The model; loads it when this engine was unpickled and has not been used yet."""
-        if self._white_box is None:
-            with _registry:
-                self._white_box = _living(self.fingerprint) or self._load()
-        return self._white_box
 
     def submit(self, request: lm15.Request) -> Future[lm15.Response]:
         """Queue a request; raise when the local model cannot do what it asks."""
@@ -124,53 +94,29 @@ class LocalEngine:
         self._batcher.close()
 
     def dump_state(self) -> dict[str, Any]:
-        """Return a description of the model, without weights, for a saved DSPy program."""
-        return {
-            "name": self.name,
-            "fingerprint": self.fingerprint,
-            "source": self.source,
-            **self._settings,
-        }
+        """Return what finds the engine again, for a saved DSPy program."""
+        return {"name": self.name, "fingerprint": self.fingerprint}
 
     @classmethod
     def load_state(cls, state: Mapping[str, Any]) -> LocalEngine:
-        """Return the living engine of a description, or else one that loads when used."""
+        """Return the living engine of a saved one's model; raise where there is none."""
+        name, fingerprint = state["name"], state["fingerprint"]
         with _registry:
-            for living in _engines:
-                if living.dump_state() == state:
-                    return living
-            engine = cls.__new__(cls)
-            engine._set_up(**state)
-            engine._white_box = _living(engine.fingerprint)
-            if engine._white_box is None and engine.source is None:
-                raise RuntimeError(
-                    f"{engine.model} was made from a model object, not from a name or folder, so "
-                    "its weights cannot be loaded here. Load the same model, call local_lm(...) "
-                    "with it, keep the result alive, and try again; or set the program's language "
-                    "model anew."
-                )
-            _engines.add(engine)
-            return engine
+            for engine in _engines:
+                if (engine.name, engine.fingerprint) == (name, fingerprint):
+                    return engine
+        raise RuntimeError(
+            f"The model {name} (fingerprint {fingerprint}) is not loaded in this process, and what "
+            "was saved or pickled holds no weights. Make the language model anew, "
+            "lm = local_lm(...), and load again while it lives; or save the program without one, "
+            "program.set_lm(None), and then dspy.configure(lm=lm) or program.set_lm(lm)."
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LocalEngine:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _engine_of, (self.dump_state(),)
-
-    def _load(self) -> WhiteBox:
-        from dspy_greater.model.loading import load
-
-        source = self.source or {}  # never without one: see load_state
-        white_box = load(**source)
-        if white_box.fingerprint != self.fingerprint:
-            raise RuntimeError(
-                f"{source['model']} now holds other weights (fingerprint {white_box.fingerprint}) "
-                f"than when this language model was saved ({self.fingerprint}). Make a new one "
-                f"with local_lm({source['model']!r})."
-            )
-        _white_boxes.add(white_box)
-        return white_box
 
 
 class AsyncLocalEngine:
@@ -203,10 +149,7 @@ class AsyncLocalEngine:
 
 
 class _Job(NamedTuple):
-    """One request on its way to the worker, which knows the engine only through it.
-
-    So an engine nobody uses any more is freed, with its weights, at once.
-    """
+    """One request; the worker knows the engine by it alone, so an unused engine is freed."""
 
     engine: LocalEngine
     request: lm15.Request
@@ -276,8 +219,3 @@ def _generate(
 def _engine_of(state: dict[str, Any]) -> LocalEngine:
     # A plain function: cloudpickle would take a class method apart.
     return LocalEngine.load_state(state)
-
-
-def _living(fingerprint: str) -> WhiteBox | None:
-    """Return the white box of these weights that is in this process already."""
-    return next((box for box in _white_boxes if box.fingerprint == fingerprint), None)

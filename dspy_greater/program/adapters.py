@@ -15,11 +15,7 @@ _MEDIA = (dspy.Image, dspy.Audio, dspy.File)
 
 
 def check_media(found: Sequence[Predictor]) -> None:
-    """Raise if a predictor, whether optimized or not, reads or writes something other than text.
-
-    Raises:
-        RenderingError: Names the predictor and the field.
-    """
+    """Raise if a predictor, whether optimized or not, reads or writes something other than text."""
     for predictor in found:
         for name, field in predictor.signature.fields.items():
             kinds = dspy.Type.extract_custom_type_from_annotation(field.annotation)
@@ -34,11 +30,7 @@ def check_media(found: Sequence[Predictor]) -> None:
 def check_adapter(
     adapter: Any, predictors: Sequence[Predictor], trainset: Sequence[dspy.Example]
 ) -> None:
-    """Raise unless an adapter writes predictors' calls, of the first example, as text to be cut.
-
-    Raises:
-        RenderingError: Names the adapter, the predictor and what to do.
-    """
+    """Raise unless an adapter writes predictors' calls, of the first example, as text to be cut."""
     if not isinstance(adapter, dspy.Adapter):
         if isinstance(adapter, type):
             fault, made = f"the class {adapter.__name__}", f"{adapter.__name__}()"

@@ -16,8 +16,7 @@ _WORD = re.compile(r"\w{4,}|\d+")
 def copied_words(instruction: str, start: str, examples: Sequence[dspy.Example]) -> tuple[str, ...]:
     """Return the names, numbers and answer words of single examples in an instruction.
 
-    What more than half of the examples share belongs to the task, and does not count; nor does
-    what was in the instruction at the start.
+    What more than half of the examples share, or the start had, does not count.
     """
     shown = Counter(word for example in examples for word in _particular(example))
     rare = {word for word, count in shown.items() if 2 * count <= len(examples)}

@@ -19,12 +19,7 @@ _HOW = "dspy.Example(question=..., answer=...).with_inputs('question')"
 
 
 def check_dataset(name: str, examples: Any, program: dspy.Module) -> None:
-    """Raise unless ``examples`` are examples that ``program`` can be called on.
-
-    Raises:
-        DataError: Names the first example of the dataset ``name`` at fault, and what to do.
-        ProgramError: The program cannot be optimized at all.
-    """
+    """Raise unless ``examples`` are examples that ``program`` can be called on."""
     check_program(program)
     if not isinstance(examples, Sequence) or isinstance(examples, (str, bytes)):
         raise DataError(
@@ -97,11 +92,7 @@ def split(
     max_examples: int,
     seed: int,
 ) -> tuple[list[dspy.Example], list[dspy.Example]]:
-    """Draw the search's examples and, without a valset, hold two fifths out to verify on.
-
-    Raises:
-        DataError: There is one example alone and no valset.
-    """
+    """Draw the search's examples and, without a valset, hold two fifths out to verify on."""
     shuffled = random.Random(seed).sample(list(trainset), len(trainset))
     if valset is not None:
         return shuffled[:max_examples], list(valset)

@@ -12,10 +12,7 @@ from dspy_greater.cost import Usage
 
 
 class RunUsageTracker(UsageTracker):
-    """DSPy's tracker of usage for one run, which also knows of calls without any usage.
-
-    DSPy gives each thread a copy of a tracker. A run's own threads share this one.
-    """
+    """DSPy's tracker for one run and its threads, which also knows of calls without usage."""
 
     def add_usage(self, lm: str, usage_entry: dict[str, Any]) -> None:
         """Take note of one call, even if its server reports no tokens."""
@@ -39,11 +36,7 @@ def _usage(entry: Mapping[str, Any]) -> Usage:
 
 
 class Thoughts(BaseCallback):
-    """What a reasoning model thinks in one run, which DSPy tells callbacks alone.
-
-    Which answer a prediction was read from follows from who called whom, so a program may run its
-    predictors side by side. Where an adapter asks twice, the last answer counts.
-    """
+    """What a reasoning model thinks in one run, by who called whom; the last answer counts."""
 
     def __init__(self) -> None:
         self._askers: dict[str, str | None] = {}

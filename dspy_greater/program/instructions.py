@@ -28,12 +28,7 @@ def normalise(signature: type[dspy.Signature], text: str) -> str:
 def check_instruction(
     signature: type[dspy.Signature], text: str, predictor: str | None = None
 ) -> None:
-    """Raise unless ``text`` reaches the prompt unchanged as the signature's instruction.
-
-    Raises:
-        InstructionError: The text is empty, is changed by ``with_instructions`` or by the adapters'
-            line splitting, or holds field markup. Names the predictor.
-    """
+    """Raise unless ``text`` reaches the prompt unchanged as the signature's instruction."""
     what = "the instruction" if predictor is None else f"the instruction of predictor {predictor!r}"
     if not text.strip():
         raise InstructionError(f"{what} is empty: give the predictor a text to start from.")

@@ -41,9 +41,6 @@ def gold_value(predictor: Predictor, field: str, example: dspy.Example) -> Any:
 
     A list of texts for a ``str`` field means several accepted answers, as in
     ``dspy.evaluate.answer_exact_match``: the first is the gold value.
-
-    Raises:
-        DataError: The label is missing, empty, or not of the field's type.
     """
     annotation = predictor.signature.output_fields[field].annotation
     label = example.get(field)
@@ -72,11 +69,7 @@ def gold_value(predictor: Predictor, field: str, example: dspy.Example) -> Any:
 def check_labels(
     name: str, examples: Sequence[dspy.Example], found: Sequence[Predictor], adapter: dspy.Adapter
 ) -> None:
-    """Raise unless the predictors' gold values can be written and read back by the adapter.
-
-    Raises:
-        DataError: Names the first example of the dataset ``name`` at fault, and what to do.
-    """
+    """Raise unless the adapter writes and reads back the gold values of dataset ``name``."""
     for index, example in enumerate(examples):
         for predictor in filter(lambda each: each.label_fields, found):
             try:
@@ -88,14 +81,7 @@ def check_labels(
 def given_labels(
     label_fn: LabelFn, predictor: Predictor, examples: Sequence[dspy.Example], adapter: dspy.Adapter
 ) -> list[dspy.Example]:
-    """Return a predictor's labels for each training example, asked for once and checked.
-
-    Returns:
-        One ``dspy.Example`` of labels for each example; empty where the function has none.
-
-    Raises:
-        DataError: Names the predictor, the field and the example, and what to do.
-    """
+    """Return a predictor's checked labels for each example; empty where there are none."""
     return [
         _given(label_fn, predictor, example, adapter, f"trainset[{index}]")
         for index, example in enumerate(examples)

@@ -19,15 +19,7 @@ _EXPECTED = (
 
 
 class Metric:
-    """A checked metric.
-
-    Args:
-        function: Called with the example and the prediction; what must be given beyond these
-            (``trace``; GEPA's ``pred_name`` and ``pred_trace``) is None.
-
-    Raises:
-        MetricError: It cannot be called that way.
-    """
+    """A checked metric, called with an example and a prediction; what else it must get is None."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -35,12 +27,7 @@ class Metric:
         self._extra = (None,) * (_arity(function, self.name) - 2)
 
     def score(self, example: dspy.Example, prediction: Any) -> float:
-        """Score one prediction.
-
-        Raises:
-            MetricError: The metric returned something other than a number from 0 to 1, a bool,
-                or a ``dspy.Prediction(score=..., feedback=...)``.
-        """
+        """Score one prediction."""
         returned = self.function(example, prediction, *self._extra)
         number = _number(
             returned.get("score") if isinstance(returned, (dspy.Example, dict)) else returned

@@ -6,10 +6,7 @@ from dspy.utils import exceptions as dspy_errors
 
 
 def is_outage(error: BaseException) -> bool:
-    """Return whether an LM gave no answer for reasons that no instruction has a part in.
-
-    The server is down or overloaded, the key is wrong, the model is unknown.
-    """
+    """Return whether an LM gave no answer for reasons that no instruction has a part in."""
     if isinstance(error, dspy_errors.LMInvalidRequestError):
         return isinstance(error, dspy_errors.LMUnsupportedModelError)
     return isinstance(
@@ -21,11 +18,7 @@ def is_outage(error: BaseException) -> bool:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Return whether an LM gave no answer, for whatever reason but the prompt's length.
-
-    Where it refuses one request of many, something in that request may be at fault; where it
-    refuses them all, it is not to be had.
-    """
+    """Return whether an LM gave no answer, for whatever reason but the prompt's length."""
     too_long = dspy_errors.ContextWindowExceededError
     return isinstance(error, dspy_errors.LMError) and not isinstance(error, too_long)
 

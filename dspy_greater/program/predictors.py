@@ -54,11 +54,7 @@ class Predictor:
 
 
 def check_program(program: Any) -> None:
-    """Raise unless the program is a DSPy module with an instruction to improve.
-
-    Raises:
-        ProgramError: It is something else, or has no predictor.
-    """
+    """Raise unless the program is a DSPy module with an instruction to improve."""
     if not isinstance(program, dspy.Module):
         if isinstance(program, type):
             name = program.__name__
@@ -77,11 +73,7 @@ def check_program(program: Any) -> None:
 
 
 def predictors_of(program: dspy.Module, trainset: Sequence[dspy.Example]) -> list[Predictor]:
-    """Return the predictors of a program, in its order, but for those that are compiled already.
-
-    Raises:
-        ProgramError: The program is no DSPy module or has no predictor.
-    """
+    """Return the predictors of a program, in its order, but for those that are compiled already."""
     check_program(program)
     labels = {name for example in trainset for name in example.labels()}
     return [
@@ -110,16 +102,7 @@ def call_of(predictor: Predictor, example: dspy.Example) -> AdapterCall:
 
 
 def replace_instruction(program: dspy.Module, instructions: Mapping[str, str]) -> dspy.Module:
-    """Return a copy of the program with other instructions.
-
-    Args:
-        program: Left as it is.
-        instructions: New instructions by predictor name, each whole: see ``Predictor.whole``.
-
-    Raises:
-        InstructionError: DSPy would not keep a text byte for byte.
-        KeyError: The program has no predictor of a given name.
-    """
+    """Return a copy with other instructions by predictor name, each as of ``Predictor.whole``."""
     predictors = dict(program.named_predictors())
     for name, text in instructions.items():
         if name not in predictors:
@@ -161,11 +144,8 @@ def lists_tools(program: dspy.Module, predictor: Predictor) -> bool:
 
 
 def _fixed(program: dspy.Module, predictor: dspy.Predict) -> str:
-    """Return what one of DSPy's agents wrote behind the user's instruction; ``""`` if none did.
-
-    The same agent is made anew, so this is known even where an optimizer has changed the user's
-    part since.
-    """
+    """Return what one of DSPy's agents wrote behind the user's instruction; ``""`` if none did."""
+    # The agent is made anew: an optimizer may have changed the user's part since.
     for _, module in program.named_sub_modules():
         name = _name_in(module, predictor)
         if name is None or not isinstance(getattr(module, "tools", None), dict):
@@ -191,8 +171,7 @@ def _name_in(module: dspy.Module, predictor: dspy.Predict) -> str | None:
 def _copy_by_parts(value: Any, memo: dict[int, Any]) -> Any:
     """Copy modules and containers, and share only what cannot be copied.
 
-    ``program.deepcopy()`` makes two predictors of one that is used twice, and shares those in
-    lists and dicts with the original.
+    Unlike ``program.deepcopy()``, it keeps one predictor that is used twice one.
     """
     if id(value) in memo:
         return memo[id(value)]

@@ -51,29 +51,14 @@ def current_adapter() -> dspy.Adapter:
 
 
 def end_marks(adapter: dspy.Adapter) -> tuple[str, ...]:
-    """Return what ends an answer, so that nothing after it need be generated.
-
-    What ends the text is cut off, and other adapters than ChatAdapter have nothing that may be:
-    XMLAdapter cannot read an answer without its last tag. JSONAdapter itself asks a local LM for an
-    answer that ends with its object.
-    """
+    """Return what ends an answer and may be cut off: XMLAdapter cannot read it without its tag."""
     return ("\n[[ ## completed ## ]]",) if type(adapter) is dspy.ChatAdapter else ()
 
 
 def render(
     adapter: dspy.Adapter, call: AdapterCall, outputs: Mapping[str, Any] | None = None
 ) -> Rendered:
-    """Render a call and, if ``outputs`` are given, the turn that answers it.
-
-    Args:
-        adapter: The program's adapter.
-        call: What it is called with.
-        outputs: Values of any number of output fields from the first on.
-
-    Raises:
-        RenderingError: A message is not plain text, a field is missing before a given one, or the
-            adapter does not write a value where it can be found.
-    """
+    """Render a call and the turn that answers it, if any output fields, from the first on."""
     messages = _format(adapter, call)
     spans = {INSTRUCTION: _instruction_span(adapter, call, messages)}
     if outputs is None:
@@ -94,35 +79,15 @@ def assistant_text(
 
 
 def _format(adapter: dspy.Adapter, call: AdapterCall) -> tuple[Message, ...]:
-    messages = _messages(adapter, call)
-    if not _is_text(messages):
+    with dspy.context(callbacks=[]):
+        messages = list(adapter.format(call.signature, list(call.demos), dict(call.inputs)))
+    if not all(isinstance(message.get("content"), str) for message in messages):
         raise RenderingError(
-            f"{_culprit(adapter, call)} would not be text in the prompt (an image, a file or a "
-            "native tool call), but a causal language model reads text alone: give it as a text, "
-            "or leave it out."
+            "an input or a demo would not be text in the prompt (an image, a file or a native tool "
+            "call), but a causal language model reads text alone: give it as a text, or leave it "
+            "out."
         )
     return tuple(Message(role=str(m["role"]), content=m["content"]) for m in messages)
-
-
-def _messages(adapter: dspy.Adapter, call: AdapterCall) -> Sequence[Mapping[str, Any]]:
-    with dspy.context(callbacks=[]):
-        return list(adapter.format(call.signature, list(call.demos), dict(call.inputs)))
-
-
-def _is_text(messages: Sequence[Mapping[str, Any]]) -> bool:
-    return all(isinstance(message.get("content"), str) for message in messages)
-
-
-def _culprit(adapter: dspy.Adapter, call: AdapterCall) -> str:
-    """Name what makes a prompt more than text: an input field, or the demos."""
-    for name in call.inputs:
-        try:
-            text = _is_text(_messages(adapter, replace(call, inputs={**call.inputs, name: ""})))
-        except Exception:  # a history that is no history any more
-            text = True
-        if text:
-            return f"the input field {name!r}"
-    return "a demo" if call.demos else "an input"
 
 
 def _instruction_span(
@@ -152,11 +117,7 @@ def _marked(signature: type[dspy.Signature], text: str) -> type[dspy.Signature]:
 def completion_of(
     adapter: dspy.Adapter, signature: type[dspy.Signature], outputs: Mapping[str, Any]
 ) -> tuple[str, dict[str, tuple[int, int]]]:
-    """Return the assistant turn up to the last given value, and the range of every value.
-
-    Raises:
-        RenderingError: As for ``render``.
-    """
+    """Return the assistant turn up to the last given value, and the range of every value."""
     given = [name for name in signature.output_fields if name in outputs]
     fields = list(signature.output_fields)[: len(given)]
     if given != fields:

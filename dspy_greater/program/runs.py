@@ -79,22 +79,13 @@ def run_programs(
 
     Args:
         programs: Left as they are.
-        examples: What to run each of them on.
+        examples: What to run each of them on, in this order.
         metric: Called outside of the LM's context: a judge in it keeps the user's LM.
         lms: One for each program, used by all its predictors; None leaves them theirs.
-        num_threads: At most one per run. None for 128: a local model answers the calls of many
-            threads in one batch.
+        num_threads: None for 128: a local model answers many threads' calls in one batch.
         max_errors: None for DSPy's setting. Unreadable completions do not count.
         thinking: Whether to listen to what language models think before they answer.
         meter: Where local models book what they do for these runs, and the metric its time.
-
-    Returns:
-        For each program, one run per example, in their order.
-
-    Raises:
-        TooManyErrorsError: ``max_errors`` examples failed under one program, or as many runs, or
-            all, got no answer from a language model.
-        MetricError: The metric returned something that is no score.
     """
     metric = metric if isinstance(metric, Metric) else Metric(metric)
     limit = dspy.settings.max_errors if max_errors is None else max_errors

@@ -23,24 +23,10 @@ def select(
     labelled: bool = False,
     relabel: Callable[[Predictor], Predictor] = lambda predictor: predictor,
 ) -> tuple[list[Predictor], list[str]]:
-    """Choose the predictors to optimize.
+    """Return the predictors to optimize, in the program's order, and the names of the others.
 
-    Where none is asked for by name, those that cannot be optimized are left out.
-
-    Args:
-        program: The program.
-        found: Its predictors.
-        selector: Which of them.
-        frozen: Names of some that keep their instructions whatever the selector says of all.
-        labelled: Whether only those whose output is labelled will do.
-        relabel: Gives a predictor that is wanted other labels than those in the examples.
-
-    Returns:
-        The chosen ones in the program's order, and the names of the others.
-
-    Raises:
-        ProgramError: The choice cannot be meant, or what it names cannot be optimized.
-        DataError: One without a label was asked for by name, or no output is labelled.
+    Where none is asked for by name, those that cannot be optimized are left out, and with
+    ``labelled`` those without a label once ``relabel`` has given them theirs.
     """
     names = [predictor.name for predictor in found]
     wanted = _wanted(names, selector, frozen)

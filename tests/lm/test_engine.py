@@ -16,8 +16,6 @@ import pytest
 from dspy import lm15
 
 from dspy_greater.lm import AsyncLocalEngine, LocalEngine, NotWhiteBoxError, white_box
-from dspy_greater.lm.source import Source, source_of
-from dspy_greater.model import loading
 from tests.support.fake_white_box import FakeWhiteBox, MakeLM
 
 
@@ -341,69 +339,34 @@ def test_saved_programs_hold_no_weights(make_lm: MakeLM, tmp_path: Path) -> None
     assert again.lm("Hi") == ["0.5 Hi"]
 
 
-def test_unpickling_elsewhere_loads_from_the_source_when_used(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    loads: list[Source] = []
-
-    def load(**source: Any) -> FakeWhiteBox:
-        loads.append(source)
-        return FakeWhiteBox(fingerprint="c" * 32)
-
-    monkeypatch.setattr(loading, "load", load)
-    engine = pickle.loads(elsewhere("c" * 32, {"model": "some/fake", "dtype": "bfloat16"}))
-    assert loads == []
-    assert (engine.model, engine.fingerprint) == ("local/some/fake@cccccccccccc", "c" * 32)
-    lm = dspy.LM(engine.model, engine=engine, cache=False, temperature=0.0)
-    assert [lm("Hi"), lm("you")] == [["0.0 Hi"], ["0.0 you"]]
-    assert loads == [{"model": "some/fake", "dtype": "bfloat16"}]
+@pytest.mark.parametrize("module", [pickle, cloudpickle])
+def test_a_model_that_is_gone_is_to_be_made_anew(module: Any) -> None:
+    engine = LocalEngine(FakeWhiteBox(fingerprint="9" * 32))
+    data, state = module.dumps(engine), engine.dump_state()
+    assert json.loads(json.dumps(state)) == state
+    engine.close()
+    for load in (lambda: module.loads(data), lambda: LocalEngine.load_state(state)):
+        with pytest.raises(RuntimeError, match=r"some/fake.*local_lm\(\.\.\.\).*program\.set_lm"):
+            load()
+    LocalEngine(FakeWhiteBox(fingerprint="8" * 32))  # another model
+    anew = LocalEngine(FakeWhiteBox(fingerprint="9" * 32), max_batch=7)
+    assert module.loads(data) is LocalEngine.load_state(state) is anew
+    assert AsyncLocalEngine.load_state(state).engine is anew
 
 
-def test_other_weights_at_the_source_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "load", lambda model: FakeWhiteBox(fingerprint="e" * 32))
-    engine = pickle.loads(elsewhere("d" * 32, {"model": "some/fake"}))
-    lm = dspy.LM(engine.model, engine=engine, cache=False)
-    with pytest.raises(dspy.LMUnexpectedError, match="other weights"):
-        lm("Hi")
-
-
-def test_models_without_a_source_must_live_here() -> None:
-    with pytest.raises(RuntimeError, match="made from a model object"):
-        pickle.loads(elsewhere("9" * 32, None))
-    living = FakeWhiteBox(fingerprint="8" * 32)
-    LocalEngine(living, max_batch=7)  # already gone, but the model lives on
-    assert pickle.loads(elsewhere("8" * 32, None)).white_box is living
-
-
-def elsewhere(fingerprint: str, source: Source | None) -> bytes:
-    """A pickle from another process, where the model of that fingerprint lived."""
-    return pickle.dumps(LocalEngine(FakeWhiteBox(fingerprint=fingerprint), source=source))
-
-
-def test_sources_are_plain_json(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
-    source = source_of(
-        tmp_path,
-        dtype=torch.bfloat16,
-        device=torch.device("cuda", 1),
-        device_map={"": torch.device("cpu"), "head": 0},
-    )
-    assert source == {
-        "model": str(tmp_path),
-        "dtype": "bfloat16",
-        "device": "cuda:1",
-        "device_map": {"": "cpu", "head": 0},
-    }
-    assert json.loads(json.dumps(source)) == source
-
-
-def test_objects_have_no_source() -> None:
-    assert source_of(("model", "tokenizer")) is None
-    assert source_of("some/model", tokenizer=object()) is None
-    assert source_of("some/model", "some/tokenizer") == {
-        "model": "some/model",
-        "tokenizer": "some/tokenizer",
-    }
+def test_a_program_saved_without_its_model_gets_another(make_lm: MakeLM, tmp_path: Path) -> None:
+    program = dspy.Predict("question -> answer")
+    program.lm = make_lm(FakeWhiteBox(fingerprint="7" * 32))
+    program.save(tmp_path / "program.json")
+    program.lm.engine.close()
+    again = dspy.Predict("question -> answer")
+    with pytest.raises(RuntimeError, match="Make the language model anew"):
+        again.load(tmp_path / "program.json", allow_unsafe_lm_state=True)
+    program.set_lm(None)
+    program.save(tmp_path / "program.json")
+    again.load(tmp_path / "program.json")
+    again.set_lm(make_lm(FakeWhiteBox()))
+    assert again.lm("Hi") == ["0.0 Hi"]
 
 
 # --- white_box -----------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, TorchAoConfig
 
-from dspy_greater.lm.source import source_of
 from dspy_greater.model import (
     LoadingError,
     MissingModelError,
@@ -120,16 +119,6 @@ def test_quantized_checkpoints_load_as_they_were_saved(
     hide(monkeypatch, "torchao")
     with pytest.raises(LoadingError, match=r"pip install 'dspy-greater\[quantized\]'"):
         load(tmp_path)
-
-
-@pytest.mark.parametrize("config", [int8, int4, nf4])
-def test_the_source_of_quantized_weights_is_plain_json(config: Any, folder: Path) -> None:
-    source = source_of(folder, device="cpu", quantization_config=config())
-    assert source is not None
-    again = json.loads(json.dumps(source))
-    assert again == source
-    direct = load(folder, device="cpu", quantization_config=config())
-    assert load(**again).fingerprint == direct.fingerprint
 
 
 def test_rounded_activations_are_refused_for_their_gradient_is_wrong(folder: Path) -> None:
