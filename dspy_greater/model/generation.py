@@ -157,11 +157,12 @@ def greedily(
     *,
     most: int,
     ends: Sequence[int],
+    logits: bool = False,
     **settings: Any,
 ) -> Any:
     """Let the library add up to ``most`` tokens to ids ``[batch, width]``, always the likeliest.
 
-    After one of the ``ends`` a row is only filled up.
+    After one of the ``ends`` a row is only filled up. With ``logits`` an output that has them.
     """
     config = GenerationConfig(
         do_sample=False,
@@ -170,6 +171,8 @@ def greedily(
         max_new_tokens=most,
         eos_token_id=list(ends) or None,
         pad_token_id=decoder.tokens.pad,
+        output_logits=logits,
+        return_dict_in_generate=logits,
     )
     with torch.no_grad(), only_config(decoder.model, config), _hooked(decoder):
         return decoder.model.generate(
@@ -302,10 +305,15 @@ def reads_past_padding(decoder: Decoder, vocab_size: int) -> bool:
 
 def _scores(decoder: Decoder, prompts: list[list[int]], vocab_size: int) -> torch.Tensor:
     """Return scores of the first two tokens after each prompt, ``[2, batch, vocab]``."""
-    settings = {"output_logits": True, "return_dict_in_generate": True}
     ids, mask = padded(decoder, prompts)
     forced = [vocab_size // 2]  # so that all rows go on with the same token
     output = greedily(
-        decoder, ids, mask, most=2, ends=(), prefix_allowed_tokens_fn=lambda *_: forced, **settings
+        decoder,
+        ids,
+        mask,
+        most=2,
+        ends=(),
+        logits=True,
+        prefix_allowed_tokens_fn=lambda *_: forced,
     )
     return torch.stack(output.logits)
