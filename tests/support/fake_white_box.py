@@ -21,7 +21,6 @@ class FakeWhiteBox:
     def __init__(self, name: str = "some/fake", fingerprint: str = "f00d" * 8) -> None:
         self.name = name
         self.fingerprint = fingerprint
-        self.generation_backend = "generate"
         self.context = 10_000
         self.batches: list[list[str]] = []
         self.samplings: list[Sampling] = []
