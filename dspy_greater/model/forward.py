@@ -42,11 +42,12 @@ class Forward:
     """Runs a model on right-padded sequences.
 
     Attributes:
+        model: The model.
         recomputes: Whether a gradient is to run layers twice instead of remembering them.
     """
 
     def __init__(self, model: Any, pad: int) -> None:
-        self._model = model
+        self.model = model
         self._pad = pad
         self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
         self.recomputes = False
@@ -54,11 +55,11 @@ class Forward:
     @property
     def device(self) -> torch.device:
         """Where token ids must be."""
-        device = self._model.get_input_embeddings().weight.device
+        device = self.model.get_input_embeddings().weight.device
         if device.type != "meta":
             return device
         # Off-loaded: accelerate brings weights to the first device that computes.
-        places = getattr(self._model, "hf_device_map", {}).values()
+        places = getattr(self.model, "hf_device_map", {}).values()
         return torch.device(next((p for p in places if p not in ("cpu", "disk")), "cpu"))
 
     def __call__(
@@ -89,9 +90,9 @@ class Forward:
             ]
         )
         leaves: list[torch.Tensor] = []
-        leaf = embedding_leaf(self._model, leaves) if embeddings else nullcontext()
-        with target_rows(self._model, wanted), leaf:
-            logits = self._model(**inputs).logits
+        leaf = embedding_leaf(self.model, leaves) if embeddings else nullcontext()
+        with target_rows(self.model, wanted), leaf:
+            logits = self.model(**inputs).logits
         logits = logits.reshape(-1, logits.shape[-1])
         if logits.shape[0] != len(wanted):
             raise ModelError(
@@ -105,8 +106,8 @@ class Forward:
         inputs, starts = self._inputs(beginnings, behind, None)
         inputs["use_cache"] = True
         inputs.setdefault("past_key_values", DynamicCache())
-        with torch.no_grad(), target_rows(self._model, torch.tensor([0])):
-            cache = self._model(**inputs).past_key_values
+        with torch.no_grad(), target_rows(self.model, torch.tensor([0])):
+            cache = self.model(**inputs).past_key_values
         mask = inputs["attention_mask"].clone()
         for row, ids in enumerate(beginnings):
             mask[row, mask.shape[1] - inputs["input_ids"].shape[1] + len(ids) - starts[row] :] = 0
@@ -115,9 +116,9 @@ class Forward:
 
     def shares_prefixes(self) -> bool:
         """Whether beginnings read once, of unequal length, give what reading every row gives."""
-        if not keeps_every_key(self._model.config):
+        if not keeps_every_key(self.model.config):
             return False
-        ids = probe(self._model.get_input_embeddings().weight.shape[0])
+        ids = probe(self.model.get_input_embeddings().weight.shape[0])
         last = [range(7, 8)] * 2
         with torch.no_grad():
             plain = self([ids, ids], last).logits

@@ -22,7 +22,7 @@ from dspy_greater.model.encoding import ChatEncoder, Encoding, allowed_tokens
 from dspy_greater.model.errors import ContextError
 from dspy_greater.model.fingerprint import fingerprint
 from dspy_greater.model.forward import Forward, at_least_float32, recomputing
-from dspy_greater.model.generation import BatchedGeneration, Decoder
+from dspy_greater.model.generation import BatchedGeneration
 from dspy_greater.model.prefix import Group, Prefix, by_prefix, distinct
 from dspy_greater.model.requests import (
     Generation,
@@ -106,10 +106,15 @@ class WhiteBox:
         checks.check_gradients(model)
         checks.check_causal(self._forward, self.vocab_size)
         self._shares = self._forward.shares_prefixes()
-        thinking = self.encoder.thinking
-        decoder = Decoder(model, tokenizer, self._end, self.context, self.device, thinking)
-        limit = BatchLimit(tokens, LOGITS)
-        self._generation = BatchedGeneration(decoder, self._forward, limit, shares=self._shares)
+        self._generation = BatchedGeneration(
+            self._forward,
+            tokenizer,
+            self._end,
+            context=self.context,
+            thinking=self.encoder.thinking,
+            budget=BatchLimit(tokens, LOGITS),
+            shares=self._shares,
+        )
 
     def __repr__(self) -> str:
         return f"WhiteBox({self.name!r}, context={self.context}, device={str(self.device)!r})"
