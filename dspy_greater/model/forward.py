@@ -149,7 +149,7 @@ class Forward:
         inputs: dict[str, Any] = {"input_ids": ids, "use_cache": False}
         if prefix:
             mask = torch.cat([prefix.mask[chosen].to(device), mask], dim=1)
-            inputs |= {"past_key_values": prefix.fill(DynamicCache(), chosen), "use_cache": True}
+            inputs |= {"past_key_values": prefix.cache(chosen), "use_cache": True}
         if self._takes_positions:
             first = torch.tensor(starts, device=device)[:, None]
             inputs["position_ids"] = first + torch.arange(time, device=device)

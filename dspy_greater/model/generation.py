@@ -15,12 +15,12 @@ from typing import Any, Literal
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from transformers import Cache, GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+from transformers import DynamicCache, GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from dspy_greater.cost.counts import Counts
 from dspy_greater.model.batching import BatchLimit, Size, in_batches
 from dspy_greater.model.forward import Forward, alike, probe
-from dspy_greater.model.prefix import RoomyCache, beginnings, distinct
+from dspy_greater.model.prefix import beginnings, distinct
 from dspy_greater.model.requests import Generation, Request, TokenLogProb
 from dspy_greater.model.rows import EndTokens, RowSampler, RowStops
 from dspy_greater.model.thinking import Thinking
@@ -80,7 +80,7 @@ class BatchedGeneration:
 
     def _begin(
         self, prompts: Sequence[Sequence[int]]
-    ) -> tuple[torch.Tensor, torch.Tensor, Cache | None, int]:
+    ) -> tuple[torch.Tensor, torch.Tensor, DynamicCache | None, int]:
         """Return ids and mask ``[batch, width]``, what has been read of them, and tokens to read.
 
         What prompts share is read once, into a cache from which all of them go on at the same
@@ -91,7 +91,7 @@ class BatchedGeneration:
         places = torch.zeros(len(prompts), 0, dtype=torch.long)  # 1 where there is no padding
         read = 0
         if self._begins:
-            cache = RoomyCache()
+            cache = DynamicCache()
             common, starts = beginnings(prompts)
             if max(starts):
                 pairs = zip(prompts, starts, strict=True)
@@ -99,7 +99,7 @@ class BatchedGeneration:
                 prefix = self._forward.read([prompts[0][:common]]) if common else None
                 if max(starts) > common or prefix is None:
                     prefix = self._forward.read(heads, prefix)
-                prefix.fill(cache, chosen)
+                cache = prefix.cache(chosen)
                 places = prefix.mask[chosen].cpu()
                 read = common + sum(len(head) - common for head in heads)
         pairs = zip(prompts, starts, strict=True)

@@ -12,15 +12,13 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 import torch
-from transformers import Cache, DynamicCache
+from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 #: What starting a batch costs, in tokens: below it, more batches save nothing.
 BATCH_COST = 128
 #: Shorter beginnings are not worth a pass of their own.
 SHORTEST = 8
-#: Tokens for which a layer that is full makes room, at least.
-ROOM = 64
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,9 @@ class Prefix:
     mask: torch.Tensor
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
 
-    def fill(self, cache: Cache, chosen: Sequence[int]) -> Cache:
-        """Let an empty cache begin, row by row, with the chosen beginnings."""
+    def cache(self, chosen: Sequence[int]) -> DynamicCache:
+        """Return a cache that begins, row by row, with the chosen beginnings."""
+        cache = DynamicCache()
         for index, (keys, values) in enumerate(self.layers):
             rows = torch.tensor(chosen, device=keys.device)
             cache.update(keys[rows], values[rows], index)
@@ -54,8 +53,7 @@ class Group(NamedTuple):
 
 def keeps_every_key(config: Any) -> bool:
     """Whether each layer of a model with this configuration keeps the keys of all tokens."""
-    layers = DynamicCache(config=config).layers
-    return all(type(layer) is DynamicLayer for layer in layers)
+    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
 
 
 def common_length(first: Sequence[int], second: Sequence[int]) -> int:
@@ -72,9 +70,8 @@ def by_prefix(
     They join in lexicographic order as long as what n sequences save by s shared tokens,
     ``(n - 1) * s``, and the price of one more group, in tokens, outweigh a shorter prefix.
     """
-    order = sorted(range(len(sequences)), key=lambda i: tuple(sequences[i]))
     groups: list[Group] = []
-    for index in order:
+    for index in sorted(range(len(sequences)), key=lambda i: tuple(sequences[i])):
         if groups:
             last = groups[-1]
             common = common_length(sequences[last.members[-1]], sequences[index])
@@ -109,56 +106,3 @@ def distinct(sequences: Sequence[Sequence[int]]) -> tuple[list[tuple[int, ...]],
 
 def _worthwhile(shared: int, members: int) -> int:
     return shared if shared >= SHORTEST and members > 1 else 0
-
-
-class RoomyLayer(DynamicLayer):
-    """A layer without gradients that copies what it holds once in `ROOM` tokens, not for each."""
-
-    keys: torch.Tensor
-    values: torch.Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._stores: tuple[torch.Tensor, torch.Tensor] | None = None
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add keys and values ``[batch, heads, time, size]`` and return all there are."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        start = self.get_seq_length()
-        end = start + key_states.shape[-2]
-        if self._stores is None or end > self._stores[0].shape[-2]:
-            room = end + max(ROOM, end // 4)
-            self._stores = (
-                _with_room(self.keys, key_states, start, room),
-                _with_room(self.values, value_states, start, room),
-            )
-        keys, values = self._stores
-        keys[..., start:end, :] = key_states
-        values[..., start:end, :] = value_states
-        self.keys, self.values = keys[..., :end, :], values[..., :end, :]
-        return self.keys, self.values
-
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep some rows, and room for them."""
-        if self._stores is not None:
-            length = self.get_seq_length()
-            keys, values = self._stores = self._stores[0][indices], self._stores[1][indices]
-            self.keys, self.values = keys[..., :length, :], values[..., :length, :]
-
-
-class RoomyCache(DynamicCache):
-    """A cache of such layers, made as the model asks for them."""
-
-    def __init__(self) -> None:
-        Cache.__init__(self, layer_class_to_replicate=RoomyLayer)
-
-
-def _with_room(old: torch.Tensor, new: torch.Tensor, length: int, room: int) -> torch.Tensor:
-    """Return a store shaped like ``new`` with ``room`` places, of which ``length`` are filled."""
-    store = new.new_empty((*new.shape[:-2], room, new.shape[-1]))
-    if length:
-        store[..., :length, :] = old
-    return store
