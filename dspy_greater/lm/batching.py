@@ -100,7 +100,15 @@ class Batcher(Generic[Item, Result]):
 
     def _serve(self, batch: list[tuple[Item, Future[Result]]]) -> bool:
         """Answer a batch; return whether its one caller was the only one by then."""
-        results = self._results([item for item, _ in batch])
+        items = [item for item, _ in batch]
+        results: Sequence[Result | BaseException] = []
+        try:
+            if items:
+                results = self._answer(items)
+            if len(results) != len(items):
+                raise RuntimeError(f"{len(results)} results for {len(items)} items")
+        except BaseException as error:  # a caller left without an answer would wait for ever
+            results = [error] * len(items)
         alone = len(batch) + len(self._queue) == 1
         for (_, future), result in zip(batch, results, strict=True):
             if isinstance(result, BaseException):
@@ -128,15 +136,6 @@ class Batcher(Generic[Item, Result]):
         return self._changed.wait_for(
             lambda: len(self._queue) > waiting or self._closed, self._batch_wait
         )
-
-    def _results(self, items: list[Item]) -> Sequence[Result | BaseException]:
-        try:
-            results = self._answer(items) if items else []
-            if len(results) != len(items):
-                raise RuntimeError(f"{len(results)} results for {len(items)} items")
-        except BaseException as error:  # a caller left without an answer would wait for ever
-            return [error] * len(items)
-        return results
 
 
 def _reset_after_fork() -> None:

@@ -172,35 +172,29 @@ class ChatEncoder:
             text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
         ids, offsets = list(encoded["input_ids"]), list(encoded["offset_mapping"])
-        pieces = self.tokenizer.convert_ids_to_tokens(ids)
-        return ids, closed_gaps(pieces, without_added_blanks(pieces, offsets))
+        return ids, token_offsets(self.tokenizer.convert_ids_to_tokens(ids), offsets)
 
 
-def without_added_blanks(
+def token_offsets(
     pieces: Sequence[str], offsets: Sequence[tuple[int, int]]
 ) -> list[tuple[int, int]]:
-    """Return offsets in which a blank of the tokenizer's own stands for nothing.
+    """Return the characters that each token writes, by what a tokenizer tells of them.
 
-    SentencePiece-like ones begin a text with ``▁``, and give it the next token's first character.
+    SentencePiece-like ones begin a text with a blank of their own, which stands for nothing, and
+    give it the next token's first character. Byte-level ones may leave out spaces.
     """
-    following = [start for start, _ in offsets[1:]] + [-1]
-    return [
-        (start, start) if piece == BLANK and start == after else (start, end)
-        for piece, (start, end), after in zip(pieces, offsets, following, strict=True)
-    ]
-
-
-def closed_gaps(pieces: Sequence[str], offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return offsets in which spaces belong to a token, even those byte-level ones leave out."""
-    closed: list[tuple[int, int]] = []
+    found: list[tuple[int, int]] = []
     covered = 0
-    for piece, (start, end) in zip(pieces, offsets, strict=True):
-        if start == end and piece and not piece.strip(BYTE_SPACE):
+    following = [start for start, _ in offsets[1:]] + [-1]
+    for piece, (start, end), after in zip(pieces, offsets, following, strict=True):
+        if piece == BLANK and start == after:
+            end = start
+        elif start == end and piece and not piece.strip(BYTE_SPACE):
             start, end = covered, covered + len(piece)
         start = min(start, covered)
         covered = max(covered, end)
-        closed.append((start, max(start, end)))
-    return closed
+        found.append((start, max(start, end)))
+    return found
 
 
 def tokens_over(offsets: Sequence[tuple[int, int]], start: int, end: int) -> Span:

@@ -15,9 +15,10 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -26,29 +27,18 @@ from dspy_greater.model.errors import ModelError
 from dspy_greater.model.prefix import Prefix, keeps_every_key
 
 
-class Pass(NamedTuple):
-    """Result of one forward pass.
-
-    Attributes:
-        logits: ``[rows, vocab]``, the wanted rows of all sequences, one sequence after another.
-        embeddings: ``[batch, time, hidden]`` leaf, when asked for; without the prefix.
-    """
-
-    logits: torch.Tensor
-    embeddings: torch.Tensor | None
-
-
 class Forward:
     """Runs a model on right-padded sequences.
 
     Attributes:
         model: The model.
+        pad: The token that stands for nothing.
         recomputes: Whether a gradient is to run layers twice instead of remembering them.
     """
 
     def __init__(self, model: Any, pad: int) -> None:
         self.model = model
-        self._pad = pad
+        self.pad = pad
         self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
         self.recomputes = False
 
@@ -70,7 +60,7 @@ class Forward:
         embeddings: bool = False,
         prefix: Prefix | None = None,
         chosen: Sequence[int] | None = None,
-    ) -> Pass:
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return logits at the wanted positions, none of which lies in ``prefix``.
 
         Args:
@@ -79,19 +69,29 @@ class Forward:
             embeddings: Also return the embedding layer's output as a leaf.
             prefix: What the sequences begin with.
             chosen: ``[batch]`` which beginning of ``prefix`` each sequence has; the first if None.
+
+        Returns:
+            Logits ``[rows, vocab]``, one sequence after another, and the leaf
+            ``[batch, time, hidden]`` without the prefix, or None.
         """
         inputs, starts = self._inputs(sequences, prefix, chosen)
         time = inputs["input_ids"].shape[1]
-        wanted = torch.tensor(
+        wanted = torch.cat(
             [
-                row * time + position - start
-                for row, (positions, start) in enumerate(zip(rows, starts, strict=True))
-                for position in positions
+                torch.arange(own.start, own.stop) + row * time - start
+                for row, (own, start) in enumerate(zip(rows, starts, strict=True))
             ]
         )
-        leaves: list[torch.Tensor] = []
-        leaf = embedding_leaf(self.model, leaves) if embeddings else nullcontext()
-        with target_rows(self.model, wanted), leaf:
+        leaf: torch.Tensor | None = None
+
+        def swap(module: Any, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+            nonlocal leaf
+            leaf = output.detach().requires_grad_(True)
+            return leaf
+
+        embed = self.model.get_input_embeddings()
+        hooked = embed.register_forward_hook(swap) if embeddings else nullcontext()
+        with target_rows(self.model, wanted), hooked:
             logits = self.model(**inputs).logits
         logits = logits.reshape(-1, logits.shape[-1])
         if logits.shape[0] != len(wanted):
@@ -99,7 +99,7 @@ class Forward:
                 f"The model returned {logits.shape[0]} rows of logits for {len(wanted)} positions: "
                 "its language-model head does not read one hidden state per position."
             )
-        return Pass(logits, leaves[0] if leaves else None)
+        return logits, leaf
 
     def read(self, beginnings: Sequence[Sequence[int]], behind: Prefix | None = None) -> Prefix:
         """Compute what the layers keep of some beginnings, which begin with ``behind`` in turn."""
@@ -121,10 +121,10 @@ class Forward:
         ids = probe(self.model.get_input_embeddings().weight.shape[0])
         last = [range(7, 8)] * 2
         with torch.no_grad():
-            plain = self([ids, ids], last).logits
+            plain, _ = self([ids, ids], last)
             try:
                 prefix = self.read([ids[:3], ids[:6]])
-                behind = self([ids, ids], last, prefix=prefix, chosen=[0, 1]).logits
+                behind, _ = self([ids, ids], last, prefix=prefix, chosen=[0, 1])
             except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
                 return False
         return alike(behind, plain, plain.dtype)
@@ -136,23 +136,20 @@ class Forward:
         chosen: Sequence[int] | None,
     ) -> tuple[dict[str, Any], list[int]]:
         """Return the model's inputs and how much of each sequence the prefix stands for."""
-        count, device = len(sequences), self.device
+        count = len(sequences)
         chosen = [0] * count if chosen is None else chosen
         starts = [prefix.lengths[index] for index in chosen] if prefix else [0] * count
-        rest = [ids[start:] for ids, start in zip(sequences, starts, strict=True)]
-        time = max(len(ids) for ids in rest)
-        ids = torch.full((count, time), self._pad, dtype=torch.long)
-        for row, sequence in enumerate(rest):
-            ids[row, : len(sequence)] = torch.as_tensor(sequence, dtype=torch.long)
-        ids = ids.to(device)
+        pairs = zip(sequences, starts, strict=True)
+        rest = [torch.as_tensor(ids[start:], dtype=torch.long) for ids, start in pairs]
+        ids = pad_sequence(rest, batch_first=True, padding_value=self.pad).to(self.device)
         mask = torch.ones_like(ids)
         inputs: dict[str, Any] = {"input_ids": ids, "use_cache": False}
         if prefix:
-            mask = torch.cat([prefix.mask[chosen].to(device), mask], dim=1)
+            mask = torch.cat([prefix.mask[chosen].to(ids.device), mask], dim=1)
             inputs |= {"past_key_values": prefix.cache(chosen), "use_cache": True}
         if self._takes_positions:
-            first = torch.tensor(starts, device=device)[:, None]
-            inputs["position_ids"] = first + torch.arange(time, device=device)
+            first = torch.tensor(starts, device=ids.device)[:, None]
+            inputs["position_ids"] = first + torch.arange(ids.shape[1], device=ids.device)
         return {**inputs, "attention_mask": mask}, starts
 
 
@@ -165,17 +162,6 @@ def target_rows(model: Any, wanted: torch.Tensor) -> Any:
         return (flat[wanted.to(flat.device)].unsqueeze(0), *rest)
 
     return model.get_output_embeddings().register_forward_pre_hook(gather)
-
-
-def embedding_leaf(model: Any, leaves: list[torch.Tensor]) -> Any:
-    """Replace the embedding's output, in a ``with`` block, by a leaf, and add it to ``leaves``."""
-
-    def swap(module: Any, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
-        leaf = output.detach().requires_grad_(True)
-        leaves.append(leaf)
-        return leaf
-
-    return model.get_input_embeddings().register_forward_hook(swap)
 
 
 @contextmanager

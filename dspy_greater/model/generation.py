@@ -22,7 +22,7 @@ from dspy_greater.model.batching import BatchLimit, Size, in_batches
 from dspy_greater.model.forward import Forward, alike, probe
 from dspy_greater.model.prefix import beginnings, distinct
 from dspy_greater.model.requests import Generation, Request, TokenLogProb
-from dspy_greater.model.rows import EndTokens, RowSampler, RowStops
+from dspy_greater.model.rows import RowSampler, RowStops
 from dspy_greater.model.thinking import Thinking
 
 #: What a token still to be generated costs, relative to one that is read: its place in the cache.
@@ -36,15 +36,15 @@ class BatchedGeneration:
         self,
         forward: Forward,
         tokenizer: Any,
-        tokens: EndTokens,
         *,
+        ends: Sequence[int],
         context: int,
         thinking: Thinking | None,
         budget: BatchLimit,
         shares: bool,
     ) -> None:
         self._forward, self._model, self._tokenizer = forward, forward.model, tokenizer
-        self._tokens, self._context, self._thinking = tokens, context, thinking
+        self._ends, self._context, self._thinking = ends, context, thinking
         self._budget = budget
         self._begins = False
         self._mixes = self._reads_past_padding()
@@ -104,7 +104,7 @@ class BatchedGeneration:
                 read = common + sum(len(head) - common for head in heads)
         pairs = zip(prompts, starts, strict=True)
         left = [torch.tensor(prompt[start:], dtype=torch.long) for prompt, start in pairs]
-        pad = self._tokens.pad
+        pad = self._forward.pad
         ids = pad_sequence(left, batch_first=True, padding_value=pad, padding_side="left")
         own = [torch.ones_like(each) for each in left]
         mask = pad_sequence(own, batch_first=True, padding_side="left")
@@ -124,7 +124,7 @@ class BatchedGeneration:
         # On MPS the library looks whether to stop one step late, when a sampled row drew again.
         leaving = cache is not None and ids.device.type != "mps"
         sampler = RowSampler(requests)
-        ends, thinking = self._tokens.ends, self._thinking
+        ends, thinking = self._ends, self._thinking
         stops = RowStops(self._tokenizer, ends, requests, width, leaving=leaving, thinking=thinking)
         ended: dict[int, list[int]] = {}
         rows = list(range(len(requests)))
@@ -179,7 +179,7 @@ class BatchedGeneration:
             use_cache=True,
             max_new_tokens=most,
             eos_token_id=list(ends) or None,
-            pad_token_id=self._tokens.pad,
+            pad_token_id=self._forward.pad,
             output_logits=logits,
             return_dict_in_generate=logits,
         )
@@ -199,7 +199,7 @@ class BatchedGeneration:
     ) -> Generation:
         """Describe the tokens up to where a text ended, an end token included."""
         finish: Literal["stop", "length"] = "stop" if stopped else "length"
-        if ids and ids[-1] in self._tokens.ends:
+        if ids and ids[-1] in self._ends:
             ids, finish = ids[:-1], "stop"
         thinking = self._thinking
         block = thinking.length(request.prompt, ids) if thinking else 0

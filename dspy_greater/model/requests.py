@@ -146,14 +146,9 @@ def check_spans(index: int, item: Targeted) -> None:
         raise ValueError(f"Item {index}: inputs [{inputs.start}, {inputs.end}) lie outside.")
 
 
-def target_ids(items: Sequence[Targeted]) -> torch.Tensor:
-    """Return the target token ids of all items, one item after another; ``[rows]``."""
-    return torch.tensor(
-        [token for item in items for token in item.ids[slice(*item.targets)]], dtype=torch.long
-    )
-
-
-def log_probs_of(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Turn logits ``[rows, vocab]`` into the targets' log-probabilities without a copy."""
-    chosen = logits.gather(1, targets.to(logits.device)[:, None])[:, 0]
-    return chosen - torch.logsumexp(logits, dim=-1)
+def log_probs_of(logits: torch.Tensor, items: Sequence[Targeted]) -> torch.Tensor:
+    """Turn logits ``[rows, vocab]``, item after item, into log-probabilities of the targets."""
+    ids = [token for item in items for token in item.ids[slice(*item.targets)]]
+    targets = torch.tensor(ids, dtype=torch.long, device=logits.device)
+    # Not log_softmax, which would copy the logits.
+    return logits.gather(1, targets[:, None])[:, 0] - torch.logsumexp(logits, dim=-1)

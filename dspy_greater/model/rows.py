@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -109,16 +108,8 @@ def generator(seed: int | None, prompt: Sequence[int], device: torch.device) -> 
     return torch.Generator(device=device).manual_seed(own)
 
 
-@dataclass(frozen=True)
-class EndTokens:
-    """Tokens that end a text, and the one that fills finished rows."""
-
-    ends: tuple[int, ...]
-    pad: int
-
-
-def end_tokens(model: Any, tokenizer: Any, encoder: ChatEncoder) -> EndTokens:
-    """Return the end tokens of the checkpoint, the tokenizer and the chat template."""
+def end_tokens(model: Any, tokenizer: Any, encoder: ChatEncoder) -> tuple[tuple[int, ...], int]:
+    """Return tokens with which a text ends for checkpoint, tokenizer or template, and a pad."""
     config = getattr(model, "generation_config", None)
     own = getattr(config, "eos_token_id", None)
     ends = {*(own if isinstance(own, list | tuple) else [own])}
@@ -127,7 +118,7 @@ def end_tokens(model: Any, tokenizer: Any, encoder: ChatEncoder) -> EndTokens:
     # A pad token that was added to the tokenizer alone has no row in the embedding.
     rows = model.get_input_embeddings().weight.shape[0]
     pads = [token for token in (tokenizer.pad_token_id, *known, 0) if token is not None]
-    return EndTokens(tuple(known), next(int(token) for token in pads if token < rows))
+    return tuple(known), next(int(token) for token in pads if token < rows)
 
 
 class ObjectEnd:

@@ -55,8 +55,6 @@ class ChatTemplate:
     @cached_property
     def around_answer(self) -> tuple[str, str]:
         """White space that precedes an assistant's text, and what follows it: the end of turn."""
-        if not self._tokenizer.chat_template:
-            return "", ""
         question, answer = SENTINELS[:2]
         ask = Turn("user", question)
         try:
@@ -75,8 +73,6 @@ class ChatTemplate:
 
         An open end is right after the last message's content, with nothing trimmed off.
         """
-        if not self._tokenizer.chat_template:
-            return plain_layout(messages, open_end=open_end)
         native = self._takes_system
         try:
             return self._layout(turns(messages, merge_system=not native), wanted, open_end)
@@ -133,6 +129,9 @@ class ChatTemplate:
         )
 
     def _apply(self, conversation: Sequence[Turn], *, open_end: bool) -> str:
+        if not self._tokenizer.chat_template:
+            text = "".join(turn.content + SEPARATOR for turn in conversation)
+            return text.removesuffix(SEPARATOR) if open_end else text
         chat = [{"role": turn.role, "content": turn.content} for turn in conversation]
         try:
             text = self._tokenizer.apply_chat_template(
@@ -162,15 +161,3 @@ def turns(messages: Sequence[Message], *, merge_system: bool) -> list[Turn]:
             turn.role = "user"
         result.append(turn)
     return result
-
-
-def plain_layout(messages: Sequence[Message], *, open_end: bool) -> tuple[str, dict[int, Place]]:
-    """Return contents separated by blank lines, for models without a chat template."""
-    text, places = "", {}
-    for index, message in enumerate(messages):
-        start = len(text)
-        text += message["content"]
-        places[index] = Place(start, start, len(text))
-        if not (open_end and index == len(messages) - 1):
-            text += SEPARATOR
-    return text, places

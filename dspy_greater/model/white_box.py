@@ -32,7 +32,6 @@ from dspy_greater.model.requests import (
     Targeted,
     check_spans,
     log_probs_of,
-    target_ids,
 )
 from dspy_greater.model.rows import end_tokens
 
@@ -54,6 +53,7 @@ class WhiteBox:
         name: Hub id or folder name.
         fingerprint: Short hash of the weights, the vocabulary and the chat template.
         context: Most positions the model can read.
+        end_ids: Tokens that end a text.
         encoder: Messages to ids.
         counts: Work done so far, for whomever.
         meter: On which its work is booked besides.
@@ -95,8 +95,8 @@ class WhiteBox:
         self.counts = Counts()
         self.meter: Meter | None = None
         self.fingerprint = fingerprint(model, tokenizer, chat_template_kwargs)
-        self._end = end_tokens(model, tokenizer, self.encoder)
-        self._forward = Forward(model, self._end.pad)
+        self.end_ids, pad = end_tokens(model, tokenizer, self.encoder)
+        self._forward = Forward(model, pad)
         tokens = token_budget or (2**14 if self.device.type == "cpu" else 2**16)
         self._budgets = {
             "score": BatchLimit(tokens, LOGITS),
@@ -109,7 +109,7 @@ class WhiteBox:
         self._generation = BatchedGeneration(
             self._forward,
             tokenizer,
-            self._end,
+            ends=self.end_ids,
             context=self.context,
             thinking=self.encoder.thinking,
             budget=BatchLimit(tokens, LOGITS),
@@ -128,11 +128,6 @@ class WhiteBox:
     def thinks(self) -> bool:
         """Whether the model has marks for what it thinks before it answers."""
         return self.encoder.thinking is not None
-
-    @property
-    def end_ids(self) -> tuple[int, ...]:
-        """Tokens that end a text."""
-        return self._end.ends
 
     @property
     def vocab_size(self) -> int:
@@ -316,10 +311,10 @@ class WhiteBox:
                 prefix = self._forward.read(prompts, prefix)
             else:
                 chosen = [0] * len(items)
-            logits = self._forward(
+            logits, _ = self._forward(
                 [i.ids for i in items], [i.rows for i in items], prefix=prefix, chosen=chosen
-            ).logits
-            log_probs = log_probs_of(at_least_float32(logits) / temperature, target_ids(items))
+            )
+            log_probs = log_probs_of(at_least_float32(logits) / temperature, items)
         lengths = prefix.lengths if prefix else (0,)
         self.counts.forwards += len(items)
         self.counts.targets_forward += len(logits)
@@ -341,14 +336,13 @@ class WhiteBox:
             )
             assert embeddings is not None
             logits = at_least_float32(logits)
-            targets = target_ids(items)
             # Means by sequence: its gradient must not depend on what it is batched with.
-            tempered = log_probs_of(logits / temperature, targets)
+            tempered = log_probs_of(logits / temperature, items)
             losses = torch.stack([-part.mean() for part in tempered.split(lengths)])
             # float16 underflows below 6e-8, where such gradients live; a power of two is exact.
             scale = 1024.0 if embeddings.dtype == torch.float16 else 1.0
             (gradient,) = torch.autograd.grad(losses.sum() * scale, embeddings)
-        log_probs = log_probs_of(logits.detach(), targets).float().cpu().split(lengths)
+        log_probs = log_probs_of(logits.detach(), items).float().cpu().split(lengths)
         self.counts.backwards += len(items)
         self.counts.targets_backward += len(logits)
         self.counts.tokens_backward += sum(len(item.ids) - start for item in items)
@@ -363,7 +357,7 @@ class WhiteBox:
     def _next_batch(self, sequences: list[Sequence[int]], last: int) -> list[torch.Tensor]:
         rows = [range(len(sequence) - last, len(sequence)) for sequence in sequences]
         with torch.no_grad():
-            logits = self._forward(sequences, rows).logits
+            logits, _ = self._forward(sequences, rows)
             log_probs = torch.log_softmax(at_least_float32(logits), dim=-1)
         self.counts.forwards += len(sequences)
         self.counts.targets_forward += len(logits)

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from dspy_greater.basics.spans import Message, Span, TextSpan
 from dspy_greater.model import ChatEncoder
-from dspy_greater.model.encoding import closed_gaps, tokens_over, without_added_blanks
+from dspy_greater.model.encoding import token_offsets, tokens_over
 from tests.support.small_tokenizers import KINDS
 from tests.support.tiny import make_tokenizer
 
@@ -87,16 +87,13 @@ def test_offsets_that_leave_out_spaces_are_closed() -> None:
     # "hello world  !", as a byte-level tokenizer with trim_offsets reports it.
     pieces = ["hello", "Ġworld", "Ġ", "Ġ", "!"]
     reported = [(0, 5), (6, 11), (12, 12), (13, 13), (13, 14)]
-    assert closed_gaps(pieces, reported) == [(0, 5), (5, 11), (11, 12), (12, 13), (13, 14)]
-    assert closed_gaps(["Ġ", "Ġ"], [(0, 0), (2, 2)]) == [(0, 1), (1, 2)]
+    assert token_offsets(pieces, reported) == [(0, 5), (5, 11), (11, 12), (12, 13), (13, 14)]
+    assert token_offsets(["Ġ", "Ġ"], [(0, 0), (2, 2)]) == [(0, 1), (1, 2)]
 
 
 def test_a_blank_of_the_tokenizers_own_stands_for_nothing() -> None:
-    assert without_added_blanks(["▁", "x", "▁"], [(0, 1), (0, 1), (1, 2)]) == [
-        (0, 0),
-        (0, 1),
-        (1, 2),
-    ]
+    found = token_offsets(["▁", "x", "▁"], [(0, 1), (0, 1), (1, 2)])
+    assert found == [(0, 0), (0, 1), (1, 2)]
 
 
 def test_bytes_of_one_character_are_all_covered() -> None:
