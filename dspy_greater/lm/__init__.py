@@ -86,13 +86,11 @@ def local_lm(
         "local_files_only": local_files_only,
         "chat_template_kwargs": chat_template_kwargs,
     }
-    if isinstance(model, WhiteBox):
-        if given := [name for name, value in options.items() if value]:
-            raise ValueError(f"A WhiteBox is already loaded: {', '.join(given)} can't be given")
-        loaded = model
-    else:
-        loaded = load(model, **options)
-    engine = LocalEngine(loaded, max_batch=max_batch, batch_wait=batch_wait)
+    if not isinstance(model, WhiteBox):
+        model = load(model, **options)
+    elif given := [name for name, value in options.items() if value]:
+        raise ValueError(f"A WhiteBox is already loaded: {', '.join(given)} can't be given")
+    engine = LocalEngine(model, max_batch=max_batch, batch_wait=batch_wait)
     return dspy.LM(
         engine.model,
         engine=engine,

@@ -92,9 +92,7 @@ class Batcher(Generic[Item, Result]):
 
     def _work(self) -> None:
         alone = False  # whether the last batch had a single caller
-        while True:
-            if (batch := self._take(alone)) is None:
-                return
+        while (batch := self._take(alone)) is not None:
             alone = self._serve(batch)
             del batch  # nothing is kept alive while waiting
 

@@ -71,8 +71,7 @@ class LocalEngine:
         meter = dspy.settings.get(SETTING)
         if meter is not None and meter.engine not in (None, self):
             meter = None  # another model, which the compile counts by what it reports
-        job = _Job(self, request, messages, sampling, meter)
-        return self._batcher.submit(job)
+        return self._batcher.submit(_Job(self, request, messages, sampling, meter))
 
     def complete(self, request: lm15.Request) -> lm15.Response:
         """Answer one request, blocking until its batch is done."""
@@ -160,28 +159,26 @@ class _Job(NamedTuple):
 
 def _answer(jobs: list[_Job]) -> list[lm15.Response | Exception]:
     """Answer a batch; what one meter counts is never in a generation with what another does."""
-    groups: dict[int, list[_Job]] = {}
-    for job in jobs:
-        groups.setdefault(id(job.meter), []).append(job)
-    answers = {key: iter(_answer_on_one_meter(group)) for key, group in groups.items()}
-    return [next(answers[id(job.meter)]) for job in jobs]
+    answers: dict[int, lm15.Response | Exception] = {}
+    groups: dict[int, dict[int, tuple[int, ...]]] = {}  # by meter, the prompts of its jobs
+    for index, job in enumerate(jobs):
+        encoded = _encode(job)
+        if isinstance(encoded, Exception):
+            answers[index] = encoded
+        else:
+            groups.setdefault(id(job.meter), {})[index] = encoded
+    for prompts in groups.values():
+        done = _generate(list(prompts.values()), [jobs[index] for index in prompts])
+        answers.update(zip(prompts, done, strict=True))
+    return [answers[index] for index in range(len(jobs))]
 
 
-def _answer_on_one_meter(jobs: list[_Job]) -> list[lm15.Response | Exception]:
-    """Encode each job by itself, then generate for all at once."""
-    white_box = jobs[0].engine.white_box.metered(jobs[0].meter)
-    encoded = [_encode(white_box, job.messages) for job in jobs]
-    prompts = [ids for ids in encoded if not isinstance(ids, Exception)]
-    good = [job for job, ids in zip(jobs, encoded, strict=True) if not isinstance(ids, Exception)]
-    answers = iter(_generate(white_box, prompts, good))
-    return [ids if isinstance(ids, Exception) else next(answers) for ids in encoded]
-
-
-def _encode(white_box: WhiteBox, messages: list[Message]) -> tuple[int, ...] | Exception:
+def _encode(job: _Job) -> tuple[int, ...] | Exception:
     from dspy_greater.model.errors import TemplateError
 
+    white_box = job.engine.white_box.metered(job.meter)
     try:
-        ids = white_box.encode(messages).ids
+        ids = white_box.encode(job.messages).ids
     except TemplateError as error:
         return lm15.InvalidRequestError(str(error))
     except Exception as error:
@@ -195,11 +192,12 @@ def _encode(white_box: WhiteBox, messages: list[Message]) -> tuple[int, ...] | E
 
 
 def _generate(
-    white_box: WhiteBox, prompts: Sequence[tuple[int, ...]], jobs: Sequence[_Job]
+    prompts: Sequence[tuple[int, ...]], jobs: Sequence[_Job]
 ) -> list[lm15.Response | Exception]:
-    """Generate for all prompts, halving the batch to find which fails."""
+    """Generate for all prompts on one meter, halving the batch to find which fails."""
     if not jobs:
         return []
+    white_box = jobs[0].engine.white_box.metered(jobs[0].meter)
     try:
         generations = white_box.generate(prompts, [job.sampling for job in jobs])
         return [
@@ -210,10 +208,7 @@ def _generate(
         if len(jobs) == 1:
             return [error]
         half = len(jobs) // 2
-        return [
-            *_generate(white_box, prompts[:half], jobs[:half]),
-            *_generate(white_box, prompts[half:], jobs[half:]),
-        ]
+        return _generate(prompts[:half], jobs[:half]) + _generate(prompts[half:], jobs[half:])
 
 
 def _engine_of(state: dict[str, Any]) -> LocalEngine:

@@ -63,8 +63,7 @@ def sampling_of(config: lm15.Config) -> Sampling:
     from dspy_greater.model.requests import Sampling
 
     names = ("max_tokens", "temperature", "top_p", "top_k", "stop", "seed", "logprobs")
-    given: dict[str, Any] = {name: getattr(config, name) for name in names}
-    given = {name: value for name, value in given.items() if value is not None}
+    given = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
     try:
         return Sampling(**given, json_object=config.response_format == JSON_OBJECT)
     except ValueError as error:
@@ -125,7 +124,10 @@ def _log_probs(
     if generation.log_probs is None:
         return None, True
     ids = generation.ids[generation.block :]
-    kept = _tokens_in_text(ids, generation.text, decode)
+    kept = len(ids)
+    if decode(ids).startswith(generation.text):  # behind it there may be a stop string
+        while len(decode(ids[:kept])) > len(generation.text):
+            kept -= 1
     complete = kept == len(ids) or decode(ids[:kept]) == generation.text
     text = functools.cache(lambda token: decode([token]))
     scored = tuple(
@@ -141,15 +143,6 @@ def _log_probs(
         for each in generation.log_probs[generation.block :][:kept]
     )
     return scored, complete
-
-
-def _tokens_in_text(ids: Sequence[int], text: str, decode: Callable[[Sequence[int]], str]) -> int:
-    """Return how many of the first tokens lie before the stop string that was cut off."""
-    kept = len(ids)
-    if decode(ids).startswith(text):
-        while len(decode(ids[:kept])) > len(text):
-            kept -= 1
-    return kept
 
 
 def _unsupported(name: str, instead: str) -> lm15.UnsupportedFeatureError:

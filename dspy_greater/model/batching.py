@@ -22,16 +22,8 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 @dataclass
-class BatchLimit:
-    """The most that one micro-batch may cost: ``rows × longest row``, ``targets × vocab``."""
-
-    tokens: int
-    logits: int
-
-
-@dataclass(frozen=True)
 class Size:
-    """What one sequence costs: its length in tokens, and its logits (rows × vocab)."""
+    """What a sequence costs, or a micro-batch may: rows × longest in tokens, logits in numbers."""
 
     tokens: int
     logits: int = 0
@@ -40,7 +32,7 @@ class Size:
 def in_batches(
     items: Sequence[Item],
     sizes: Sequence[Size],
-    budget: BatchLimit,
+    budget: Size,
     work: Callable[[list[Item]], list[Result]],
 ) -> list[Result]:
     """Run ``work`` on micro-batches and return the results in the order of ``items``.
@@ -63,7 +55,7 @@ def in_batches(
     return [results[i] for i in range(len(items))]
 
 
-def _next_batch(waiting: deque[int], sizes: Sequence[Size], budget: BatchLimit) -> list[int]:
+def _next_batch(waiting: deque[int], sizes: Sequence[Size], budget: Size) -> list[int]:
     """Take as many items, longest first, as the budget allows; at least one."""
     batch = [waiting.popleft()]
     longest, logits = sizes[batch[0]].tokens, sizes[batch[0]].logits

@@ -45,14 +45,9 @@ class Encoding:
 
 
 class ChatEncoder:
-    """Turns messages into token ids as the chat template asks.
+    """Turns messages into token ids as the chat template asks, given further variables of it.
 
-    Args:
-        tokenizer: The model's.
-        template_kwargs: Further variables of the chat template, e.g. ``enable_thinking``.
-
-    Attributes:
-        thinking: How the model marks what it thinks before it answers; None if it does not.
+    ``thinking`` is how the model marks what it thinks before it answers; None if it does not.
     """
 
     def __init__(self, tokenizer: Any, template_kwargs: Mapping[str, Any] = NOTHING) -> None:
@@ -217,13 +212,12 @@ def _check(texts: Sequence[str], spans: Mapping[str, TextSpan]) -> None:
             )
 
 
-def allowed_tokens(tokenizer: Any, vocab_size: int, *, ascii_only: bool = True) -> torch.Tensor:
-    """Mark the tokens that are plain, printable text.
+def allowed_tokens(tokenizer: Any, vocab_size: int) -> torch.Tensor:
+    """Mark the tokens that are plain, printable ASCII.
 
     Args:
         tokenizer: A fast tokenizer.
         vocab_size: Rows of the embedding; may exceed the tokenizer's vocabulary (padding rows).
-        ascii_only: Leave out text beyond ASCII.
 
     Returns:
         Bool tensor ``[vocab]``: False for special and added tokens, parts of UTF-8 characters,
@@ -239,7 +233,7 @@ def allowed_tokens(tokenizer: Any, vocab_size: int, *, ascii_only: bool = True) 
     for token, (name, text) in enumerate(zip(names, texts, strict=True)):
         if token in refused or name is None or BYTE_TOKEN.fullmatch(name):
             continue
-        mask[token] = is_plain_text(text) and (text.isascii() or not ascii_only)
+        mask[token] = text.isascii() and is_plain_text(text)
     return mask
 
 

@@ -65,8 +65,6 @@ def _contents(tensor: torch.Tensor) -> bytes:
     if tensor.is_meta or tensor.is_sparse or tensor.numel() == 0:
         return b""
     flat = tensor.detach().contiguous().view(-1)
-    if flat.dtype == torch.bool:
-        flat = flat.to(torch.uint8)
     integers = flat.view(_INTEGERS[min(flat.element_size(), 8)])
     stride = max(1, integers.numel() // SAMPLE)
     sample = integers[::stride].cpu().numpy().tobytes()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -61,18 +61,12 @@ class Forward:
         prefix: Prefix | None = None,
         chosen: Sequence[int] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return logits at the wanted positions, none of which lies in ``prefix``.
+        """Return logits ``[rows, vocab]`` at the wanted positions, sequence after sequence.
 
-        Args:
-            sequences: ``[batch]`` token ids, lengths may differ.
-            rows: ``[batch]`` positions whose logits are wanted (position t predicts token t + 1).
-            embeddings: Also return the embedding layer's output as a leaf.
-            prefix: What the sequences begin with.
-            chosen: ``[batch]`` which beginning of ``prefix`` each sequence has; the first if None.
-
-        Returns:
-            Logits ``[rows, vocab]``, one sequence after another, and the leaf
-            ``[batch, time, hidden]`` without the prefix, or None.
+        ``rows`` are these positions by sequence (t predicts token t + 1), none of which lies in
+        ``prefix``. ``chosen`` says which of its beginnings each sequence has; the first if None.
+        With ``embeddings`` the second result is the embedding layer's output as a leaf
+        ``[batch, time, hidden]``, without the prefix.
         """
         inputs, starts = self._inputs(sequences, prefix, chosen)
         time = inputs["input_ids"].shape[1]
@@ -114,7 +108,8 @@ class Forward:
         layers = tuple((layer.keys, layer.values) for layer in cache.layers)
         return Prefix(tuple(map(len, beginnings)), mask, layers)
 
-    def shares_prefixes(self) -> bool:
+    @cached_property
+    def shares(self) -> bool:
         """Whether beginnings read once, of unequal length, give what reading every row gives."""
         if not keeps_every_key(self.model.config):
             return False

@@ -18,12 +18,12 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from dspy_greater.cost.counts import Counts
-from dspy_greater.model.batching import BatchLimit, Size, in_batches
+from dspy_greater.model.batching import Size, in_batches
+from dspy_greater.model.encoding import ChatEncoder
 from dspy_greater.model.forward import Forward, alike, probe
 from dspy_greater.model.prefix import beginnings, distinct
 from dspy_greater.model.requests import Generation, Request, TokenLogProb
 from dspy_greater.model.rows import RowSampler, RowStops
-from dspy_greater.model.thinking import Thinking
 
 #: What a token still to be generated costs, relative to one that is read: its place in the cache.
 DECODED_COST = 0.25
@@ -35,21 +35,17 @@ class BatchedGeneration:
     def __init__(
         self,
         forward: Forward,
-        tokenizer: Any,
-        *,
+        encoder: ChatEncoder,
         ends: Sequence[int],
         context: int,
-        thinking: Thinking | None,
-        budget: BatchLimit,
-        shares: bool,
+        budget: Size,
     ) -> None:
-        self._forward, self._model, self._tokenizer = forward, forward.model, tokenizer
-        self._ends, self._context, self._thinking = ends, context, thinking
-        self._budget = budget
+        self._forward, self._model, self._encoder = forward, forward.model, encoder
+        self._ends, self._context, self._budget = ends, context, budget
         self._begins = False
         self._mixes = self._reads_past_padding()
         # Behind shared beginnings what is left of the prompts differs in length.
-        self._begins = shares and self._mixes
+        self._begins = forward.shares and self._mixes
 
     def generate(self, requests: Sequence[Request], counts: Counts) -> list[Generation]:
         """Continue each prompt by its own settings, and count the work."""
@@ -104,12 +100,10 @@ class BatchedGeneration:
                 read = common + sum(len(head) - common for head in heads)
         pairs = zip(prompts, starts, strict=True)
         left = [torch.tensor(prompt[start:], dtype=torch.long) for prompt, start in pairs]
+        padded = partial(pad_sequence, batch_first=True, padding_side="left")
         pad = self._forward.pad
-        ids = pad_sequence(left, batch_first=True, padding_value=pad, padding_side="left")
-        own = [torch.ones_like(each) for each in left]
-        mask = pad_sequence(own, batch_first=True, padding_side="left")
-        ids = torch.cat([torch.full_like(places, pad), ids], dim=1)
-        mask = torch.cat([places, mask], dim=1)
+        ids = torch.cat([torch.full_like(places, pad), padded(left, padding_value=pad)], dim=1)
+        mask = torch.cat([places, padded([torch.ones_like(each) for each in left])], dim=1)
         device = self._forward.device
         return ids.to(device), mask.to(device), cache, read + sum(map(len, left))
 
@@ -124,8 +118,7 @@ class BatchedGeneration:
         # On MPS the library looks whether to stop one step late, when a sampled row drew again.
         leaving = cache is not None and ids.device.type != "mps"
         sampler = RowSampler(requests)
-        ends, thinking = self._ends, self._thinking
-        stops = RowStops(self._tokenizer, ends, requests, width, leaving=leaving, thinking=thinking)
+        stops = RowStops(self._encoder, self._ends, requests, width, leaving=leaving)
         ended: dict[int, list[int]] = {}
         rows = list(range(len(requests)))
         while rows:
@@ -134,7 +127,6 @@ class BatchedGeneration:
                 ids,
                 mask,
                 most=stops.most_left(),
-                ends=ends,
                 past_key_values=cache,
                 logits_processor=LogitsProcessorList([sampler]),
                 stopping_criteria=StoppingCriteriaList([stops]),
@@ -149,15 +141,12 @@ class BatchedGeneration:
                 new = mask.new_ones(len(rows), ids.shape[1] - mask.shape[1])
                 mask = torch.cat([mask, new], dim=1)
                 cache.batch_select_indices(torch.tensor(kept, device=ids.device))
-        return [
-            self._described(
-                request,
-                ended[row][: stops.length[row]],
-                stopped=stops.stopped[row],
-                log_probs=sampler.record(row, ended[row], request.sampling.logprobs),
-            )
-            for row, request in enumerate(requests)
-        ]
+        done = []
+        for row, request in enumerate(requests):
+            ids_of_row = ended[row][: stops.length[row]]
+            log_probs = sampler.record(row, ids_of_row)
+            done.append(self._described(request, ids_of_row, stops.stopped[row], log_probs))
+        return done
 
     def _greedily(
         self,
@@ -165,20 +154,20 @@ class BatchedGeneration:
         mask: torch.Tensor,
         *,
         most: int,
-        ends: Sequence[int],
         logits: bool = False,
         **settings: Any,
     ) -> Any:
         """Let the library add up to ``most`` tokens to ids ``[batch, width]``, the likeliest.
 
-        After one of the ``ends`` a row is only filled up. With ``logits`` an output that has them.
+        After an end token a row is only filled up. With ``logits`` none ends a row, and what comes
+        back is an output that has them.
         """
         config = GenerationConfig(
             do_sample=False,
             num_beams=1,
             use_cache=True,
             max_new_tokens=most,
-            eos_token_id=list(ends) or None,
+            eos_token_id=None if logits else list(self._ends) or None,
             pad_token_id=self._forward.pad,
             output_logits=logits,
             return_dict_in_generate=logits,
@@ -193,27 +182,22 @@ class BatchedGeneration:
         self,
         request: Request,
         ids: list[int],
-        *,
         stopped: bool,
-        log_probs: Sequence[TokenLogProb] | None,
+        log_probs: tuple[TokenLogProb, ...] | None,
     ) -> Generation:
         """Describe the tokens up to where a text ended, an end token included."""
         finish: Literal["stop", "length"] = "stop" if stopped else "length"
         if ids and ids[-1] in self._ends:
             ids, finish = ids[:-1], "stop"
-        thinking = self._thinking
+        thinking = self._encoder.thinking
         block = thinking.length(request.prompt, ids) if thinking else 0
         how = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
-        text = str(self._tokenizer.decode(ids[block:], **how))
+        text = str(self._encoder.tokenizer.decode(ids[block:], **how))
         cuts = [at for at in (text.find(stop) for stop in request.sampling.stop) if at >= 0]
-        return Generation(
-            ids=tuple(ids),
-            text=text[: min(cuts, default=None)],
-            finish=finish,
-            log_probs=None if log_probs is None else tuple(log_probs[: len(ids)]),
-            block=block,
-            thinking=thinking.text(ids[:block]) if thinking and block else "",
-        )
+        text = text[: min(cuts, default=None)]
+        thought = thinking.text(ids[:block]) if thinking and block else ""
+        log_probs = log_probs and log_probs[: len(ids)]
+        return Generation(tuple(ids), text, finish, log_probs, block, thought)
 
     def _reads_past_padding(self) -> bool:
         """Whether a prompt goes on beside a longer one as it does alone, for two tokens.
@@ -227,12 +211,7 @@ class BatchedGeneration:
         def scores(*prompts: list[int]) -> torch.Tensor:
             ids, mask, *_ = self._begin(prompts)
             output = self._greedily(
-                ids,
-                mask,
-                most=2,
-                ends=(),
-                logits=True,
-                prefix_allowed_tokens_fn=lambda *_: forced,
+                ids, mask, most=2, logits=True, prefix_allowed_tokens_fn=lambda *_: forced
             )
             return torch.stack(output.logits)[:, 0]
 

@@ -57,10 +57,7 @@ class Sampling:
 class TokenLogProb:
     """Log-probability of a generated token under the model (temperature 1, nothing cut away).
 
-    Attributes:
-        id: The token.
-        log_prob: Its log-probability.
-        top: The likeliest (token, log-probability) pairs at its place, likeliest first.
+    ``top`` are the likeliest (token, log-probability) pairs at its place, likeliest first.
     """
 
     id: int
@@ -131,19 +128,6 @@ class Gradient:
     log_probs: torch.Tensor
     loss: float
     positions: torch.Tensor
-
-
-def check_spans(index: int, item: Targeted) -> None:
-    """Refuse an item whose targets or inputs lie where there are none; ``index`` names it."""
-    length = len(item.ids)
-    if not 1 <= item.targets.start <= item.targets.end <= length:
-        raise ValueError(
-            f"Item {index}: targets [{item.targets.start}, {item.targets.end}) must lie in "
-            f"[1, {length}): a first token has nothing to be predicted from."
-        )
-    inputs = item.inputs or Span(0, 0)
-    if not 0 <= inputs.start <= inputs.end <= length:
-        raise ValueError(f"Item {index}: inputs [{inputs.start}, {inputs.end}) lie outside.")
 
 
 def log_probs_of(logits: torch.Tensor, items: Sequence[Targeted]) -> torch.Tensor:

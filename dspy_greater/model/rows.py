@@ -17,7 +17,7 @@ from transformers import LogitsProcessor, StoppingCriteria
 from dspy_greater.model.encoding import ChatEncoder
 from dspy_greater.model.forward import at_least_float32
 from dspy_greater.model.requests import Request, Sampling, TokenLogProb
-from dspy_greater.model.thinking import Block, Thinking
+from dspy_greater.model.thinking import Block
 
 #: Rows that have ended before the others go on without them; beginning anew has a price.
 FEWEST_LEAVING = 4
@@ -52,11 +52,9 @@ class RowSampler(LogitsProcessor):
             self._steps.append((self.rows, of_chosen, top.values, top.indices))
         return torch.full_like(scores, -torch.inf).scatter_(1, chosen[:, None], 0.0)
 
-    def record(
-        self, row: int, ids: Sequence[int], count: int | None
-    ) -> tuple[TokenLogProb, ...] | None:
-        """Return what was recorded of a request's tokens, with ``count`` alternatives each."""
-        if count is None:
+    def record(self, row: int, ids: Sequence[int]) -> tuple[TokenLogProb, ...] | None:
+        """Return what was to be recorded of the tokens that continue a request."""
+        if (count := self._requests[row].sampling.logprobs) is None:
             return None
         records = []
         for token, (rows, chosen, top, top_ids) in zip(ids, self._steps, strict=False):
@@ -75,9 +73,8 @@ class RowSampler(LogitsProcessor):
         noise = torch.empty_like(scaled)
         for row, into in zip(rows, noise, strict=True):
             if row not in self._generators:
-                request = self._requests[row]
-                own = generator(request.sampling.seed, request.prompt, log_probs.device)
-                self._generators[row] = own
+                prompt, seed = self._requests[row].prompt, self._requests[row].sampling.seed
+                self._generators[row] = generator(seed, prompt, log_probs.device)
             into.exponential_(generator=self._generators[row])
         return (scaled - noise.log()).argmax(dim=-1)
 
@@ -108,16 +105,16 @@ def generator(seed: int | None, prompt: Sequence[int], device: torch.device) -> 
     return torch.Generator(device=device).manual_seed(own)
 
 
-def end_tokens(model: Any, tokenizer: Any, encoder: ChatEncoder) -> tuple[tuple[int, ...], int]:
+def end_tokens(model: Any, encoder: ChatEncoder) -> tuple[tuple[int, ...], int]:
     """Return tokens with which a text ends for checkpoint, tokenizer or template, and a pad."""
     config = getattr(model, "generation_config", None)
     own = getattr(config, "eos_token_id", None)
     ends = {*(own if isinstance(own, list | tuple) else [own])}
-    ends |= {tokenizer.eos_token_id, encoder.end_of_turn}
+    ends |= {encoder.tokenizer.eos_token_id, encoder.end_of_turn}
     known = sorted(int(token) for token in ends if token is not None)
     # A pad token that was added to the tokenizer alone has no row in the embedding.
     rows = model.get_input_embeddings().weight.shape[0]
-    pads = [token for token in (tokenizer.pad_token_id, *known, 0) if token is not None]
+    pads = [token for token in (encoder.tokenizer.pad_token_id, *known, 0) if token is not None]
     return tuple(known), next(int(token) for token in pads if token < rows)
 
 
@@ -162,21 +159,19 @@ class RowStops(StoppingCriteria):
 
     def __init__(
         self,
-        tokenizer: Any,
+        encoder: ChatEncoder,
         ends: Sequence[int],
         requests: Sequence[Request],
         width: int,
         *,
         leaving: bool,
-        thinking: Thinking | None = None,
     ) -> None:
         self.rows = list(range(len(requests)))
         self.length: list[int | None] = [None] * len(requests)
         self.stopped = [False] * len(requests)
-        self._tokenizer, self._ends = tokenizer, ends
+        self._tokenizer, self._ends = encoder.tokenizer, ends
         self._samplings = [request.sampling for request in requests]
-        self._width = width
-        self._leaving = leaving
+        self._width, self._leaving = width, leaving
         # A stop string spans at most as many tokens as it has bytes; a few more, because decoding
         # may drop a space at the start of the tail.
         self._tails = [
@@ -185,7 +180,7 @@ class RowStops(StoppingCriteria):
         ]
         self._objects = [ObjectEnd() if each.json_object else None for each in self._samplings]
         self._produced = 0
-        self._blocks = [Block(thinking, request.prompt) for request in requests]
+        self._blocks = [Block(encoder.thinking, request.prompt) for request in requests]
 
     def most_left(self) -> int:
         """Return how many tokens the longest of the rows may still have."""

@@ -44,14 +44,11 @@ class Thinking:
 
     def length(self, prompt: Sequence[int], ids: Sequence[int]) -> int:
         """Return how many of the tokens that continue a prompt are its block and blanks behind."""
-        if not self.begun(prompt):
-            first = next((token for token in ids if not self.blank(token)), None)
-            if first != self.open:
-                return 0
-        if self.close not in ids:
-            return len(ids)
-        end = ids.index(self.close) + 1
-        while end < len(ids) and self.blank(ids[end]):
+        block = Block(self, prompt)
+        for token in ids:
+            block.read(token)
+        end = len(ids) if block.is_open else block.length
+        while 0 < end < len(ids) and self.blank(ids[end]):
             end += 1
         return end
 

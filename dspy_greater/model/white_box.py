@@ -17,7 +17,7 @@ import torch
 from dspy_greater.basics.spans import Span
 from dspy_greater.cost import Counts, Meter
 from dspy_greater.model import checks
-from dspy_greater.model.batching import BatchLimit, Size, free_memory, in_batches, is_out_of_memory
+from dspy_greater.model.batching import Size, free_memory, in_batches, is_out_of_memory
 from dspy_greater.model.encoding import ChatEncoder, Encoding, allowed_tokens
 from dspy_greater.model.errors import ContextError
 from dspy_greater.model.fingerprint import fingerprint
@@ -30,7 +30,6 @@ from dspy_greater.model.requests import (
     Request,
     Sampling,
     Targeted,
-    check_spans,
     log_probs_of,
 )
 from dspy_greater.model.rows import end_tokens
@@ -53,7 +52,9 @@ class WhiteBox:
         name: Hub id or folder name.
         fingerprint: Short hash of the weights, the vocabulary and the chat template.
         context: Most positions the model can read.
+        vocab_size: Rows of the embedding; may exceed the tokenizer's vocabulary.
         end_ids: Tokens that end a text.
+        thinks: Whether the model has marks for what it thinks before it answers.
         encoder: Messages to ids.
         counts: Work done so far, for whomever.
         meter: On which its work is booked besides.
@@ -87,33 +88,28 @@ class WhiteBox:
         checks.check_model(model)
         checks.check_tokenizer(tokenizer, model)
         model.requires_grad_(False).eval()
-        self._model, self._tokenizer = model, tokenizer
+        self._model = model
         self._lock = threading.RLock()
         self.name = name or model.name_or_path or f"{model.config.model_type} (in memory)"
         self.context = checks.context_of(model, tokenizer)
+        self.vocab_size = int(model.get_input_embeddings().weight.shape[0])
         self.encoder = ChatEncoder(tokenizer, chat_template_kwargs or {})
+        self.thinks = self.encoder.thinking is not None
         self.counts = Counts()
         self.meter: Meter | None = None
         self.fingerprint = fingerprint(model, tokenizer, chat_template_kwargs)
-        self.end_ids, pad = end_tokens(model, tokenizer, self.encoder)
+        self.end_ids, pad = end_tokens(model, self.encoder)
         self._forward = Forward(model, pad)
         tokens = token_budget or (2**14 if self.device.type == "cpu" else 2**16)
         self._budgets = {
-            "score": BatchLimit(tokens, LOGITS),
-            "gradient": BatchLimit(max(1, tokens // GRADIENT_COST), LOGITS // GRADIENT_COST),
+            "score": Size(tokens, LOGITS),
+            "gradient": Size(max(1, tokens // GRADIENT_COST), LOGITS // GRADIENT_COST),
         }
         self._allowed = cache(partial(allowed_tokens, tokenizer, self.vocab_size))
         checks.check_gradients(model)
         checks.check_causal(self._forward, self.vocab_size)
-        self._shares = self._forward.shares_prefixes()
         self._generation = BatchedGeneration(
-            self._forward,
-            tokenizer,
-            ends=self.end_ids,
-            context=self.context,
-            thinking=self.encoder.thinking,
-            budget=BatchLimit(tokens, LOGITS),
-            shares=self._shares,
+            self._forward, self.encoder, self.end_ids, self.context, Size(tokens, LOGITS)
         )
 
     def __repr__(self) -> str:
@@ -123,16 +119,6 @@ class WhiteBox:
     def device(self) -> torch.device:
         """Where token ids go in."""
         return self._forward.device
-
-    @property
-    def thinks(self) -> bool:
-        """Whether the model has marks for what it thinks before it answers."""
-        return self.encoder.thinking is not None
-
-    @property
-    def vocab_size(self) -> int:
-        """Rows of the embedding; may exceed the tokenizer's vocabulary."""
-        return int(self._model.get_input_embeddings().weight.shape[0])
 
     def metered(self, meter: Meter | None) -> WhiteBox:
         """Return the same model, whose work is booked on a compile's meter, too."""
@@ -287,7 +273,7 @@ class WhiteBox:
         results: dict[int, Result] = {}
         with self._working(kind):
             groups = [Group(0, range(len(items)))]
-            if self._shares and not (kind == "gradient" and self._forward.recomputes):
+            if self._forward.shares and not (kind == "gradient" and self._forward.recomputes):
                 groups = by_prefix([item.ids for item in items], most)
             for shared, indices in groups:
                 members = [items[index] for index in indices]
@@ -307,7 +293,7 @@ class WhiteBox:
         prompts, chosen = distinct([item.ids[: item.rows.start] for item in items])
         several = 2 * len(prompts) <= len(items) and min(map(len, prompts)) > start
         with torch.no_grad():
-            if self._shares and several:
+            if self._forward.shares and several:
                 prefix = self._forward.read(prompts, prefix)
             else:
                 chosen = [0] * len(items)
@@ -319,8 +305,8 @@ class WhiteBox:
         self.counts.forwards += len(items)
         self.counts.targets_forward += len(logits)
         self.counts.tokens_forward += sum(length - start for length in lengths)
-        self.counts.tokens_forward += sum(len(item.ids) for item in items)
-        self.counts.tokens_forward -= sum(lengths[number] for number in chosen)
+        pairs = zip(items, chosen, strict=True)
+        self.counts.tokens_forward += sum(len(i.ids) - lengths[number] for i, number in pairs)
         parts = log_probs.float().cpu().split([len(item.rows) for item in items])
         return [part.clone() for part in parts]  # a mere part would keep the whole batch
 
@@ -366,8 +352,17 @@ class WhiteBox:
 
     def _check(self, items: Sequence[Targeted], temperature: float) -> None:
         for index, item in enumerate(items):
-            self._check_length(len(item.ids))
-            check_spans(index, item)
+            length, targets, inputs = len(item.ids), item.targets, item.inputs or Span(0, 0)
+            self._check_length(length)
+            if not 1 <= targets.start <= targets.end <= length:
+                raise ValueError(
+                    f"Item {index}: targets [{targets.start}, {targets.end}) must lie in "
+                    f"[1, {length}): a first token has nothing to be predicted from."
+                )
+            if not 0 <= inputs.start <= inputs.end <= length:
+                raise ValueError(
+                    f"Item {index}: inputs [{inputs.start}, {inputs.end}) lie outside."
+                )
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, not {temperature}.")
 

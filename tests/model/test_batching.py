@@ -9,7 +9,7 @@ import torch
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from dspy_greater.model import Sampling, WhiteBox
-from dspy_greater.model.batching import BatchLimit, Size, in_batches, is_out_of_memory
+from dspy_greater.model.batching import Size, in_batches, is_out_of_memory
 from tests.support.families import ARCHITECTURES
 from tests.support.marks import mostly_slow
 from tests.support.white_boxes import model_of, random_ids, random_items, white_box_of
@@ -110,7 +110,7 @@ def test_batches_respect_the_budget_bucket_by_length_and_keep_the_order() -> Non
         return [str(length) for length in batch]
 
     sizes = [Size(length) for length in lengths]
-    assert in_batches(lengths, sizes, BatchLimit(100, 1), work) == [str(n) for n in lengths]
+    assert in_batches(lengths, sizes, Size(100, 1), work) == [str(n) for n in lengths]
     assert batches == [[100], [50, 48], [7, 6, 5, 5]]
 
 
@@ -121,5 +121,5 @@ def test_logits_have_a_budget_of_their_own() -> None:
         batches.append(batch)
         return batch
 
-    in_batches([1, 2, 3], [Size(1, 40)] * 3, BatchLimit(1000, 100), work)
+    in_batches([1, 2, 3], [Size(1, 40)] * 3, Size(1000, 100), work)
     assert batches == [[1, 2], [3]]

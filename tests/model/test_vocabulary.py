@@ -26,8 +26,6 @@ def check_mask(tokenizer: Any, vocab: int) -> list[str]:
         assert not any(markup in text for markup in MARKUP)
     assert not set(allowed) & (set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder))
     assert max(allowed) < len(tokenizer)
-    wider = allowed_tokens(tokenizer, vocab, ascii_only=False)
-    assert bool((wider | ~mask).all())  # dropping a condition only adds tokens
     return texts
 
 
