@@ -1,12 +1,7 @@
-"""A server's answer, read by the white box: of which tokens it is, and how likely it holds them.
-
-The white box writes an answer of its own, as far as it leads along the server's; takes the turn
-that the server took; and writes on.
-"""
+"""A server's answer, read by the white box: of which tokens it is, and how likely it holds them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
@@ -14,10 +9,7 @@ from statistics import mean
 import torch
 
 from dspy_greater.basics.spans import Message
-from dspy_greater.model import Generation, Sampling, WhiteBox
-
-#: Tokens back where another one may have begun, and how many are tried there.
-BACK, LIKELIEST = 3, 100
+from dspy_greater.model import Sampling, WhiteBox
 
 
 @dataclass(frozen=True)
@@ -44,8 +36,7 @@ class Reading:
     Attributes:
         own: What the white box itself writes there, behind ``read`` tokens.
         table: ``[ids, vocab]`` log-probabilities, from which each of them was chosen.
-        end: By how much the white box would rather go on where the server ended its answer;
-            infinite where it went on with what no tokens of the white box make up.
+        end: By how much the white box would rather go on where the server ended its answer.
     """
 
     own: str
@@ -70,10 +61,19 @@ def read(
     """Let the white box read the answers, of ``limit`` tokens at most, to some prompts."""
     before = [model.encode(messages).ids for messages in prompts]
     own = model.generate(before, [Sampling(max_tokens=limit)] * len(prompts))
-    return [
-        _Reader(model, ids, answer).read(first, limit)
-        for answer, ids, first in zip(answers, before, own, strict=True)
-    ]
+    readings = []
+    for messages, prompt, first, answer in zip(prompts, before, own, answers, strict=True):
+        text, written = model.encoder.decode(first.ids), _written(model, prompt, answer)
+        ids, ended = first.ids, answer.ended
+        if written.strip() != text.strip():  # servers may leave out white space around an answer
+            # What comes behind half a character, by whatever bytes, cannot be followed.
+            written, half, _ = written.partition("\ufffd")
+            ids = model.encode(messages, completion=written).ids[len(prompt) :][:limit]
+            ended = ended and not half
+        table = model.next_log_probs([(*prompt, *ids)], last=len(ids) + 1)[0]
+        end = _end(model, (*prompt, *ids), table[-1]) if ended else 0.0
+        readings.append(Reading(text, len(prompt), ids, table[:-1], end))
+    return readings
 
 
 def loss(readings: Sequence[Reading]) -> float:
@@ -98,65 +98,12 @@ def distances(
     return found
 
 
-class _Reader:
-    """Follows an answer, from one token that is not the white box's choice to the next."""
-
-    def __init__(self, model: WhiteBox, before: tuple[int, ...], answer: Answer) -> None:
-        self.model, self.before, self.ended = model, before, answer.ended
-        self.written = _written(model, before, answer).strip()
-
-    def read(self, own: Generation, limit: int) -> Reading:
-        """Read the answer; ``own`` is what the white box writes in its place."""
-        text = self.model.encoder.decode(own.ids)
-        if "\ufffd" in self.written and self.written != text.strip():
-            # Half a character, by whatever bytes; what comes behind cannot be followed.
-            self.written, self.ended = self.written.partition("\ufffd")[0], False
-        ids, end = self._along((), own.ids), 0.0
-        while len(ids) < limit and self._text(ids).rstrip() != self.written:
-            if (turned := self._turned(ids)) is None:
-                end = math.inf
-                break
-            ids = self._along(turned, self._onward(turned, max(1, limit - len(turned))).ids)
-        rows = self._rows(ids, len(ids) + 1)
-        if self.ended and end == 0:
-            rest, row = self._onward(ids, 2), rows[-1]
-            if rest.text.strip() or rest.finish != "stop":  # it goes on, not with white space alone
-                end = float(row.max() - row[list(self.model.end_ids)].max())
-        return Reading(text, len(self.before), ids, rows[:-1], end)
-
-    def _text(self, ids: Sequence[int]) -> str:
-        """Return an answer's text without white space before it and half a character behind."""
-        decoded = self.model.encoder.decode(ids, after=self.before) if ids else ""
-        return decoded.lstrip().rstrip("\ufffd")
-
-    def _rows(self, ids: tuple[int, ...], last: int) -> torch.Tensor:
-        return self.model.next_log_probs([(*self.before, *ids)], last=last)[0]
-
-    def _onward(self, ids: tuple[int, ...], most: int) -> Generation:
-        return self.model.generate([(*self.before, *ids)], [Sampling(max_tokens=most)])[0]
-
-    def _along(self, ids: tuple[int, ...], ahead: tuple[int, ...]) -> tuple[int, ...]:
-        """Add those of the tokens ahead that lead along what was written."""
-        longer = ((*ids, *ahead[:count]) for count in range(len(ahead), 0, -1))
-        fits = (each for each in longer if self.written.startswith(self._text(each).rstrip()))
-        return next(fits, ids)
-
-    def _turned(self, ids: tuple[int, ...]) -> tuple[int, ...] | None:
-        """Return an answer's tokens, one further than the white box's choices lead.
-
-        That one may begin some tokens back: a line break leads along what begins with one.
-        """
-        told, back = len(self._text(ids)), min(BACK, len(ids))
-        found: list[tuple[float, tuple[int, ...]]] = []
-        for kept, row in enumerate(self._rows(ids, back + 1), len(ids) - back):
-            best = row.topk(min(LIKELIEST, len(row)))
-            for log_prob, token in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-                turned = (*ids[:kept], token)
-                text = self._text(turned)
-                if len(text) > told and self.written.startswith(text):
-                    found.append((float(row.max()) - log_prob, turned))
-                    break
-        return min(found)[1] if found else None
+def _end(model: WhiteBox, ids: tuple[int, ...], row: torch.Tensor) -> float:
+    """Return by how much the white box would rather go on; 0 for white space alone."""
+    rest = model.generate([ids], [Sampling(max_tokens=2)])[0]
+    if not rest.text.strip() and rest.finish == "stop":
+        return 0.0
+    return float(row.max() - row[list(model.end_ids)].max())
 
 
 def _written(model: WhiteBox, before: Sequence[int], answer: Answer) -> str:

@@ -196,14 +196,12 @@ def _difference(model: WhiteBox, prompt: Prompt, answer: Answer, reading: Readin
     if at < len(ids):
         best = decode([int(reading.table[at].argmax())])
         step = f"it took {decode([ids[at]])!r}, where the white box takes {best!r}"
-    elif answer.ended:
-        step = "it ended its answer, where the white box goes on"
     else:
-        step = "it wrote what no tokens of the white box make up"
-    apart = f": a difference of {gaps[at]:.2f} in log-probability" if gaps[at] < math.inf else ""
+        step = "it ended its answer, where the white box goes on"
     return (
         f"{cause}. To {prompt.place} it wrote {answer.thinking + answer.text!r} and the white box "
-        f"{reading.own!r}. Behind {decode(ids[:at])[-40:]!r} {step}{apart}."
+        f"{reading.own!r}. Behind {decode(ids[:at])[-40:]!r} {step}: a difference of "
+        f"{gaps[at]:.2f} in log-probability."
     )
 
 
