@@ -69,8 +69,6 @@ def _arity(function: Any, name: str) -> int:
 
 def _number(value: Any) -> float | None:
     if hasattr(value, "item") and not isinstance(value, dspy.Example):
-        try:
+        with contextlib.suppress(TypeError, ValueError, RuntimeError):
             value = value.item()  # A scalar of numpy or torch.
-        except (TypeError, ValueError, RuntimeError):
-            return None
     return float(value) if isinstance(value, (bool, int, float)) else None

@@ -18,7 +18,7 @@ from dspy_greater.cost.meter import SETTING
 from dspy_greater.program.errors import MetricError, TooManyErrorsError
 from dspy_greater.program.hearing import RunUsageTracker, Thoughts
 from dspy_greater.program.metrics import Metric
-from dspy_greater.program.outages import is_outage, is_refusal, remedy
+from dspy_greater.program.outages import REMEDY, is_outage, is_refusal
 from dspy_greater.program.predictors import copy_program
 
 MAX_THREADS = 128
@@ -238,7 +238,7 @@ def _raise_outage(errors: Sequence[Exception], jobs: int, limit: int | None = No
         bound = "" if limit is None else f" (max_errors is {limit})"
         raise TooManyErrorsError(
             f"{len(errors)} of {jobs} runs got no answer from a language model{bound}. "
-            f"{remedy(errors[0])} With a log_dir, the same compile then goes on where it was. "
+            f"{REMEDY} With a log_dir, the same compile then goes on where it was. "
             f"The first failure was {_text(errors[0])}"
         ) from errors[0]
 

@@ -26,7 +26,7 @@ from dspy_greater.basics.spans import Message
 from dspy_greater.model import Sampling, WhiteBox
 from dspy_greater.program import Predictor, call_of, render
 from dspy_greater.program.errors import shown
-from dspy_greater.program.outages import remedy
+from dspy_greater.program.outages import REMEDY
 from dspy_greater.running.reading import Answer, Reading, distances, loss, read
 
 #: Examples that are tried, and tokens of each answer.
@@ -135,7 +135,7 @@ def _ask(lm: BaseLM, prompt: Prompt, sampling: Sampling) -> Answer:
     except LMError as error:
         raise ServedError(
             f"rollout_lm {lm.model} gave no answer to {prompt.place}: "
-            f"{type(error).__name__}: {error}. {remedy(error)}"
+            f"{type(error).__name__}: {error}. {REMEDY}"
         ) from error
     parts = response.message.parts
     return Answer(
