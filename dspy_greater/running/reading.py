@@ -18,14 +18,12 @@ class Answer:
 
     Attributes:
         ended: Whether the server ended it by itself, not at the limit.
-        log_probs: Tokens and their log-probabilities, where the server gives them.
         prompt_tokens: How many tokens the server read; 0 where it does not say.
     """
 
     text: str
     thinking: str = ""
     ended: bool = False
-    log_probs: tuple[tuple[str, float], ...] = ()
     prompt_tokens: int = 0
 
 
@@ -82,20 +80,6 @@ def loss(readings: Sequence[Reading]) -> float:
     Few that are far off may be near ties that went another way.
     """
     return mean(min(1.0, gap) for reading in readings for gap in reading.gaps())
-
-
-def distances(
-    model: WhiteBox, answers: Sequence[Answer], readings: Sequence[Reading]
-) -> list[float]:
-    """Return how far a server's log-probabilities of tokens are from the white box's, at most 1."""
-    found: list[float] = []
-    for answer, reading in zip(answers, readings, strict=True):
-        pieces, own = model.encoder.pieces(reading.ids), reading.log_probs().tolist()
-        for (token, log_prob), piece, its in zip(answer.log_probs, pieces, own, strict=False):
-            if token.strip() != piece.strip():
-                break  # another way to write the tokens, or another token
-            found.append(min(1.0, abs(log_prob - its)))
-    return found
 
 
 def _end(model: WhiteBox, ids: tuple[int, ...], row: torch.Tensor) -> float:
