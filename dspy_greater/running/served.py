@@ -87,7 +87,24 @@ def check_served(
     """
     answers = _asked(lm, [(prompt, Sampling(max_tokens=TOKENS)) for prompt in prompts])
     readings = read(model, [prompt.messages for prompt in prompts], answers, TOKENS)
-    if complaint := _complaint(model, prompts, answers, readings):
+    gaps, lost = [reading.gaps() for reading in readings], loss(readings)
+    worst = max(range(len(gaps)), key=lambda index: (prompts[index].is_own, max(gaps[index])))
+    is_far, complaint = max(gaps[worst]) > GAP, ""
+    if not any(answer.text or answer.thinking for answer in answers):
+        complaint = (
+            f"answered {len(prompts)} prompts with nothing at all, the first of them "
+            f"{prompts[0].place}."
+        )
+    elif is_far or lost > LOSS:
+        if not is_far:
+            worst = max(range(len(gaps)), key=lambda index: sum(gaps[index]))
+        told = _difference(model, prompts[worst], answers[worst], readings[worst])
+        complaint = (
+            f"does not answer as the white box {model.name} does: {told} Of a token of such a "
+            f"prompt {GAP:g} are allowed, and of all {sum(map(len, gaps))} tokens in the mean, "
+            f"each at most 1, {LOSS:g}; here it is {lost:.3f}."
+        )
+    if complaint:
         raise ServedError(
             f"rollout_lm {lm.model} {complaint} Serve the model and chat template that the white "
             f"box was loaded from ({model.name}), or give it as target_lm= if another model is "
@@ -136,33 +153,6 @@ def _ask(lm: BaseLM, prompt: Prompt, sampling: Sampling) -> Answer:
         thinking="".join(part.text for part in parts if isinstance(part, lm15.ThinkingPart)),
         ended=response.finish_reason == "stop",
         prompt_tokens=response.usage.input_tokens or 0,
-    )
-
-
-def _complaint(
-    model: WhiteBox,
-    prompts: Sequence[Prompt],
-    answers: Sequence[Answer],
-    readings: Sequence[Reading],
-) -> str:
-    """Say how a server takes tokens which the white box would not, if it does."""
-    if not any(answer.text or answer.thinking for answer in answers):
-        return (
-            f"answered {len(prompts)} prompts with nothing at all, the first "
-            f"of them {prompts[0].place}."
-        )
-    gaps, lost = [reading.gaps() for reading in readings], loss(readings)
-    own = [index for index, prompt in enumerate(prompts) if prompt.is_own]
-    worst = max(own, key=lambda index: max(gaps[index]))
-    if max(gaps[worst]) <= GAP:
-        if lost <= LOSS:
-            return ""
-        worst = max(range(len(gaps)), key=lambda index: sum(gaps[index]))
-    told = _difference(model, prompts[worst], answers[worst], readings[worst])
-    return (
-        f"does not answer as the white box {model.name} does: {told} Of a "
-        f"token of such a prompt {GAP:g} are allowed, and of all {sum(map(len, gaps))} tokens "
-        f"in the mean, each at most 1, {LOSS:g}; here it is {lost:.3f}."
     )
 
 
