@@ -16,8 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TorchAoConfig
 
 from dspy_greater.model import Sampling, WhiteBox, load
 from dspy_greater.program import current_adapter, predictors_of
-from dspy_greater.running.reading import Answer, loss, read
-from dspy_greater.running.served import GAP, LOSS, TOKENS, Prompt, prompts_of
+from dspy_greater.running.served import GAP, LOSS, TOKENS, Answer, Prompt, loss, prompts_of, read
 from examples.benchmarks.common import RESULTS, markdown, program_with
 from examples.quickstart import SMALL_MODEL
 from examples.small_model.finetune import finetune
