@@ -37,11 +37,9 @@ class Run:
     """One run of the program on one example.
 
     Attributes:
-        score: The metric's score; 0 when the run failed.
-        prediction: What the program returned; None when it failed.
-        calls: By predictor name, each of its calls.
+        score: 0 when the run failed.
+        calls: Each predictor's, by its name.
         error: What the program or the metric raised.
-        parse_failed: The adapter could not read a completion.
         usage: By name, what each language model did for it; nothing of what the metric asks.
     """
 
