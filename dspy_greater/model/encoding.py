@@ -116,18 +116,6 @@ class ChatEncoder:
             before = before.rstrip("\ufffd")
         return whole[len(before) :]
 
-    def pieces(self, ids: Sequence[int]) -> list[str]:
-        """Return the text that each token adds; a character of several comes with the last."""
-        texts: list[str] = []
-        told = 0
-        for end in range(1, len(ids) + 1):
-            text = self._decode(ids[:end])
-            if end < len(ids):
-                text = text.rstrip("\ufffd")  # an unfinished character
-            texts.append(text[told:])
-            told = max(told, len(text))
-        return texts
-
     @cached_property
     def end_of_turn(self) -> int | None:
         """The special token with which the chat template ends an assistant's turn."""

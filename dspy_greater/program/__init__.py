@@ -1,8 +1,7 @@
 """DSPy's side: predictors, labels, rendering with spans, runs. Knows no tensors."""
 
 from dspy_greater.program.adapters import check_adapter, check_media
-from dspy_greater.program.copying import copied_words
-from dspy_greater.program.data import check_dataset, excerpt, split, warn_of_overlap
+from dspy_greater.program.data import check_dataset, copied_words, excerpt, split, warn_of_overlap
 from dspy_greater.program.errors import (
     DataError,
     InstructionError,

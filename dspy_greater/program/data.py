@@ -1,10 +1,12 @@
-"""Datasets: whether they can be used, how they are split, and examples in a few words."""
+"""Datasets: whether they can be used, how they are split, and what texts take from examples."""
 
 from __future__ import annotations
 
 import inspect
 import logging
 import random
+import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +18,9 @@ from dspy_greater.program.predictors import check_program
 logger = logging.getLogger(__name__)
 
 _HOW = "dspy.Example(question=..., answer=...).with_inputs('question')"
+_NUMBER = re.compile(r"\d+")
+_NAME = re.compile(r"(?<=[\w,;:] )[A-Z]\w+")  # a capital within a sentence
+_WORD = re.compile(r"\w{4,}|\d+")
 
 
 def check_dataset(name: str, examples: Any, program: dspy.Module) -> None:
@@ -117,3 +122,23 @@ def excerpt(example: dspy.Example) -> dict[str, dict[str, str]]:
 def _beginning(value: Any) -> str:
     text = value if isinstance(value, str) else shown(value)
     return text if len(text) <= 300 else f"{text[:299]}…"
+
+
+def copied_words(instruction: str, start: str, examples: Sequence[dspy.Example]) -> tuple[str, ...]:
+    """Return the names, numbers and answer words of single examples in an instruction.
+
+    What more than half of the examples share, or the start had, does not count.
+    """
+    counts = Counter(word for example in examples for word in _particular(example))
+    rare = {word for word, count in counts.items() if 2 * count <= len(examples)}
+    rare -= {word.lower() for word in re.findall(r"\w+", start)}
+    found = dict.fromkeys(word.lower() for word in re.findall(r"\w+", instruction))
+    return tuple(word for word in found if word in rare)
+
+
+def _particular(example: dspy.Example) -> set[str]:
+    """Return an example's numbers and names, and the words of its labels."""
+    text = "\n".join(str(value) for value in example.toDict().values())
+    labels = "\n".join(str(value) for value in example.labels().values())
+    found = [*_NUMBER.findall(text), *_NAME.findall(text), *_WORD.findall(labels)]
+    return {word.lower() for word in found}

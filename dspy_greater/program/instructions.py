@@ -12,6 +12,9 @@ from dspy_greater.program.errors import InstructionError, shown
 
 # ChatAdapter's field headers, `[[ ## answer ## ]]`, would look like the start of a field.
 _FIELD_HEADER = re.compile(r"\[\[\s*##.*?##\s*\]\]")
+# Cc: control characters; Zl, Zp: U+2028 and U+2029, where str.splitlines breaks; Cs: lone
+# surrogates, which no tokenizer can encode.
+_NOT_KEPT = {"Cc", "Cs", "Zl", "Zp"}
 
 
 def normalise(signature: type[dspy.Signature], text: str) -> str:
@@ -20,8 +23,10 @@ def normalise(signature: type[dspy.Signature], text: str) -> str:
     DSPy cleans instructions like docstrings, and adapters dedent them a second time.
     """
     # One cleaning can leave something for the next: a last line of spaces.
-    while text.strip() and (kept := _cleaned(signature, text)) != text:
-        text = kept
+    kept = None
+    while text.strip() and text != kept:
+        kept = text
+        text = textwrap.dedent(str(signature.with_instructions(text).instructions))
     return text if text.strip() else ""
 
 
@@ -37,9 +42,9 @@ def check_instruction(
             f"{what} contains the field marker {header.group()!r}, which adapters use to "
             f"separate fields: remove it. Instruction: {shown(text)}"
         )
-    if broken := next((c for c in text if _breaks_lines(c)), None):
+    if broken := [c for c in text if c != "\n" and unicodedata.category(c) in _NOT_KEPT]:
         raise InstructionError(
-            f"{what} contains the control character {broken!r}, which does not reach the "
+            f"{what} contains the control character {broken[0]!r}, which does not reach the "
             f"prompt unchanged: remove it. Instruction: {shown(text)}"
         )
     if normalise(signature, text) != text:
@@ -47,13 +52,3 @@ def check_instruction(
             f"DSPy would change {what} (it drops surrounding blank lines, leading spaces, "
             f"common indentation and lines of spaces): tidy it first. Instruction: {shown(text)}"
         )
-
-
-def _cleaned(signature: type[dspy.Signature], text: str) -> str:
-    return textwrap.dedent(str(signature.with_instructions(text).instructions))
-
-
-def _breaks_lines(character: str) -> bool:
-    # Cc: control characters; Zl, Zp: U+2028 and U+2029, where str.splitlines
-    # breaks; Cs: lone surrogates, which no tokenizer can encode.
-    return character != "\n" and unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"}

@@ -82,10 +82,37 @@ def given_labels(
     label_fn: LabelFn, predictor: Predictor, examples: Sequence[dspy.Example], adapter: dspy.Adapter
 ) -> list[dspy.Example]:
     """Return a predictor's checked labels for each example; empty where there are none."""
-    return [
-        _given(label_fn, predictor, example, adapter, f"trainset[{index}]")
-        for index, example in enumerate(examples)
-    ]
+    outputs, given = list(predictor.signature.output_fields), []
+    for index, example in enumerate(examples):
+        where = f"for predictor {predictor.name!r} on trainset[{index}]"
+        try:
+            labels = label_fn(example, predictor.name)
+        except Exception as error:
+            raise DataError(
+                f"label_fn raised {type(error).__name__}: {error} {where}. Let it return None for "
+                "a predictor or an example that it has no label for."
+            ) from error
+        labels = {} if labels is None else labels
+        if not isinstance(labels, Mapping):
+            raise DataError(
+                f"label_fn returned {shown(labels)} {where}, not a dict: let it return values by "
+                f"output field, of {outputs}, or None where it has no label."
+            )
+        if unknown := [field for field in labels if field not in outputs]:
+            raise DataError(
+                f"label_fn gave a label to the field {unknown[0]!r} {where}, which is none of the "
+                f"predictor's output fields: name one of {outputs}."
+            )
+        given.append(dspy.Example(dict(labels)))
+        try:
+            for field in labels:
+                _check_label(predictor, [field], given[-1], adapter)
+        except DataError as error:
+            raise DataError(
+                f"what label_fn returned {where} {error}. Where there is no label, let it leave "
+                "the field out."
+            ) from error
+    return given
 
 
 def relabelled(predictor: Predictor, labels: Sequence[dspy.Example]) -> Predictor:
@@ -98,42 +125,6 @@ def beside(example: dspy.Example, labels: dspy.Example) -> dspy.Example:
     """Return an example with other labels beside its own."""
     given = {f"{field}, by label_fn": value for field, value in labels.items()}
     return dspy.Example({**dict(example.items()), **given}).with_inputs(*example.inputs().keys())
-
-
-def _given(
-    label_fn: LabelFn, predictor: Predictor, example: dspy.Example, adapter: dspy.Adapter, name: str
-) -> dspy.Example:
-    where = f"for predictor {predictor.name!r} on {name}"
-    try:
-        labels = label_fn(example, predictor.name)
-    except Exception as error:
-        raise DataError(
-            f"label_fn raised {type(error).__name__}: {error} {where}. Let it return None for a "
-            "predictor or an example that it has no label for."
-        ) from error
-    if labels is None:
-        return dspy.Example()
-    outputs = list(predictor.signature.output_fields)
-    if not isinstance(labels, Mapping):
-        raise DataError(
-            f"label_fn returned {shown(labels)} {where}, not a dict: let it return values by "
-            f"output field, of {outputs}, or None where it has no label."
-        )
-    if unknown := [field for field in labels if field not in outputs]:
-        raise DataError(
-            f"label_fn gave a label to the field {unknown[0]!r} {where}, which is none of the "
-            f"predictor's output fields: name one of {outputs}."
-        )
-    given = dspy.Example(dict(labels))
-    for field in labels:
-        try:
-            _check_label(predictor, [field], given, adapter)
-        except DataError as error:
-            raise DataError(
-                f"what label_fn returned {where} {error}. Where there is no label, let it leave "
-                "the field out."
-            ) from error
-    return given
 
 
 def _check_label(

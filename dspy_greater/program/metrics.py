@@ -29,10 +29,14 @@ class Metric:
     def score(self, example: dspy.Example, prediction: Any) -> float:
         """Score one prediction."""
         returned = self.function(example, prediction, *self._extra)
-        number = _number(
-            returned.get("score") if isinstance(returned, (dspy.Example, dict)) else returned
-        )
-        if number is None or not math.isfinite(number):
+        value: Any = returned
+        if isinstance(returned, (dspy.Example, dict)):
+            value = returned.get("score")
+        if hasattr(value, "item") and not isinstance(value, dspy.Example):
+            with contextlib.suppress(TypeError, ValueError, RuntimeError):
+                value = value.item()  # A scalar of numpy or torch.
+        number = float(value) if isinstance(value, (bool, int, float)) else math.nan
+        if not math.isfinite(number):
             raise MetricError(
                 f"The metric {self.name} returned {shown(returned)} for the example "
                 f"{shown(example)}: it must return a finite number, a bool, or "
@@ -65,12 +69,3 @@ def _arity(function: Any, name: str) -> int:
             signature.bind(*[None] * arity)
             return arity
     raise MetricError(f"The metric {name}{signature} has the wrong arguments: {_EXPECTED}.")
-
-
-def _number(value: Any) -> float | None:
-    if hasattr(value, "item") and not isinstance(value, dspy.Example):
-        try:
-            value = value.item()  # A scalar of numpy or torch.
-        except (TypeError, ValueError, RuntimeError):
-            return None
-    return float(value) if isinstance(value, (bool, int, float)) else None

@@ -117,14 +117,15 @@ def replace_instruction(program: dspy.Module, instructions: Mapping[str, str]) -
 
 def copy_program(program: dspy.Module) -> dspy.Module:
     """Deep-copy a program, sharing its language models with their histories and engines."""
-    # deepcopy takes what its memo holds instead of a copy.
     modules = [module for _, module in program.named_sub_modules()]
-    memo: dict[int, Any] = {id(lm): lm for each in modules for lm in _language_models(vars(each))}
+    parts = [part for module in modules for part in _parts(vars(module))]
+    # deepcopy takes what its memo holds instead of a copy.
+    memo: dict[int, Any] = {id(part): part for part in parts if isinstance(part, BaseLM)}
     try:
         return copy.deepcopy(program, dict(memo))
-    except Exception:
-        # The program holds something that cannot be copied: a lock, a client.
-        return _copy_by_parts(program, memo)
+    except Exception:  # it holds something that cannot be copied: a lock, a client
+        shared = (part for part in parts if not _is_copied(part, memo))
+        return copy.deepcopy(program, {**memo, **{id(part): part for part in shared}})
 
 
 def label_fields(signature: type[dspy.Signature], labels: set[str]) -> tuple[str, ...]:
@@ -168,32 +169,20 @@ def _name_in(module: dspy.Module, predictor: dspy.Predict) -> str | None:
     return next((name for name, each in module.named_predictors() if each is predictor), None)
 
 
-def _copy_by_parts(value: Any, memo: dict[int, Any]) -> Any:
-    """Copy modules and containers, and share only what cannot be copied.
-
-    Unlike ``program.deepcopy()``, it keeps one predictor that is used twice one.
-    """
-    if id(value) in memo:
-        return memo[id(value)]
-    kind: Any = type(value)
-    if isinstance(value, dspy.Module):
-        twin = memo[id(value)] = kind.__new__(kind)
-        twin.__setstate__(_copy_by_parts(value.__getstate__(), memo))
-        return twin
-    if kind is dict:
-        return {key: _copy_by_parts(item, memo) for key, item in value.items()}
-    if kind in (list, tuple):
-        return kind(_copy_by_parts(item, memo) for item in value)
-    try:
-        # A memo of its own: a copy that fails leaves half-made objects in it.
-        return copy.deepcopy(value, dict(memo))
-    except Exception:
-        return value
-
-
-def _language_models(value: Any) -> Iterator[BaseLM]:
-    if isinstance(value, BaseLM):
-        yield value
-    elif isinstance(value, (list, tuple, dict)):
+def _parts(value: Any) -> Iterator[Any]:
+    """Yield what a module's containers hold."""
+    if isinstance(value, (list, tuple, dict)):
         for each in list(value.values()) if isinstance(value, dict) else value:
-            yield from _language_models(each)
+            yield from _parts(each)
+    else:
+        yield value
+
+
+def _is_copied(part: Any, memo: Mapping[int, Any]) -> bool:
+    if isinstance(part, dspy.Module):
+        return True  # of its parts
+    try:
+        copy.deepcopy(part, dict(memo))  # a copy that fails leaves half-made objects in its memo
+    except Exception:
+        return False
+    return True

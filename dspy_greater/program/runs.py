@@ -18,7 +18,7 @@ from dspy_greater.cost.meter import SETTING
 from dspy_greater.program.errors import MetricError, TooManyErrorsError
 from dspy_greater.program.hearing import RunUsageTracker, Thoughts
 from dspy_greater.program.metrics import Metric
-from dspy_greater.program.outages import is_outage, is_refusal, remedy
+from dspy_greater.program.outages import REMEDY, is_outage, is_refusal
 from dspy_greater.program.predictors import copy_program
 
 MAX_THREADS = 128
@@ -37,11 +37,9 @@ class Run:
     """One run of the program on one example.
 
     Attributes:
-        score: The metric's score; 0 when the run failed.
-        prediction: What the program returned; None when it failed.
-        calls: By predictor name, each of its calls.
+        score: 0 when the run failed.
+        calls: Each predictor's, by its name.
         error: What the program or the metric raised.
-        parse_failed: The adapter could not read a completion.
         usage: By name, what each language model did for it; nothing of what the metric asks.
     """
 
@@ -238,7 +236,7 @@ def _raise_outage(errors: Sequence[Exception], jobs: int, limit: int | None = No
         bound = "" if limit is None else f" (max_errors is {limit})"
         raise TooManyErrorsError(
             f"{len(errors)} of {jobs} runs got no answer from a language model{bound}. "
-            f"{remedy(errors[0])} With a log_dir, the same compile then goes on where it was. "
+            f"{REMEDY} With a log_dir, the same compile then goes on where it was. "
             f"The first failure was {_text(errors[0])}"
         ) from errors[0]
 

@@ -12,31 +12,30 @@ import logging
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from statistics import mean
 from typing import NamedTuple
 
 import dspy
+import torch
 from dspy import lm15
 from dspy.clients.base_lm import BaseLM
-from dspy.utils.exceptions import LMError, LMInvalidRequestError, LMUnsupportedFeatureError
+from dspy.utils.exceptions import LMError
 
 from dspy_greater.basics.spans import Message
 from dspy_greater.model import Sampling, WhiteBox
 from dspy_greater.program import Predictor, call_of, render
 from dspy_greater.program.errors import shown
-from dspy_greater.program.outages import remedy
-from dspy_greater.running.reading import Answer, Reading, distances, loss, read
+from dspy_greater.program.outages import REMEDY
 
 #: Examples that are tried, and tokens of each answer.
 PROMPTS, TOKENS = 4, 48
 #: A prompt on which models differ, whatever the program is.
 OPEN = "Write a short story about a lighthouse keeper who finds a letter."
 #: How far behind the likeliest a token may be, in log-probability, in answers to the program's
-#: prompts; all tokens in the mean, each at most 1; and how far the server's log-probabilities may
-#: be from the white box's, likewise.
-GAP, LOSS, DISTANCE = 2.0, 0.015, 0.04
+#: prompts; and all tokens in the mean, each at most 1.
+GAP, LOSS = 2.0, 0.015
 #: Sampled answers to each prompt, and how unlikely it must be that they are alike by chance.
 SAMPLES, CHANCE = 4, 1e-6
 # Settings of an LM that are left out here: how to reach it, what is set here, and DSPy's own.
@@ -50,6 +49,47 @@ NOT_ASKED = {
 
 class ServedError(ValueError):
     """The server behind ``rollout_lm`` cannot stand in for the white box."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server wrote.
+
+    Attributes:
+        ended: Whether the server ended it by itself, not at the limit.
+        prompt_tokens: How many tokens the server read; 0 where it does not say.
+    """
+
+    text: str
+    thinking: str = ""
+    ended: bool = False
+    prompt_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An answer as the white box reads it.
+
+    Attributes:
+        own: What the white box itself writes there, behind ``read`` tokens.
+        table: ``[ids, vocab]`` log-probabilities, from which each of them was chosen.
+        end: By how much the white box would rather go on where the server ended its answer.
+    """
+
+    own: str
+    read: int
+    ids: tuple[int, ...]
+    table: torch.Tensor
+    end: float
+
+    def log_probs(self, temperature: float = 1.0) -> torch.Tensor:
+        """Return those of the answer's tokens, ``[ids]``."""
+        tempered = torch.log_softmax(self.table / temperature, dim=-1)
+        return tempered.gather(1, torch.tensor(self.ids, dtype=torch.long)[:, None])[:, 0]
+
+    def gaps(self) -> list[float]:
+        """Return by how much the likeliest token is likelier than each of the answer's."""
+        return [*(self.table.amax(dim=-1) - self.log_probs()).tolist(), self.end]
 
 
 class Prompt(NamedTuple):
@@ -89,7 +129,24 @@ def check_served(
     """
     answers = _asked(lm, [(prompt, Sampling(max_tokens=TOKENS)) for prompt in prompts])
     readings = read(model, [prompt.messages for prompt in prompts], answers, TOKENS)
-    if complaint := _complaint(model, prompts, answers, readings):
+    gaps, lost = [reading.gaps() for reading in readings], loss(readings)
+    worst = max(range(len(gaps)), key=lambda index: (prompts[index].is_own, max(gaps[index])))
+    is_far, complaint = max(gaps[worst]) > GAP, ""
+    if not any(answer.text or answer.thinking for answer in answers):
+        complaint = (
+            f"answered {len(prompts)} prompts with nothing at all, the first of them "
+            f"{prompts[0].place}."
+        )
+    elif is_far or lost > LOSS:
+        if not is_far:
+            worst = max(range(len(gaps)), key=lambda index: sum(gaps[index]))
+        told = _difference(model, prompts[worst], answers[worst], readings[worst])
+        complaint = (
+            f"does not answer as the white box {model.name} does: {told} Of a token of such a "
+            f"prompt {GAP:g} are allowed, and of all {sum(map(len, gaps))} tokens in the mean, "
+            f"each at most 1, {LOSS:g}; here it is {lost:.3f}."
+        )
+    if complaint:
         raise ServedError(
             f"rollout_lm {lm.model} {complaint} Serve the model and chat template that the white "
             f"box was loaded from ({model.name}), or give it as target_lm= if another model is "
@@ -115,72 +172,30 @@ def _is_other(entry: logging.LogRecord) -> bool:
 
 
 def _ask(lm: BaseLM, prompt: Prompt, sampling: Sampling) -> Answer:
-    """Ask a server, for log-probabilities too unless it refuses to give them."""
+    """Ask a server."""
     given = {key: value for key, value in lm.kwargs.items() if value is not None}
     request = lm15.request_from_openai_chat({"model": lm.model, "messages": list(prompt.messages)})
     config = lm15.Config(
         temperature=sampling.temperature,
         max_tokens=sampling.max_tokens,
         seed=sampling.seed,
-        logprobs=0,
         extensions={key: given[key] for key in given if key not in NOT_ASKED} or None,
     )
     try:
         with dspy.context(callbacks=[]):  # no run of the program, of which the user's are to hear
-            try:
-                response = lm(replace(request, config=config), cache=False)
-            except (LMInvalidRequestError, LMUnsupportedFeatureError):
-                config = replace(config, logprobs=None)
-                response = lm(replace(request, config=config), cache=False)
+            response = lm(replace(request, config=config), cache=False)
     except LMError as error:
         raise ServedError(
             f"rollout_lm {lm.model} gave no answer to {prompt.place}: "
-            f"{type(error).__name__}: {error}. {remedy(error)}"
+            f"{type(error).__name__}: {error}. {REMEDY}"
         ) from error
     parts = response.message.parts
     return Answer(
         text="".join(part.text for part in parts if isinstance(part, lm15.TextPart)),
         thinking="".join(part.text for part in parts if isinstance(part, lm15.ThinkingPart)),
         ended=response.finish_reason == "stop",
-        log_probs=tuple((each.token, each.logprob) for each in response.logprobs or ()),
         prompt_tokens=response.usage.input_tokens or 0,
     )
-
-
-def _complaint(
-    model: WhiteBox,
-    prompts: Sequence[Prompt],
-    answers: Sequence[Answer],
-    readings: Sequence[Reading],
-) -> str:
-    """Say how a server takes tokens which the white box would not, if it does."""
-    if not any(answer.text or answer.thinking for answer in answers):
-        return (
-            f"answered {len(prompts)} prompts with nothing at all, the first "
-            f"of them {prompts[0].place}."
-        )
-    gaps, lost = [reading.gaps() for reading in readings], loss(readings)
-    own = [index for index, prompt in enumerate(prompts) if prompt.is_own]
-    worst = max(own, key=lambda index: max(gaps[index]))
-    is_far = max(gaps[worst]) > GAP
-    if is_far or lost > LOSS:
-        if not is_far:
-            worst = max(range(len(gaps)), key=lambda index: sum(gaps[index]))
-        told = _difference(model, prompts[worst], answers[worst], readings[worst])
-        return (
-            f"does not answer as the white box {model.name} does: {told} Of a "
-            f"token of such a prompt {GAP:g} are allowed, and of all {sum(map(len, gaps))} tokens "
-            f"in the mean, each at most 1, {LOSS:g}; here it is {lost:.3f}."
-        )
-    apart = distances(model, answers, readings)
-    if apart and mean(apart) > DISTANCE:
-        return (
-            f"writes what the white box {model.name} would, but with other probabilities: over "
-            f"{len(apart)} tokens of {len(answers)} answers, the two models' log-probabilities "
-            f"are {mean(apart):.3f} apart in the mean, and {DISTANCE:g} are allowed. It holds "
-            "other weights."
-        )
-    return ""
 
 
 def _difference(model: WhiteBox, prompt: Prompt, answer: Answer, reading: Reading) -> str:
@@ -196,14 +211,12 @@ def _difference(model: WhiteBox, prompt: Prompt, answer: Answer, reading: Readin
     if at < len(ids):
         best = decode([int(reading.table[at].argmax())])
         step = f"it took {decode([ids[at]])!r}, where the white box takes {best!r}"
-    elif answer.ended:
-        step = "it ended its answer, where the white box goes on"
     else:
-        step = "it wrote what no tokens of the white box make up"
-    apart = f": a difference of {gaps[at]:.2f} in log-probability" if gaps[at] < math.inf else ""
+        step = "it ended its answer, where the white box goes on"
     return (
         f"{cause}. To {prompt.place} it wrote {answer.thinking + answer.text!r} and the white box "
-        f"{reading.own!r}. Behind {decode(ids[:at])[-40:]!r} {step}{apart}."
+        f"{reading.own!r}. Behind {decode(ids[:at])[-40:]!r} {step}: a difference of "
+        f"{gaps[at]:.2f} in log-probability."
     )
 
 
@@ -232,3 +245,51 @@ def _check_samples(
             "requests have the settings of the first: set the former, leave out the latter, or "
             "serve with vLLM or SGLang."
         )
+
+
+def read(
+    model: WhiteBox, prompts: Sequence[Sequence[Message]], answers: Sequence[Answer], limit: int
+) -> list[Reading]:
+    """Let the white box read the answers, of ``limit`` tokens at most, to some prompts."""
+    before = [model.encode(messages).ids for messages in prompts]
+    own = model.generate(before, [Sampling(max_tokens=limit)] * len(prompts))
+    readings = []
+    for messages, prompt, first, answer in zip(prompts, before, own, answers, strict=True):
+        text, written = model.encoder.decode(first.ids), _written(model, prompt, answer)
+        ids, ended = first.ids, answer.ended
+        if written.strip() != text.strip():  # servers may leave out white space around an answer
+            # What comes behind half a character, by whatever bytes, cannot be followed.
+            written, half, _ = written.partition("\ufffd")
+            ids = model.encode(messages, completion=written).ids[len(prompt) :][:limit]
+            ended = ended and not half
+        table = model.next_log_probs([(*prompt, *ids)], last=len(ids) + 1)[0]
+        end = _end(model, (*prompt, *ids), table[-1]) if ended else 0.0
+        readings.append(Reading(text, len(prompt), ids, table[:-1], end))
+    return readings
+
+
+def loss(readings: Sequence[Reading]) -> float:
+    """Return how far behind the likeliest tokens are in the mean, each at most 1.
+
+    Few that are far off may be near ties that went another way.
+    """
+    return mean(min(1.0, gap) for reading in readings for gap in reading.gaps())
+
+
+def _end(model: WhiteBox, ids: tuple[int, ...], row: torch.Tensor) -> float:
+    """Return by how much the white box would rather go on; 0 for white space alone."""
+    rest = model.generate([ids], [Sampling(max_tokens=2)])[0]
+    if not rest.text.strip() and rest.finish == "stop":
+        return 0.0
+    return float(row.max() - row[list(model.end_ids)].max())
+
+
+def _written(model: WhiteBox, before: Sequence[int], answer: Answer) -> str:
+    """Return all that was written; servers may take out what was thought, with the marks."""
+    thinking = model.encoder.thinking
+    if not answer.thinking or thinking is None:
+        return answer.text
+    block = thinking.written(answer.thinking, model.encoder.decode(before))
+    if answer.text:
+        return block + answer.text
+    return block.partition(answer.thinking)[0] + answer.thinking  # the limit came before its end

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
-from statistics import mean
 from typing import Any
 
 import torch
@@ -17,15 +16,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TorchAoConfig
 
 from dspy_greater.model import Sampling, WhiteBox, load
 from dspy_greater.program import current_adapter, predictors_of
-from dspy_greater.running.reading import Answer, distances, loss, read
-from dspy_greater.running.served import DISTANCE, GAP, LOSS, TOKENS, Prompt, prompts_of
+from dspy_greater.running.served import GAP, LOSS, TOKENS, Answer, Prompt, loss, prompts_of, read
 from examples.benchmarks.common import RESULTS, markdown, program_with
 from examples.quickstart import SMALL_MODEL
 from examples.small_model.finetune import finetune
 from examples.small_model.tasks import TASKS, WEAK_INSTRUCTION, examples
 
 #: What is told of a copy, and how much of it is allowed.
-FIGURES = {"gap": GAP, "loss": LOSS, "distance": DISTANCE}
+FIGURES = {"gap": GAP, "loss": LOSS}
 BATCHES = 20
 
 
@@ -104,19 +102,14 @@ def compared(here: WhiteBox, copy: WhiteBox, prompts: Sequence[Prompt]) -> dict[
     return {
         "gap": max(max(reading.gaps()) for prompt, reading in pairs if prompt.is_own),
         "loss": loss(readings),
-        "distance": mean(distances(here, answers, readings)),
     }
 
 
 def answered(copy: WhiteBox, prompts: Sequence[Prompt]) -> list[Answer]:
-    """Let a copy answer as a server does, with log-probabilities."""
+    """Let a copy answer as a server does."""
     ids = [copy.encode(prompt.messages).ids for prompt in prompts]
-    answers = []
-    for each in copy.generate(ids, [Sampling(TOKENS, logprobs=0)] * len(ids)):
-        pieces = copy.encoder.pieces(each.ids)
-        told = zip(pieces, (token.log_prob for token in each.log_probs or ()), strict=True)
-        answers.append(Answer(each.text, ended=each.finish == "stop", log_probs=tuple(told)))
-    return answers
+    written = copy.generate(ids, [Sampling(TOKENS)] * len(ids))
+    return [Answer(each.text, ended=each.finish == "stop") for each in written]
 
 
 def table(measured: dict[str, dict[str, dict[str, float]]]) -> str:

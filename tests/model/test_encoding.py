@@ -193,23 +193,6 @@ def test_decoding_completes_a_character_begun_before() -> None:
     assert encoder.decode(ids[2:], after=ids[:2]) == "😀b"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@given(text=TEXTS)
-@settings(max_examples=25, deadline=None)
-def test_the_pieces_of_a_text_make_up_the_text(kind: str, text: str) -> None:
-    encoder = encoder_of(kind)
-    ids = encoder.encode([user(text)], open_end=True).ids
-    pieces = encoder.pieces(ids)
-    assert len(pieces) == len(ids)
-    assert "".join(pieces) == encoder.decode(ids)
-
-
-def test_a_character_of_several_tokens_is_the_last_ones_piece() -> None:
-    encoder = encoder_of("gpt2")
-    ids = encoder.encode([user("a😀b")], open_end=True).ids
-    assert [piece for piece in encoder.pieces(ids) if piece] == ["a", "😀", "b"]
-
-
 @pytest.mark.parametrize(
     ("spans", "options", "message"),
     [

@@ -62,7 +62,7 @@ def test_all_runs_of_the_program_are_the_servers_and_end_as_those_here(
     there = compiled(student, schedule=schedule, rollout_lm=elsewhere(engine))
     assert [vars(each) for each in there.candidates] == [vars(each) for each in here.candidates]
     usage = there.rollout_usage[NAME]
-    checks = sum(config.logprobs is not None for config in engine.configs)
+    checks = sum(config.max_tokens == served.TOKENS for config in engine.configs)
     assert (there.rollout_lm, usage["calls"]) == (NAME, engine.calls - checks)
     assert usage["calls"] >= there.total_calls > 0
     assert usage["tokens_read"] > usage["tokens_written"] > 0
@@ -76,7 +76,7 @@ def test_all_runs_of_the_program_are_the_servers_and_end_as_those_here(
 
 def test_samples_come_with_their_seeds_and_temperature(student: dspy.Module, engine: Copy) -> None:
     compiled(student, schedule=VERIFIED, rollout_lm=elsewhere(engine))
-    runs = [config for config in engine.configs if config.logprobs is None]
+    runs = [config for config in engine.configs if config.max_tokens != served.TOKENS]
     assert {config.temperature for config in runs if config.seed is None} == {0.0}
     sampled = [config for config in runs if config.seed is not None]
     assert {config.temperature for config in sampled} == {VERIFIED.sampling_temperature}
@@ -90,7 +90,7 @@ def test_beside_a_target_it_samples_alone(student: dspy.Module, engine: Copy) ->
         student, schedule=VERIFIED, target_lm=target(adder), rollout_lm=elsewhere(engine)
     )
     assert record.target_usage["far/away"]["calls"] == adder.calls > 0
-    runs = [config for config in engine.configs if config.logprobs is None]
+    runs = [config for config in engine.configs if config.max_tokens != served.TOKENS]
     assert record.rollout_usage[NAME]["calls"] == len(runs) > 0
     assert None not in {config.seed for config in runs}
     assert record.phases["target"] > 0 < record.phases["served"]
@@ -158,16 +158,8 @@ def refused(student: dspy.Module, engine: Copy, **knobs: Any) -> str:
     return str(error.value)
 
 
-def without_log_probs(response: lm15.Response) -> lm15.Response:
-    return replace(response, logprobs=None)
-
-
-@pytest.mark.parametrize("gives", [True, False], ids=["log-probabilities", "texts alone"])
-def test_other_weights_are_refused(gives: bool, student: dspy.Module) -> None:
-    engine = Copy(other_weights(0.1))
-    if not gives:
-        engine.answers = without_log_probs
-    said = refused(student, engine)
+def test_other_weights_are_refused(student: dspy.Module) -> None:
+    said = refused(student, Copy(other_weights(0.1)))
     for words in (NAME, "other weights", "predictor 'predict'", "question", "it wrote '"):
         assert words in said
     assert "and the white box '" in said
@@ -177,29 +169,6 @@ def test_other_weights_are_refused(gives: bool, student: dspy.Module) -> None:
 def test_the_same_weights_in_another_number_format_are_not(student: dspy.Module) -> None:
     engine = Copy(lm_of(dtype=torch.bfloat16))
     assert compiled(student, rollout_lm=elsewhere(engine)).rollout_lm == NAME
-
-
-def test_the_same_words_with_other_probabilities_are_refused(
-    student: dspy.Module, engine: Copy
-) -> None:
-    def sharper(response: lm15.Response) -> lm15.Response:
-        given = response.logprobs and [replace(p, logprob=p.logprob / 2) for p in response.logprobs]
-        return replace(response, logprobs=given and tuple(given))
-
-    engine.answers = sharper
-    assert "with other probabilities" in refused(student, engine)
-
-
-def test_a_server_that_takes_no_log_probabilities_is_asked_without(
-    student: dspy.Module, engine: Copy
-) -> None:
-    def choosy(config: lm15.Config) -> lm15.Config:
-        if config.logprobs is not None:
-            raise lm15.InvalidRequestError("logprobs: unknown")
-        return config
-
-    engine.changes = choosy
-    assert compiled(student, rollout_lm=elsewhere(engine)).rollout_usage[NAME]["calls"] > 0
 
 
 def test_no_warning_is_given_of_answers_that_are_meant_to_be_short(
@@ -224,16 +193,14 @@ def test_a_server_that_ends_its_answers_too_soon_is_refused(
     def short(response: lm15.Response) -> lm15.Response:
         text = response.message.parts[0].text
         message = lm15.Message.assistant(text[: len(text) // 2])
-        return replace(response, message=message, finish_reason="stop", logprobs=None)
+        return replace(response, message=message, finish_reason="stop")
 
     engine.answers = short
     assert "it ended its answer, where the white box goes on" in refused(student, engine)
 
 
 def test_a_server_that_says_nothing_is_refused(student: dspy.Module, engine: Copy) -> None:
-    engine.answers = lambda response: replace(
-        response, message=lm15.Message.assistant(""), logprobs=None
-    )
+    engine.answers = lambda response: replace(response, message=lm15.Message.assistant(""))
     assert "nothing at all" in refused(student, engine)
 
 

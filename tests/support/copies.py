@@ -27,7 +27,7 @@ class Copy(Recorder):
         answers: What becomes of a response.
     """
 
-    supported_params = frozenset({"temperature", "max_tokens", "seed", "logprobs"})
+    supported_params = frozenset({"temperature", "max_tokens", "seed"})
 
     def __init__(self, lm: dspy.LM) -> None:
         super().__init__()
