@@ -8,14 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
+from dspy_greater.model import WhiteBox
 from dspy_greater.search.verified.objectives import Term, with_tokens
-
-if TYPE_CHECKING:
-    from dspy_greater.search.protocols import Model
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class ObjectiveGradient:
     skipped: int
 
 
-def slope(model: Model, terms: Sequence[Term]) -> ObjectiveGradient | None:
+def slope(model: WhiteBox, terms: Sequence[Term]) -> ObjectiveGradient | None:
     """Take value and gradient in one pass; None when no term is finite."""
     gradients = model.gradients([term.item for term in terms])
     kept = [
@@ -51,7 +48,9 @@ def slope(model: Model, terms: Sequence[Term]) -> ObjectiveGradient | None:
     return ObjectiveGradient(value, total, len(terms) - len(kept))
 
 
-def exact(model: Model, terms: Sequence[Term], candidates: Sequence[Sequence[int]]) -> list[float]:
+def exact(
+    model: WhiteBox, terms: Sequence[Term], candidates: Sequence[Sequence[int]]
+) -> list[float]:
     """Return the objective's value under each candidate's tokens; NaN where it is not finite."""
     items = [with_tokens(term.item, tokens) for tokens in candidates for term in terms]
     log_probs = iter(model.log_probs(items))
@@ -59,7 +58,7 @@ def exact(model: Model, terms: Sequence[Term], candidates: Sequence[Sequence[int
 
 
 def own_log_probs(
-    model: Model, tokens: Sequence[int], contexts: Sequence[Sequence[int]]
+    model: WhiteBox, tokens: Sequence[int], contexts: Sequence[Sequence[int]]
 ) -> torch.Tensor:
     """Return how the model itself would go on at each position of an instruction.
 
@@ -77,7 +76,7 @@ def own_log_probs(
 
 
 def substitutions(
-    model: Model, gradient: torch.Tensor, tokens: Sequence[int], candidates: Sequence[int]
+    model: WhiteBox, gradient: torch.Tensor, tokens: Sequence[int], candidates: Sequence[int]
 ) -> torch.Tensor:
     """Return the first-order gain of each candidate token over each position's own token.
 

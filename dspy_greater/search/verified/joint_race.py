@@ -11,17 +11,14 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from dspy_greater.search.programs import Program
+from dspy_greater.search.scores import ScoreBoard
 from dspy_greater.search.verified.proposer import Proposer
 from dspy_greater.search.verified.race import CONTEXTS, Race, noise_floor
 from dspy_greater.search.verified.rollouts import greedy, solved
-
-if TYPE_CHECKING:
-    from dspy_greater.search.protocols import View
-    from dspy_greater.search.scores import ScoreBoard
-    from dspy_greater.search.verified.sizes import Sizes
+from dspy_greater.search.verified.sizes import Sizes
+from dspy_greater.search.view import PredictorView
 
 
 @dataclass
@@ -36,7 +33,7 @@ class JointRace:
         seed: Seed of every random choice.
     """
 
-    views: Mapping[str, View]
+    views: Mapping[str, PredictorView]
     current: Program
     config: Sizes
     board: ScoreBoard

@@ -11,14 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from dspy_greater.basics.spans import Span
-
-if TYPE_CHECKING:
-    from dspy_greater.model import Targeted
-    from dspy_greater.program import Run
-    from dspy_greater.search.protocols import View
+from dspy_greater.model import Targeted
+from dspy_greater.program import Run
+from dspy_greater.search.view import PredictorView
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ class AnswerLikelihood:
     gradient even where every answer is wrong, but it cannot see which reasoning is written.
     """
 
-    def terms(self, view: View, rollouts: Rollouts) -> list[Term]:
+    def terms(self, view: PredictorView, rollouts: Rollouts) -> list[Term]:
         """Weigh every rollout alike."""
         items = view.answers(rollouts.instruction, rollouts.runs, rollouts.examples)
         return [Term(item, 1 / len(items)) for item in items if item is not None]
@@ -86,7 +83,7 @@ class SuccessLikelihood:
     that as sampled ones, and cost nothing more.
     """
 
-    def terms(self, view: View, rollouts: Rollouts) -> list[Term]:
+    def terms(self, view: PredictorView, rollouts: Rollouts) -> list[Term]:
         """Weigh rollouts by reward; failures drop out, and none may be left.
 
         Whole completions are weighed: ``weight * sum log p`` is ``weight * length * mean log p``.
@@ -106,7 +103,7 @@ class SuccessLikelihood:
 
 
 def fluency_terms(
-    view: View, instruction: str, examples: Sequence[int], weight: float
+    view: PredictorView, instruction: str, examples: Sequence[int], weight: float
 ) -> list[Term]:
     """Return ``weight`` times the instruction's own mean log-probability after its inputs."""
     items = view.proposals(instruction, examples) if weight else []
@@ -145,7 +142,7 @@ def with_tokens(item: Targeted, tokens: Sequence[int]) -> Targeted:
     """Return an item with other tokens in the place of its instruction.
 
     Exact wherever the text around the instruction is tokenised as before, which
-    :meth:`View.text_of` has made sure of.
+    :meth:`PredictorView.text_of` has made sure of.
     """
     inputs = item.inputs
     assert inputs is not None

@@ -7,7 +7,6 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -23,10 +22,8 @@ from dspy_greater.search.verified.objectives import (
     with_tokens,
 )
 from dspy_greater.search.verified.proposals import Rated, best_first, phrases, starts
-
-if TYPE_CHECKING:
-    from dspy_greater.search.protocols import View
-    from dspy_greater.search.verified.sizes import Sizes
+from dspy_greater.search.verified.sizes import Sizes
+from dspy_greater.search.view import PredictorView
 
 #: Examples whose inputs stand before the instruction where its fluency is read.
 CONTEXTS = 8
@@ -72,7 +69,7 @@ class Proposer:
         tried: Instructions that are not to come again.
     """
 
-    view: View
+    view: PredictorView
     config: Sizes
     instruction: str
     terms: Sequence[Term]

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
-from typing import TYPE_CHECKING
 
 from dspy_greater.search.acceptance import compare
+from dspy_greater.search.programs import Program
 from dspy_greater.search.readability import readability
-
-if TYPE_CHECKING:
-    from dspy_greater.search.programs import Program
-    from dspy_greater.search.protocols import View
-    from dspy_greater.search.scores import ScoreBoard
+from dspy_greater.search.scores import ScoreBoard
+from dspy_greater.search.view import PredictorView
 
 #: Examples after which the field is thinned; the last block is all of them.
 BLOCKS = (8, 16, 32)
@@ -36,7 +33,7 @@ class Race:
     """
 
     board: ScoreBoard
-    views: Mapping[str, View]
+    views: Mapping[str, PredictorView]
     order: Sequence[int]
     multiple: float
     reads: bool = True

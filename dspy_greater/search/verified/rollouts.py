@@ -6,8 +6,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING
 
+from dspy_greater.program import Run
+from dspy_greater.search.programs import Program
+from dspy_greater.search.scores import ScoreBoard
 from dspy_greater.search.verified.objectives import (
     AnswerLikelihood,
     Rollouts,
@@ -16,13 +18,8 @@ from dspy_greater.search.verified.objectives import (
     runs_in,
     sampled,
 )
-
-if TYPE_CHECKING:
-    from dspy_greater.program import Run
-    from dspy_greater.search.programs import Program
-    from dspy_greater.search.protocols import View
-    from dspy_greater.search.scores import ScoreBoard
-    from dspy_greater.search.verified.sizes import Sizes
+from dspy_greater.search.verified.sizes import Sizes
+from dspy_greater.search.view import PredictorView
 
 
 @dataclass
@@ -45,7 +42,7 @@ class RolloutBuffer:
     """
 
     board: ScoreBoard
-    view: View
+    view: PredictorView
     config: Sizes
     order: Sequence[int]
     seed: str
@@ -99,7 +96,9 @@ class RolloutBuffer:
         )
 
 
-def greedy(board: ScoreBoard, view: View, program: Program, order: Sequence[int]) -> Rollouts:
+def greedy(
+    board: ScoreBoard, view: PredictorView, program: Program, order: Sequence[int]
+) -> Rollouts:
     """Return a program's greedy runs on all training examples."""
     return Rollouts(
         instruction=program[view.name],
@@ -109,7 +108,7 @@ def greedy(board: ScoreBoard, view: View, program: Program, order: Sequence[int]
     )
 
 
-def solved(view: View, rollouts: Rollouts, count: int) -> list[tuple[int, ...]]:
+def solved(view: PredictorView, rollouts: Rollouts, count: int) -> list[tuple[int, ...]]:
     """Return contexts of the first examples of which a run got it right, with that run."""
     right: dict[int, Run] = {}
     for example, run in zip(rollouts.examples, rollouts.runs, strict=True):
