@@ -154,7 +154,7 @@ class GreaterTeleprompter(Teleprompter):
         self.lm = lm
         self.target_lm = target_lm
         self.rollout_lm = rollout_lm
-        self.bounds = Bounds.of(max_metric_calls, max_tokens, max_seconds)
+        self.bounds = Bounds(max_metric_calls, max_tokens, max_seconds)
         self.config = settings(schedule, auto, max_steps, bounded=bool(self.bounds))
         self.log_dir = log_dir
         self.callback = callback
@@ -235,14 +235,14 @@ class GreaterTeleprompter(Teleprompter):
         """
         own = dict(vars(self))
         metric, config, bounds = own.pop("metric"), own.pop("config"), own.pop("bounds")
-        return {"metric": metric.function, "schedule": config, **bounds.as_arguments(), **own}
+        return {"metric": metric.function, "schedule": config, **vars(bounds), **own}
 
     def get_config(self) -> dict[str, Any]:
         """Return the settings of the search, JSON-able."""
         return {
             "schedule": type(self.config).__name__,
             **{name: _plain(value) for name, value in vars(self.config).items()},
-            **self.bounds.as_arguments(),
+            **vars(self.bounds),
             "max_examples": self.max_examples,
             "confidence": self.confidence,
             "perfect_score": self.perfect_score,
