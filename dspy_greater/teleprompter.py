@@ -139,11 +139,8 @@ class GreaterTeleprompter(Teleprompter):
         check_share("confidence", confidence)
         check_score("perfect_score", perfect_score)
         check_function("callback", callback, "that takes a StepEvent")
-        check_function(
-            "label_fn",
-            label_fn,
-            "label_fn(example, predictor_name) that returns labels by output field",
-        )
+        labels = "label_fn(example, predictor_name) that returns labels by output field"
+        check_function("label_fn", label_fn, labels)
         for name, given in {"target_lm": target_lm, "rollout_lm": rollout_lm}.items():
             if given is not None and not isinstance(given, BaseLM):
                 raise TypeError(
@@ -325,7 +322,16 @@ class GreaterTeleprompter(Teleprompter):
         if checkpoint is not None and checkpoint.state is not None:
             state = CompileState.load(checkpoint.state, self.config)
         else:
-            state = CompileState(start, start, record=self._record(data, lms))
+            record = DetailedResults(
+                train_examples=len(train),
+                validation_examples=len(validation),
+                seed=self.seed,
+                config=self.get_config(),
+                model=f"{model.name}@{model.fingerprint}",
+                target=str(lms.target or ""),
+                rollout_lm=lms.rollout_lm.model if lms.rollout_lm else "",
+            )
+            state = CompileState(start, start, record=record)
         runner = ProgramRunner(
             student=student,
             predictors=predictors,
@@ -355,19 +361,6 @@ class GreaterTeleprompter(Teleprompter):
             progress=self.progress,
         )
         return Loop(setup, state)
-
-    def _record(self, data: Data, lms: LMs) -> DetailedResults:
-        """Return a record with all that is known before the search."""
-        model = white_box(lms.white_box)
-        return DetailedResults(
-            train_examples=len(data[0]),
-            validation_examples=len(data[1]),
-            seed=self.seed,
-            config=self.get_config(),
-            model=f"{model.name}@{model.fingerprint}",
-            target=str(lms.target or ""),
-            rollout_lm=lms.rollout_lm.model if lms.rollout_lm else "",
-        )
 
     def _check(self, loop: Loop) -> None:
         """Refuse what cannot be searched, or not run in the white box's place, before long work."""

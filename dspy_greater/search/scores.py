@@ -137,7 +137,11 @@ class ScoreBoard:
             if missing := tuple(index for index in examples if index not in known):
                 lacking.setdefault(missing, []).append(program)
         for missing, together in lacking.items():
-            self._run(together, missing)
+            made = self.runner.run(together, missing, self.limit)
+            for program, runs in zip(together, made, strict=True):
+                pairs = list(zip(missing, runs, strict=True))
+                self.scores.training[program].update((index, run.score) for index, run in pairs)
+                self._runs.setdefault(program, {}).update(pairs)
 
     def training_scores(self, program: Program, examples: Sequence[int]) -> list[float]:
         """Return a program's scores on training examples that it was run on."""
@@ -181,10 +185,3 @@ class ScoreBoard:
         if program not in self.scores.validation:
             self.scores.validation[program] = self.runner.validate(program)
         return mean(self.scores.validation[program])
-
-    def _run(self, programs: Sequence[Program], examples: Sequence[int]) -> None:
-        made = self.runner.run(programs, examples, self.limit)
-        for program, runs in zip(programs, made, strict=True):
-            pairs = list(zip(examples, runs, strict=True))
-            self.scores.training[program].update((index, run.score) for index, run in pairs)
-            self._runs.setdefault(program, {}).update(pairs)

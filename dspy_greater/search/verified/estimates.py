@@ -62,14 +62,8 @@ def own_log_probs(
 ) -> torch.Tensor:
     """Return how the model itself would go on at each position of an instruction.
 
-    Args:
-        model: The white box.
-        tokens: The instruction.
-        contexts: What stands before it, one for each of some examples.
-
-    Returns:
-        ``[positions + 1, vocab]``: the mean over contexts of ``log p(. | x, p_<i)``; the last
-        row continues the whole instruction.
+    That is ``[positions + 1, vocab]``: the mean over contexts, which stand before it, of
+    ``log p(. | x, p_<i)``; the last row continues the whole instruction.
     """
     sequences = [(*context, *tokens) for context in contexts]
     return model.next_log_probs(sequences, last=len(tokens) + 1).mean(dim=0)
@@ -80,14 +74,8 @@ def substitutions(
 ) -> torch.Tensor:
     """Return the first-order gain of each candidate token over each position's own token.
 
-    Args:
-        model: The white box.
-        gradient: ``[positions, hidden]`` of a value to be raised.
-        tokens: The token at each of these positions.
-        candidates: Token ids.
-
-    Returns:
-        ``[positions, candidates]``.
+    ``gradient``, ``[positions, hidden]``, is of a value to be raised; gains are
+    ``[positions, candidates]``.
     """
     there = model.substitution(gradient, candidates)
     here = model.substitution(gradient, tokens).diagonal()

@@ -40,12 +40,10 @@ class JointRace:
     seed: str
 
     def __post_init__(self) -> None:
-        size = self.board.size
+        size, config = self.board.size, self.config
         self.order = random.Random(self.seed).sample(range(size), size)
-        config = self.config
-        self.race = Race(
-            self.board, self.views, self.order, config.multiple, config.fluency_weight > 0
-        )
+        reads = config.fluency_weight > 0
+        self.race = Race(self.board, self.views, self.order, config.multiple, reads)
 
     @property
     def most(self) -> int:
@@ -66,11 +64,8 @@ class JointRace:
     def programs(self, count: int) -> list[Program]:
         """Return up to ``count`` programs, each with another instruction in every predictor."""
         written = [self._written(name) for name in self.views]
-        names = list(self.views)
-        found = [
-            Program.of(dict(zip(names, texts, strict=True)))
-            for texts in zip(*written, strict=False)
-        ]
+        rows = zip(*written, strict=False)
+        found = [Program(tuple(zip(self.views, texts, strict=True))) for texts in rows]
         return list(dict.fromkeys(found))[:count]
 
     def winner(self, programs: Sequence[Program]) -> Program | None:

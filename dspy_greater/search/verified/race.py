@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from dspy_greater.search.acceptance import compare
+from dspy_greater.search.acceptance import Comparison, compare
 from dspy_greater.search.programs import Program
 from dspy_greater.search.readability import readability
 from dspy_greater.search.scores import ScoreBoard
@@ -77,10 +77,7 @@ class Race:
 
     def proven(self, program: Program, current: Program, noise: float) -> bool:
         """Whether a program beats the current one on the training examples beyond noise."""
-        board, order = self.board, self.order
-        comparison = compare(
-            board.training_scores(program, order), board.training_scores(current, order)
-        )
+        comparison = self._compared(program, current, self.order)
         return comparison.exceeds(self.multiple) and comparison.gain > noise
 
     def improvable(self, current: Program) -> bool:
@@ -90,22 +87,19 @@ class Race:
 
     def beats(self, one: Program, other: Program, examples: Sequence[int]) -> bool:
         """Whether one program is ahead of another by more than a standard error."""
-        board = self.board
-        return compare(
-            board.training_scores(one, examples), board.training_scores(other, examples)
-        ).exceeds(1.0)
+        return self._compared(one, other, examples).exceeds(1.0)
+
+    def _compared(self, one: Program, other: Program, examples: Sequence[int]) -> Comparison:
+        new, old = (self.board.training_scores(each, examples) for each in (one, other))
+        return compare(new, old)
 
     def _survivors(
         self, racing: Sequence[Program], current: Program, examples: Sequence[int]
     ) -> list[Program]:
         """Return the programs that stay in the race, best first."""
         ranked = sorted(racing, key=lambda p: -sum(self.board.training_scores(p, examples)))
-        return [
-            program
-            for program in ranked
-            if not self.beats(current, program, examples)
-            and not self.beats(ranked[0], program, examples)
-        ]
+        ahead = (current, ranked[0])
+        return [p for p in ranked if not any(self.beats(each, p, examples) for each in ahead)]
 
     def _best_reader(self, programs: Sequence[Program]) -> Program | None:
         """Return the program whose instructions read best in the mean; None where there is none."""

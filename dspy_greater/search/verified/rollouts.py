@@ -11,12 +11,12 @@ from dspy_greater.program import Run
 from dspy_greater.search.programs import Program
 from dspy_greater.search.scores import ScoreBoard
 from dspy_greater.search.verified.objectives import (
-    AnswerLikelihood,
     Rollouts,
-    SuccessLikelihood,
     Term,
+    answer_likelihood,
     runs_in,
     sampled,
+    success_likelihood,
 )
 from dspy_greater.search.verified.sizes import Sizes
 from dspy_greater.search.view import PredictorView
@@ -67,16 +67,16 @@ class RolloutBuffer:
         rng = random.Random(self.seed)
         seeds = [rng.randrange(2**31) for _ in range(self.config.rollouts)]
         rollouts, made = greedy(self.board, self.view, program, self.order), 0
-        terms = SuccessLikelihood().terms(self.view, rollouts)
+        terms = success_likelihood(self.view, rollouts)
         while made < len(seeds) and runs_in(terms) < self.config.terms:
             again = max(1, made)
             rollouts = self._with_runs(program, rollouts, seeds[made : made + again])
-            terms = SuccessLikelihood().terms(self.view, rollouts)
+            terms = success_likelihood(self.view, rollouts)
             made += again
         # Where no rollout was rewarded there is nothing to weigh; the gold answer always has a
         # gradient.
         self.stands_in = not terms
-        terms = terms or AnswerLikelihood().terms(self.view, rollouts)
+        terms = terms or answer_likelihood(self.view, rollouts)
         self._program, self._rollouts = program, rollouts
         self._terms = sampled(terms, self.config.terms)
         return rollouts

@@ -19,7 +19,7 @@ from dspy_greater.search.readability import readability
 from dspy_greater.search.scores import ScoreBoard
 from dspy_greater.search.steps import Attempt, ScheduleState, Step
 from dspy_greater.search.verified.edits import Edit, merges
-from dspy_greater.search.verified.objectives import AnswerLikelihood, Term, fluency_terms
+from dspy_greater.search.verified.objectives import Term, answer_likelihood, fluency_terms
 from dspy_greater.search.verified.proposer import Proposer, RatedEdit
 from dspy_greater.search.verified.race import CONTEXTS, Race, noise_floor
 from dspy_greater.search.verified.rollouts import RolloutBuffer, greedy, solved
@@ -138,7 +138,7 @@ class VerifiedSchedule:
         rollouts = greedy(self.board, self.view, current, self.order)
         proposer = self._proposer(
             current,
-            AnswerLikelihood().terms(self.view, rollouts),
+            answer_likelihood(self.view, rollouts),
             solved(self.view, rollouts, self.config.solved_contexts),
         )
         return proposer, proposer.whole()

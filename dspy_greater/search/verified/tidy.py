@@ -22,11 +22,7 @@ def shortened(
 ) -> list[RatedEdit]:
     """Return an instruction without one of its words or sentences, what costs least first.
 
-    Args:
-        view: The predictor being improved.
-        instruction: The text to be shortened.
-        terms: The objective on its rollouts.
-        count: How many to return.
+    ``terms`` are the objective on its rollouts.
     """
     length = len(view.tokens(instruction))
     candidates = []
