@@ -13,12 +13,7 @@ import dspy
 
 from dspy_greater.loop import Loop
 from dspy_greater.program import Predictor, excerpt, replace_instruction
-from dspy_greater.record import (
-    Candidate,
-    ChangedExample,
-    Outcome,
-    Record,
-)
+from dspy_greater.record import Candidate, ChangedExample, Outcome, Record
 from dspy_greater.search import Program, compare, log_likelihood
 
 logger = logging.getLogger(__name__)
@@ -122,9 +117,9 @@ def _changed(
     validation: Sequence[dspy.Example], before: Sequence[float], after: Sequence[float]
 ) -> list[ChangedExample]:
     """Return the validation examples that two programs do not do equally well on."""
-    pairs = enumerate(zip(before, after, strict=True))
+    scored = enumerate(zip(validation, before, after, strict=True))
     return [
-        ChangedExample(i, **excerpt(validation[i]), score_before=old, score_after=new)
-        for i, (old, new) in pairs
+        ChangedExample(place, **excerpt(example), score_before=old, score_after=new)
+        for place, (example, old, new) in scored
         if old != new
     ]

@@ -31,7 +31,6 @@ from dspy_greater.search import (
     Schedule,
     ScheduleConfig,
     ScoreBoard,
-    Step,
     Verdict,
     choose,
 )
@@ -43,7 +42,7 @@ TOGETHER = "together"
 
 @dataclass(frozen=True)
 class Setup:
-    """What a compile works with and by which settings; nothing in it changes.
+    """What a compile works with and by which settings (see the optimizer); nothing in it changes.
 
     Attributes:
         labels: By predictor, its labels for each training example, where they are not those in
@@ -52,14 +51,7 @@ class Setup:
         model: The white box, on the compile's meter.
         adapter: Renders prompts.
         config: Settings of each search.
-        bounds: When to stop.
-        seed: Seed of every random choice.
-        confidence: With which a program must beat the user's on ``validation``.
-        perfect_score: Mean score at which the search stops.
-        round_robin: Whether predictors take turns.
-        callback: Told of every step; ends the search by returning True.
         checkpoint: Where the state is kept after every step.
-        progress: Whether to show a progress bar.
     """
 
     labels: Mapping[str, Sequence[dspy.Example]]
@@ -144,12 +136,12 @@ class Loop:
 
     def _next(self) -> Predictor | None:
         """Return whose turn it is: in the program's order, or who had the fewest."""
-        searches = self.state.searches
-        waiting = [each for each in self.setup.runner.predictors if each.name in self._waiting()]
+        by_name = {each.name: each for each in self.setup.runner.predictors}
+        waiting = self._waiting()
         if self.setup.round_robin:
-            steps = {name: search.steps for name, search in searches.items()}
-            waiting.sort(key=lambda each: steps.get(each.name, 0))
-        return waiting[0] if waiting else None
+            steps = {name: search.steps for name, search in self.state.searches.items()}
+            waiting.sort(key=lambda name: steps.get(name, 0))
+        return by_name[waiting[0]] if waiting else None
 
     def _waiting(self) -> list[str]:
         """Return whose search goes on."""
@@ -171,21 +163,16 @@ class Loop:
             self._end(search, search.state.stopped)
             return
         search.steps += 1
-        self._note_step(predictor, step)
-        best = max(map(mean, state.scores.validation.values()))
-        status = f"{step.status}, best {best:.1%}, {_shorten(state.current[name])!r}"
-        bar.set_postfix_str(status, refresh=False)
-        taken = sum(search.steps for search in state.searches.values())
-        bar.update(taken - bar.n)  # a run taken up begins in the middle
-        self._tell(self._event(predictor, step.number, step.accepted, tuple(step.attempts)))
-
-    def _note_step(self, predictor: Predictor, step: Step) -> None:
-        """Go on from the program after a step, and put what was tried on record."""
-        name = predictor.name
-        self.state.current = step.current
+        state.current = step.current
         for attempt in step.attempts:
             taken = step.accepted and attempt.instruction == step.current[name]
             self._note(name, attempt, step.number, taken, step.current)
+        best = max(map(mean, state.scores.validation.values()))
+        status = f"{step.status}, best {best:.1%}, {_shorten(state.current[name])!r}"
+        bar.set_postfix_str(status, refresh=False)
+        steps = sum(search.steps for search in state.searches.values())
+        bar.update(steps - bar.n)  # a run taken up begins in the middle
+        self._tell(self._event(predictor, step.number, step.accepted, tuple(step.attempts)))
 
     def _over(self, name: str) -> str:
         """Say which bound a predictor's search has reached, empty while none is.

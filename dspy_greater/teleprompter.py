@@ -139,11 +139,8 @@ class GreaterTeleprompter(Teleprompter):
         check_share("confidence", confidence)
         check_score("perfect_score", perfect_score)
         check_function("callback", callback, "that takes a StepEvent")
-        check_function(
-            "label_fn",
-            label_fn,
-            "label_fn(example, predictor_name) that returns labels by output field",
-        )
+        labels = "label_fn(example, predictor_name) that returns labels by output field"
+        check_function("label_fn", label_fn, labels)
         for name, given in {"target_lm": target_lm, "rollout_lm": rollout_lm}.items():
             if given is not None and not isinstance(given, BaseLM):
                 raise TypeError(
@@ -154,7 +151,7 @@ class GreaterTeleprompter(Teleprompter):
         self.lm = lm
         self.target_lm = target_lm
         self.rollout_lm = rollout_lm
-        self.bounds = Bounds.of(max_metric_calls, max_tokens, max_seconds)
+        self.bounds = Bounds(max_metric_calls, max_tokens, max_seconds)
         self.config = settings(schedule, auto, max_steps, bounded=bool(self.bounds))
         self.log_dir = log_dir
         self.callback = callback
@@ -235,14 +232,14 @@ class GreaterTeleprompter(Teleprompter):
         """
         own = dict(vars(self))
         metric, config, bounds = own.pop("metric"), own.pop("config"), own.pop("bounds")
-        return {"metric": metric.function, "schedule": config, **bounds.as_arguments(), **own}
+        return {"metric": metric.function, "schedule": config, **vars(bounds), **own}
 
     def get_config(self) -> dict[str, Any]:
         """Return the settings of the search, JSON-able."""
         return {
             "schedule": type(self.config).__name__,
             **{name: _plain(value) for name, value in vars(self.config).items()},
-            **self.bounds.as_arguments(),
+            **vars(self.bounds),
             "max_examples": self.max_examples,
             "confidence": self.confidence,
             "perfect_score": self.perfect_score,
@@ -325,7 +322,16 @@ class GreaterTeleprompter(Teleprompter):
         if checkpoint is not None and checkpoint.state is not None:
             state = CompileState.load(checkpoint.state, self.config)
         else:
-            state = CompileState(start, start, record=self._record(data, lms))
+            record = DetailedResults(
+                train_examples=len(train),
+                validation_examples=len(validation),
+                seed=self.seed,
+                config=self.get_config(),
+                model=f"{model.name}@{model.fingerprint}",
+                target=str(lms.target or ""),
+                rollout_lm=lms.rollout_lm.model if lms.rollout_lm else "",
+            )
+            state = CompileState(start, start, record=record)
         runner = ProgramRunner(
             student=student,
             predictors=predictors,
@@ -355,19 +361,6 @@ class GreaterTeleprompter(Teleprompter):
             progress=self.progress,
         )
         return Loop(setup, state)
-
-    def _record(self, data: Data, lms: LMs) -> DetailedResults:
-        """Return a record with all that is known before the search."""
-        model = white_box(lms.white_box)
-        return DetailedResults(
-            train_examples=len(data[0]),
-            validation_examples=len(data[1]),
-            seed=self.seed,
-            config=self.get_config(),
-            model=f"{model.name}@{model.fingerprint}",
-            target=str(lms.target or ""),
-            rollout_lm=lms.rollout_lm.model if lms.rollout_lm else "",
-        )
 
     def _check(self, loop: Loop) -> None:
         """Refuse what cannot be searched, or not run in the white box's place, before long work."""

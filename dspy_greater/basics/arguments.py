@@ -17,13 +17,13 @@ def check_count(name: str, value: Any, least: int = 1, *, optional: bool = False
 
 def check_share(name: str, value: Any) -> None:
     """Raise unless a setting is a number between 0 and 1, without these two."""
-    if not _is_number(value) or not 0 < value < 1:
+    if not is_number(value) or not 0 < value < 1:
         raise ValueError(f"{name} must be above 0 and below 1, not {value!r}")
 
 
 def check_positive(name: str, value: Any, *, or_zero: bool = False) -> None:
     """Raise unless a setting is a finite number above 0, or not below it."""
-    if _is_number(value) and (value > 0 or (or_zero and value == 0)):
+    if is_number(value) and (value > 0 or (or_zero and value == 0)):
         return
     must = "not be negative" if or_zero else "be above 0"
     raise ValueError(f"{name} must {must}, not {value!r}")
@@ -31,7 +31,7 @@ def check_positive(name: str, value: Any, *, or_zero: bool = False) -> None:
 
 def check_score(name: str, value: Any) -> None:
     """Raise unless a setting is a score that a metric can give, or None."""
-    if value is not None and (not _is_number(value) or not 0 < value <= 1):
+    if value is not None and (not is_number(value) or not 0 < value <= 1):
         raise ValueError(
             f"{name} must be a score above 0 and up to 1, or None to never stop early, not "
             f"{value!r}"
@@ -44,5 +44,6 @@ def check_function(name: str, value: Any, what: str) -> None:
         raise ValueError(f"{name} must be a function {what}, or None, not {value!r}")
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a setting is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

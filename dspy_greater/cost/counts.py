@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
+
+from typing_extensions import Self
+
+
+class Summed:
+    """What a dataclass of numbers needs to be added field by field."""
+
+    def __add__(self, other: Self) -> Self:
+        """Return the sums."""
+        sums = {name: value + getattr(other, name) for name, value in vars(self).items()}
+        return type(self)(**sums)
 
 
 @dataclass
-class Counts:
+class Counts(Summed):
     """Running totals; padding and work repeated after running out of memory are not counted.
 
     Attributes:
@@ -48,20 +59,11 @@ class Counts:
 
     def restore(self, earlier: Counts) -> None:
         """Go back to an earlier snapshot: the work since then is done once more."""
-        for each in fields(self):
-            setattr(self, each.name, getattr(earlier, each.name))
-
-    def __add__(self, other: Counts) -> Counts:
-        """Return the work of both."""
-        return Counts(
-            **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
-        )
+        vars(self).update(vars(earlier))
 
     def __sub__(self, earlier: Counts) -> Counts:
         """The work done since ``earlier``."""
-        return Counts(
-            **{f.name: getattr(self, f.name) - getattr(earlier, f.name) for f in fields(self)}
-        )
+        return Counts(**{name: n - getattr(earlier, name) for name, n in vars(self).items()})
 
     def to_dict(self) -> dict[str, int]:
         """The totals as plain data."""

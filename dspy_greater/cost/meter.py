@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from dspy_greater.cost.counts import Counts
+from dspy_greater.cost.counts import Counts, Summed
 from dspy_greater.cost.phases import ANY, Phases
 
 #: Under this name the meter of a compile stands in DSPy's settings while its runs are made, so that
@@ -24,7 +24,7 @@ SETUP = "setup"
 
 
 @dataclass(frozen=True)
-class Usage:
+class Usage(Summed):
     """What one language model did.
 
     Attributes:
@@ -37,14 +37,6 @@ class Usage:
     tokens_read: int = 0
     tokens_written: int = 0
 
-    def __add__(self, other: Usage) -> Usage:
-        """Return what two parts of the work make together."""
-        return Usage(
-            self.calls + other.calls,
-            self.tokens_read + other.tokens_read,
-            self.tokens_written + other.tokens_written,
-        )
-
     @property
     def tokens(self) -> int:
         """Tokens read and written."""
@@ -52,7 +44,7 @@ class Usage:
 
 
 @dataclass
-class Spent:
+class Spent(Summed):
     """What bounds are about.
 
     Attributes:
@@ -64,14 +56,6 @@ class Spent:
     metric_calls: int = 0
     tokens: int = 0
     seconds: float = 0.0
-
-    def __add__(self, other: Spent) -> Spent:
-        """Return both together."""
-        return Spent(
-            self.metric_calls + other.metric_calls,
-            self.tokens + other.tokens,
-            self.seconds + other.seconds,
-        )
 
 
 @dataclass

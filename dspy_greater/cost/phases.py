@@ -34,26 +34,20 @@ class Phases:
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
         """Count the time of a block."""
-        self._enter(phase, ANY)
+        with self._lock:
+            for key in (phase, ANY):
+                if not self._inside[key]:
+                    self._since[key] = time.perf_counter()
+                self._inside[key] += 1
         try:
             yield
         finally:
-            self._leave(phase, ANY)
+            with self._lock:
+                for key in (phase, ANY):
+                    self._inside[key] -= 1
+                    if not self._inside[key]:
+                        self._total[key] += time.perf_counter() - self._since[key]
 
     def seconds(self) -> dict[str, float]:
         """Return the seconds in each phase so far, and, under :data:`ANY`, in at least one."""
         return dict(self._total)
-
-    def _enter(self, *keys: str) -> None:
-        with self._lock:
-            for key in keys:
-                if not self._inside[key]:
-                    self._since[key] = time.perf_counter()
-                self._inside[key] += 1
-
-    def _leave(self, *keys: str) -> None:
-        with self._lock:
-            for key in keys:
-                self._inside[key] -= 1
-                if not self._inside[key]:
-                    self._total[key] += time.perf_counter() - self._since[key]

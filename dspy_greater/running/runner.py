@@ -75,7 +75,7 @@ class ProgramRunner:
     def run(
         self, programs: Sequence[Program], examples: Sequence[int], limit: int | None = None
     ) -> list[list[Run]]:
-        """Run programs on training examples, on what verifies them; see ``protocols.Runner``."""
+        """Run programs on training examples, on what verifies them; see ``search.Runner``."""
         return self._verify(programs, [self.train[i] for i in examples], {}, limit)
 
     def repeat(self, program: Program, examples: Sequence[int]) -> list[Run]:

@@ -1,13 +1,12 @@
-"""The search: schedules, what they estimate and what they accept, behind small protocols."""
+"""The search: schedules, what they estimate and what they accept."""
 
 from dspy_greater.search.acceptance import Comparison, Verdict, choose, compare
 from dspy_greater.search.configs import ScheduleConfig
 from dspy_greater.search.errors import LossError
 from dspy_greater.search.presets import settings
 from dspy_greater.search.programs import Program
-from dspy_greater.search.protocols import Model, Runner, View
 from dspy_greater.search.readability import log_likelihood
-from dspy_greater.search.scores import ScoreBoard, Scores
+from dspy_greater.search.scores import Runner, ScoreBoard, Scores
 from dspy_greater.search.steps import Attempt, Schedule, ScheduleState, Step
 from dspy_greater.search.verified import JointRace, VerifiedConfig, VerifiedSchedule
 from dspy_greater.search.view import PredictorView
@@ -17,7 +16,6 @@ __all__ = [
     "Comparison",
     "JointRace",
     "LossError",
-    "Model",
     "PredictorView",
     "Program",
     "Runner",
@@ -30,7 +28,6 @@ __all__ = [
     "Verdict",
     "VerifiedConfig",
     "VerifiedSchedule",
-    "View",
     "choose",
     "compare",
     "log_likelihood",

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from dspy_greater.search.programs import Program
-from dspy_greater.search.protocols import View
 from dspy_greater.search.scores import ScoreBoard
 from dspy_greater.search.steps import Schedule
 from dspy_greater.search.verified import JointRace
+from dspy_greater.search.view import PredictorView
 
 
 class ScheduleConfig(Protocol):
@@ -35,11 +35,11 @@ class ScheduleConfig(Protocol):
     @property
     def state_type(self) -> Any: ...  # noqa: D102
 
-    def schedule(self, view: View, board: ScoreBoard, seed: str, state: Any) -> Schedule:
+    def schedule(self, view: PredictorView, board: ScoreBoard, seed: str, state: Any) -> Schedule:
         """Return one predictor's search."""
 
     def joint_race(
-        self, views: Mapping[str, View], current: Program, board: ScoreBoard, seed: str
+        self, views: Mapping[str, PredictorView], current: Program, board: ScoreBoard, seed: str
     ) -> JointRace | None:
         """Return the race of whole programs that comes first, if there is one."""
 

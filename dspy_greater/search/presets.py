@@ -47,13 +47,9 @@ def settings(
     max_steps: int | None,
     bounded: bool,
 ) -> ScheduleConfig:
-    """Return the settings of a search.
+    """Return the settings of a search by the optimizer's arguments.
 
-    Args:
-        schedule: ``"verified"``, or the settings themselves.
-        auto: The effort; None where bounds say it, or "light" where nothing does.
-        max_steps: A bound on the steps.
-        bounded: Whether there is another bound.
+    ``bounded`` says whether there is another bound than ``max_steps``.
 
     Raises:
         ValueError: If a name is unknown or the effort is given twice.

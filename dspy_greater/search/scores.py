@@ -5,16 +5,48 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from dspy_greater.program import Run
 from dspy_greater.search.programs import Program
-
-if TYPE_CHECKING:
-    from dspy_greater.program import Run
-    from dspy_greater.search.protocols import Runner
 
 #: Tokens that an answer may always have in a race: room to reason where the current one does not.
 LEAST_LIMIT = 256
+
+
+class Runner(Protocol):
+    """Runs whole programs on examples and scores them."""
+
+    def run(
+        self, programs: Sequence[Program], examples: Sequence[int], limit: int | None = None
+    ) -> list[list[Run]]:
+        """Run programs, side by side, on training examples, as they are to run when deployed.
+
+        Args:
+            programs: What to run.
+            examples: Indices of training examples.
+            limit: Most tokens of an answer where the white box writes it, if that is less than
+                the language model's own limit.
+        """
+
+    def repeat(self, program: Program, examples: Sequence[int]) -> list[Run]:
+        """Run a program once more on training examples, past any cache of earlier answers."""
+
+    def sample(
+        self,
+        program: Program,
+        examples: Sequence[int],
+        seeds: Sequence[int],
+        temperature: float,
+        limit: int | None = None,
+    ) -> list[list[Run]]:
+        """Run a program with sampled outputs of the white box, once per seed, on examples.
+
+        ``limit`` as in :meth:`run`.
+        """
+
+    def validate(self, program: Program) -> list[float]:
+        """Return a program's scores on the validation examples."""
 
 
 @dataclass
@@ -105,7 +137,11 @@ class ScoreBoard:
             if missing := tuple(index for index in examples if index not in known):
                 lacking.setdefault(missing, []).append(program)
         for missing, together in lacking.items():
-            self._run(together, missing)
+            made = self.runner.run(together, missing, self.limit)
+            for program, runs in zip(together, made, strict=True):
+                pairs = list(zip(missing, runs, strict=True))
+                self.scores.training[program].update((index, run.score) for index, run in pairs)
+                self._runs.setdefault(program, {}).update(pairs)
 
     def training_scores(self, program: Program, examples: Sequence[int]) -> list[float]:
         """Return a program's scores on training examples that it was run on."""
@@ -149,10 +185,3 @@ class ScoreBoard:
         if program not in self.scores.validation:
             self.scores.validation[program] = self.runner.validate(program)
         return mean(self.scores.validation[program])
-
-    def _run(self, programs: Sequence[Program], examples: Sequence[int]) -> None:
-        made = self.runner.run(programs, examples, self.limit)
-        for program, runs in zip(programs, made, strict=True):
-            pairs = list(zip(examples, runs, strict=True))
-            self.scores.training[program].update((index, run.score) for index, run in pairs)
-            self._runs.setdefault(program, {}).update(pairs)

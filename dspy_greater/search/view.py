@@ -69,10 +69,9 @@ class PredictorView:
     @cached_property
     def examples(self) -> Sequence[int]:
         """Indices of the training examples that the predictor can learn from."""
+        every = enumerate(self.labels or self.train)
         return [
-            index
-            for index, labels in enumerate(self.labels or self.train)
-            if not self.labelled_only or labelled_fields(self.predictor, labels)
+            i for i, own in every if not self.labelled_only or labelled_fields(self.predictor, own)
         ]
 
     def check(self) -> None:
@@ -171,14 +170,20 @@ class PredictorView:
 
         A run whose answer could not be parsed has no reasoning to show: there the gold
         answer is scored after empty reasoning, so that a candidate which breaks the
-        format on hard examples gains nothing by it. ``None`` where no output is labelled.
+        format on hard examples gains nothing by it. ``None`` where no output is labelled,
+        or the whole cannot be rendered or read.
         """
         pairs = zip(examples, runs, strict=True)
         return [self._answer(instruction, index, run) for index, run in pairs]
 
     def completions(self, instruction: str, runs: Sequence[Run]) -> list[list[Targeted]]:
-        """Return, per run and call, prompt + all that the predictor wrote, the target."""
-        return [self._completions(instruction, run) for run in runs]
+        """Return, per run and call, prompt + all that the predictor wrote, the target.
+
+        Calls that cannot be rendered are left out.
+        """
+        every = [run.calls.get(self.predictor.name, []) for run in runs]
+        written = [[self._completion(instruction, call) for call in calls] for calls in every]
+        return [[item for item in items if item is not None] for items in written]
 
     def proposals(self, instruction: str, examples: Sequence[int]) -> list[Targeted]:
         """Return, per example, its inputs followed by the instruction, which is the target."""
@@ -263,11 +268,6 @@ class PredictorView:
         outputs = {name: last.outputs.get(name, "") for name in call.signature.output_fields}
         gold = gold_outputs(self.predictor, labels, outputs)
         return self._targeted(instruction, call, gold, fields, last.thinking)
-
-    def _completions(self, instruction: str, run: Run) -> list[Targeted]:
-        calls = run.calls.get(self.predictor.name, [])
-        items = [self._completion(instruction, call) for call in calls]
-        return [item for item in items if item is not None]
 
     def _completion(self, instruction: str, made: PredictorCall) -> Targeted | None:
         inputs, outputs, thinking = made

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dspy_greater.search import Program, ScoreBoard, View
+from dspy_greater.search import PredictorView, Program, ScoreBoard
 from examples.published_schedule.schedule import PaperSchedule, PaperState
 from examples.published_schedule.sizes import PaperSizes
 
@@ -22,13 +22,13 @@ class PaperConfig(PaperSizes):
     state_type: ClassVar[type[PaperState]] = PaperState
 
     def schedule(
-        self, view: View, board: ScoreBoard, seed: str, state: PaperState
+        self, view: PredictorView, board: ScoreBoard, seed: str, state: PaperState
     ) -> PaperSchedule:
         """Return one predictor's search."""
         return PaperSchedule(view, self, board, seed, state)
 
     def joint_race(
-        self, views: Mapping[str, View], current: Program, board: ScoreBoard, seed: str
+        self, views: Mapping[str, PredictorView], current: Program, board: ScoreBoard, seed: str
     ) -> None:
         """Return None: no whole programs race."""
 

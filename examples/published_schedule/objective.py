@@ -22,7 +22,7 @@ from dspy_greater.search.steps import Attempt
 if TYPE_CHECKING:
     from dspy_greater.model import Gradient
     from dspy_greater.program import Run
-    from dspy_greater.search.protocols import View
+    from dspy_greater.search.view import PredictorView
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class AnswerObjective:
     fluency_weight: float = 0.2
 
     def try_out(
-        self, view: View, instructions: Sequence[str], runs: Sequence[Sequence[Run]]
+        self, view: PredictorView, instructions: Sequence[str], runs: Sequence[Sequence[Run]]
     ) -> list[Trial]:
         """Score instructions on every example, after the reasoning of fresh runs.
 
@@ -142,7 +142,7 @@ class AnswerObjective:
             _check(trial)
         return trials
 
-    def slope(self, view: View, instruction: str, runs: Sequence[Run]) -> ExampleGradients:
+    def slope(self, view: PredictorView, instruction: str, runs: Sequence[Run]) -> ExampleGradients:
         """Take the gradient at all instruction positions, with the reasoning held fixed.
 
         Raises:
@@ -170,7 +170,7 @@ class AnswerObjective:
 
     def rank(
         self,
-        view: View,
+        view: PredictorView,
         slope: ExampleGradients,
         position: int,
         next_log_probs: torch.Tensor,

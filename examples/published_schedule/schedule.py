@@ -23,8 +23,8 @@ from examples.published_schedule.objective import AnswerObjective, ExampleGradie
 from examples.published_schedule.proposal import propose
 
 if TYPE_CHECKING:
-    from dspy_greater.search.protocols import View
     from dspy_greater.search.scores import ScoreBoard
+    from dspy_greater.search.view import PredictorView
     from examples.published_schedule.sizes import PaperSizes
 
 #: An instruction that ends with one of these is complete and need not grow.
@@ -58,7 +58,7 @@ class PaperSchedule:
         state: What it remembers.
     """
 
-    view: View
+    view: PredictorView
     config: PaperSizes
     board: ScoreBoard
     seed: str

@@ -15,7 +15,7 @@ from dspy_greater.model import WhiteBox
 from dspy_greater.program import PredictorCall, Run, predictors_of, run_programs
 from dspy_greater.search import PredictorView
 from dspy_greater.search.verified.estimates import exact, slope
-from dspy_greater.search.verified.objectives import Rollouts, SuccessLikelihood
+from dspy_greater.search.verified.objectives import Rollouts, success_likelihood
 from tests.support.white_boxes import model_of, white_box_of
 
 START = "Solve the problem step by step."
@@ -95,7 +95,7 @@ def test_value_and_gradient_are_those_of_all_that_was_written() -> None:
     white_box = white_box_of("llama", dtype=torch.float64)
     there = view_of(Loop(), "step", white_box)
     rewards = tuple(run.score for run in RUNS)
-    terms = SuccessLikelihood().terms(there, Rollouts(START, (0, 1, 2), tuple(RUNS), rewards))
+    terms = success_likelihood(there, Rollouts(START, (0, 1, 2), tuple(RUNS), rewards))
     assert len(terms) == 1 + 3  # nothing is spent on a run without reward
     found = slope(white_box, terms)
     assert found is not None

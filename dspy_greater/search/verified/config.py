@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dspy_greater.search.programs import Program
-from dspy_greater.search.protocols import View
 from dspy_greater.search.scores import ScoreBoard
 from dspy_greater.search.verified.joint_race import JointRace
 from dspy_greater.search.verified.schedule import SearchState, VerifiedSchedule
 from dspy_greater.search.verified.sizes import Sizes
+from dspy_greater.search.view import PredictorView
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class VerifiedConfig(Sizes):
     state_type: ClassVar[type[SearchState]] = SearchState
 
     def schedule(
-        self, view: View, board: ScoreBoard, seed: str, state: SearchState
+        self, view: PredictorView, board: ScoreBoard, seed: str, state: SearchState
     ) -> VerifiedSchedule:
         """Return one predictor's search."""
         return VerifiedSchedule(view, self, board, seed, state)
 
     def joint_race(
-        self, views: Mapping[str, View], current: Program, board: ScoreBoard, seed: str
+        self, views: Mapping[str, PredictorView], current: Program, board: ScoreBoard, seed: str
     ) -> JointRace | None:
         """Return the race of whole programs that comes first; None where none is written."""
         if not self.whole_instructions:

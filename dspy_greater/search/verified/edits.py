@@ -49,9 +49,7 @@ class Edit:
 def merges(edits: Sequence[Edit], tokens: Sequence[int]) -> list[tuple[int, ...]]:
     """Return the ids after each pair of edits, and after as many as go together, best first.
 
-    Args:
-        edits: Edits of the same ids, the most promising first.
-        tokens: The ids.
+    The edits are of the same ids, the most promising first.
     """
     merged = [
         moved.apply(first.apply(tokens))

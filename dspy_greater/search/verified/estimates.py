@@ -8,14 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
+from dspy_greater.model import WhiteBox
 from dspy_greater.search.verified.objectives import Term, with_tokens
-
-if TYPE_CHECKING:
-    from dspy_greater.search.protocols import Model
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class ObjectiveGradient:
     skipped: int
 
 
-def slope(model: Model, terms: Sequence[Term]) -> ObjectiveGradient | None:
+def slope(model: WhiteBox, terms: Sequence[Term]) -> ObjectiveGradient | None:
     """Take value and gradient in one pass; None when no term is finite."""
     gradients = model.gradients([term.item for term in terms])
     kept = [
@@ -51,7 +48,9 @@ def slope(model: Model, terms: Sequence[Term]) -> ObjectiveGradient | None:
     return ObjectiveGradient(value, total, len(terms) - len(kept))
 
 
-def exact(model: Model, terms: Sequence[Term], candidates: Sequence[Sequence[int]]) -> list[float]:
+def exact(
+    model: WhiteBox, terms: Sequence[Term], candidates: Sequence[Sequence[int]]
+) -> list[float]:
     """Return the objective's value under each candidate's tokens; NaN where it is not finite."""
     items = [with_tokens(term.item, tokens) for tokens in candidates for term in terms]
     log_probs = iter(model.log_probs(items))
@@ -59,36 +58,24 @@ def exact(model: Model, terms: Sequence[Term], candidates: Sequence[Sequence[int
 
 
 def own_log_probs(
-    model: Model, tokens: Sequence[int], contexts: Sequence[Sequence[int]]
+    model: WhiteBox, tokens: Sequence[int], contexts: Sequence[Sequence[int]]
 ) -> torch.Tensor:
     """Return how the model itself would go on at each position of an instruction.
 
-    Args:
-        model: The white box.
-        tokens: The instruction.
-        contexts: What stands before it, one for each of some examples.
-
-    Returns:
-        ``[positions + 1, vocab]``: the mean over contexts of ``log p(. | x, p_<i)``; the last
-        row continues the whole instruction.
+    That is ``[positions + 1, vocab]``: the mean over contexts, which stand before it, of
+    ``log p(. | x, p_<i)``; the last row continues the whole instruction.
     """
     sequences = [(*context, *tokens) for context in contexts]
     return model.next_log_probs(sequences, last=len(tokens) + 1).mean(dim=0)
 
 
 def substitutions(
-    model: Model, gradient: torch.Tensor, tokens: Sequence[int], candidates: Sequence[int]
+    model: WhiteBox, gradient: torch.Tensor, tokens: Sequence[int], candidates: Sequence[int]
 ) -> torch.Tensor:
     """Return the first-order gain of each candidate token over each position's own token.
 
-    Args:
-        model: The white box.
-        gradient: ``[positions, hidden]`` of a value to be raised.
-        tokens: The token at each of these positions.
-        candidates: Token ids.
-
-    Returns:
-        ``[positions, candidates]``.
+    ``gradient``, ``[positions, hidden]``, is of a value to be raised; gains are
+    ``[positions, candidates]``.
     """
     there = model.substitution(gradient, candidates)
     here = model.substitution(gradient, tokens).diagonal()

@@ -11,17 +11,14 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from dspy_greater.search.programs import Program
+from dspy_greater.search.scores import ScoreBoard
 from dspy_greater.search.verified.proposer import Proposer
 from dspy_greater.search.verified.race import CONTEXTS, Race, noise_floor
 from dspy_greater.search.verified.rollouts import greedy, solved
-
-if TYPE_CHECKING:
-    from dspy_greater.search.protocols import View
-    from dspy_greater.search.scores import ScoreBoard
-    from dspy_greater.search.verified.sizes import Sizes
+from dspy_greater.search.verified.sizes import Sizes
+from dspy_greater.search.view import PredictorView
 
 
 @dataclass
@@ -36,19 +33,17 @@ class JointRace:
         seed: Seed of every random choice.
     """
 
-    views: Mapping[str, View]
+    views: Mapping[str, PredictorView]
     current: Program
     config: Sizes
     board: ScoreBoard
     seed: str
 
     def __post_init__(self) -> None:
-        size = self.board.size
+        size, config = self.board.size, self.config
         self.order = random.Random(self.seed).sample(range(size), size)
-        config = self.config
-        self.race = Race(
-            self.board, self.views, self.order, config.multiple, config.fluency_weight > 0
-        )
+        reads = config.fluency_weight > 0
+        self.race = Race(self.board, self.views, self.order, config.multiple, reads)
 
     @property
     def most(self) -> int:
@@ -69,11 +64,8 @@ class JointRace:
     def programs(self, count: int) -> list[Program]:
         """Return up to ``count`` programs, each with another instruction in every predictor."""
         written = [self._written(name) for name in self.views]
-        names = list(self.views)
-        found = [
-            Program.of(dict(zip(names, texts, strict=True)))
-            for texts in zip(*written, strict=False)
-        ]
+        rows = zip(*written, strict=False)
+        found = [Program(tuple(zip(self.views, texts, strict=True))) for texts in rows]
         return list(dict.fromkeys(found))[:count]
 
     def winner(self, programs: Sequence[Program]) -> Program | None:

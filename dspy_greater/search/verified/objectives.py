@@ -11,14 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from dspy_greater.basics.spans import Span
-
-if TYPE_CHECKING:
-    from dspy_greater.model import Targeted
-    from dspy_greater.program import Run
-    from dspy_greater.search.protocols import View
+from dspy_greater.model import Targeted
+from dspy_greater.program import Run
+from dspy_greater.search.view import PredictorView
 
 
 @dataclass(frozen=True)
@@ -60,23 +57,18 @@ class Term:
         return tuple(item.ids[: item.targets.start])
 
 
-@dataclass(frozen=True)
-class AnswerLikelihood:
-    """The gold answer's mean log-probability after each rollout's reasoning.
+def answer_likelihood(view: PredictorView, rollouts: Rollouts) -> list[Term]:
+    """Weigh the gold answer's mean log-probability after each rollout's reasoning.
 
     The published loss (GReaTer, section 3.3) at temperature 1 without its fluency term. It has a
     gradient even where every answer is wrong, but it cannot see which reasoning is written.
     """
-
-    def terms(self, view: View, rollouts: Rollouts) -> list[Term]:
-        """Weigh every rollout alike."""
-        items = view.answers(rollouts.instruction, rollouts.runs, rollouts.examples)
-        return [Term(item, 1 / len(items)) for item in items if item is not None]
+    items = view.answers(rollouts.instruction, rollouts.runs, rollouts.examples)
+    return [Term(item, 1 / len(items)) for item in items if item is not None]
 
 
-@dataclass(frozen=True)
-class SuccessLikelihood:
-    """Log-probability of the successful rollouts, weighted by reward.
+def success_likelihood(view: PredictorView, rollouts: Rollouts) -> list[Term]:
+    """Weigh the log-probability of rollouts by reward; failures drop out, and none may be left.
 
     A rollout's is the sum over all that the predictor wrote in it: over its calls, where an agent
     or a loop calls it several times. This is the score-function estimate of the gradient of the
@@ -85,28 +77,23 @@ class SuccessLikelihood:
     likelier from one that makes all of them likelier. Greedy runs that succeed are as good for
     that as sampled ones, and cost nothing more.
     """
-
-    def terms(self, view: View, rollouts: Rollouts) -> list[Term]:
-        """Weigh rollouts by reward; failures drop out, and none may be left.
-
-        Whole completions are weighed: ``weight * sum log p`` is ``weight * length * mean log p``.
-        """
-        pairs = zip(rollouts.runs, rollouts.rewards, strict=True)
-        kept = [(run, reward) for run, reward in pairs if reward]
-        written = view.completions(rollouts.instruction, [run for run, _ in kept])
-        return [
-            Term(
-                item,
-                reward * (item.targets.end - item.targets.start) / len(rollouts.runs),
-                first=items[0] if place else None,
-            )
-            for items, (_, reward) in zip(written, kept, strict=True)
-            for place, item in enumerate(items)
-        ]
+    pairs = zip(rollouts.runs, rollouts.rewards, strict=True)
+    kept = [(run, reward) for run, reward in pairs if reward]
+    written = view.completions(rollouts.instruction, [run for run, _ in kept])
+    return [
+        # A sum of log-probabilities is their number times their mean.
+        Term(
+            item,
+            reward * (item.targets.end - item.targets.start) / len(rollouts.runs),
+            first=items[0] if place else None,
+        )
+        for items, (_, reward) in zip(written, kept, strict=True)
+        for place, item in enumerate(items)
+    ]
 
 
 def fluency_terms(
-    view: View, instruction: str, examples: Sequence[int], weight: float
+    view: PredictorView, instruction: str, examples: Sequence[int], weight: float
 ) -> list[Term]:
     """Return ``weight`` times the instruction's own mean log-probability after its inputs."""
     items = view.proposals(instruction, examples) if weight else []
@@ -145,7 +132,7 @@ def with_tokens(item: Targeted, tokens: Sequence[int]) -> Targeted:
     """Return an item with other tokens in the place of its instruction.
 
     Exact wherever the text around the instruction is tokenised as before, which
-    :meth:`View.text_of` has made sure of.
+    :meth:`PredictorView.text_of` has made sure of.
     """
     inputs = item.inputs
     assert inputs is not None

@@ -9,15 +9,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
-from dspy_greater.model import Sampling
+from dspy_greater.model import Sampling, WhiteBox
 from dspy_greater.search.verified.edits import Edit, Kind
-
-if TYPE_CHECKING:
-    from dspy_greater.search.protocols import Model
 
 #: Sampled phrases have between these many tokens.
 PHRASE = (2, 8)
@@ -63,7 +59,7 @@ def best_first(
 
 
 def phrases(
-    model: Model,
+    model: WhiteBox,
     tokens: Sequence[int],
     contexts: Sequence[Sequence[int]],
     rng: random.Random,
@@ -89,7 +85,7 @@ def phrases(
 
 
 def starts(
-    model: Model,
+    model: WhiteBox,
     length: int,
     contexts: Sequence[Sequence[int]],
     rng: random.Random,
@@ -105,7 +101,7 @@ def starts(
 
 
 def _write(
-    model: Model, prompts: Sequence[Sequence[int]], max_tokens: int, rng: random.Random
+    model: WhiteBox, prompts: Sequence[Sequence[int]], max_tokens: int, rng: random.Random
 ) -> list[tuple[int, ...]]:
     """Sample continuations, each cut before the first token that no instruction may hold."""
     samplings = [

@@ -7,7 +7,6 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -23,14 +22,10 @@ from dspy_greater.search.verified.objectives import (
     with_tokens,
 )
 from dspy_greater.search.verified.proposals import Rated, best_first, phrases, starts
+from dspy_greater.search.verified.sizes import Sizes
+from dspy_greater.search.view import PredictorView
 
-if TYPE_CHECKING:
-    from dspy_greater.search.protocols import View
-    from dspy_greater.search.verified.sizes import Sizes
-
-#: Examples whose inputs stand before the instruction where its fluency is read.
-CONTEXTS = 8
-#: As many of them do where many edits are estimated.
+#: Examples whose inputs stand before the instruction where many edits' fluency is estimated.
 FEW_CONTEXTS = 4
 #: Shares of the objective's terms on which candidates are seen, one after the other.
 LOOKS = (1 / 4, 1 / 4, 1 / 2)
@@ -72,7 +67,7 @@ class Proposer:
         tried: Instructions that are not to come again.
     """
 
-    view: View
+    view: PredictorView
     config: Sizes
     instruction: str
     terms: Sequence[Term]
@@ -83,12 +78,8 @@ class Proposer:
 
     def __post_init__(self) -> None:
         self.tokens = self.view.tokens(self.instruction)
-        self.fluency = fluency_terms(
-            self.view,
-            self.instruction,
-            self.examples[:FEW_CONTEXTS],
-            self.config.fluency_weight,
-        )
+        few, weight = self.examples[:FEW_CONTEXTS], self.config.fluency_weight
+        self.fluency = fluency_terms(self.view, self.instruction, few, weight)
         self.contexts = self.view.contexts(self.examples)
         self.allowed = self.view.model.allowed_tokens().nonzero()[:, 0].tolist()
         self.longest = self._longest()
@@ -104,11 +95,7 @@ class Proposer:
         return self.surviving([*given, *written], len(given) + config.starts)
 
     def shortlist(self, merged: Sequence[tuple[int, ...]] = ()) -> list[RatedEdit]:
-        """Return the edits to be run, most promising first.
-
-        Args:
-            merged: Combinations of earlier edits, to be considered as well.
-        """
+        """Return the edits to be run, combinations of earlier ones too, most promising first."""
         singles = self._single_tokens()
         half = self.config.exact_size // 2
         kept = [*self.surviving(self._unrated(merged), half), *self.surviving(singles, half)]
@@ -180,15 +167,14 @@ class Proposer:
             )
         self.skipped += here.skipped
         gains = substitutions(model, here.positions, self.tokens, self.allowed)
-        own = (prior[:-1, self.allowed] - self._here(prior)) * self._share(last)
+        present = prior[:-1].gather(1, torch.tensor(self.tokens)[:, None])
+        own = (prior[:-1, self.allowed] - present) * self._share(last)
         rated = [Rated("replace", range(last), self._plausible(gains + own, prior[:-1]))]
         few = [*sampled(self.terms, math.ceil(INSERTION * runs_in(self.terms))), *self.fluency]
         (value,) = exact(model, few, [self.tokens])
-        gaps = self.rng.sample(range(last), min(self.config.gaps, last))
-        for gap in [*gaps, last]:
-            if insertion := self._insertion(gap, prior, few, value):
-                rated.append(insertion)
-        return rated
+        gaps = [*self.rng.sample(range(last), min(self.config.gaps, last)), last]
+        insertions = [self._insertion(gap, prior, few, value) for gap in gaps]
+        return [*rated, *filter(None, insertions)]
 
     def _insertion(
         self, gap: int, prior: torch.Tensor, terms: Sequence[Term], value: float
@@ -214,10 +200,6 @@ class Proposer:
         likely = prior[:, self.allowed].topk(min(self.config.plausible, len(self.allowed))).indices
         barred = torch.ones_like(gains, dtype=torch.bool).scatter_(1, likely, value=False)
         return gains.masked_fill(barred, -torch.inf)
-
-    def _here(self, prior: torch.Tensor) -> torch.Tensor:
-        """Return the log-probability of the token at each position, ``[positions, 1]``."""
-        return prior[:-1].gather(1, torch.tensor(self.tokens)[:, None])
 
     def _stand_in(self, gap: int, prior: torch.Tensor) -> RatedEdit | None:
         """Return the instruction with the likeliest token that survives at a gap."""

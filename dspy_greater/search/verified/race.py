@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
-from typing import TYPE_CHECKING
 
-from dspy_greater.search.acceptance import compare
+from dspy_greater.search.acceptance import Comparison, compare
+from dspy_greater.search.programs import Program
 from dspy_greater.search.readability import readability
-
-if TYPE_CHECKING:
-    from dspy_greater.search.programs import Program
-    from dspy_greater.search.protocols import View
-    from dspy_greater.search.scores import ScoreBoard
+from dspy_greater.search.scores import ScoreBoard
+from dspy_greater.search.view import PredictorView
 
 #: Examples after which the field is thinned; the last block is all of them.
 BLOCKS = (8, 16, 32)
@@ -36,7 +33,7 @@ class Race:
     """
 
     board: ScoreBoard
-    views: Mapping[str, View]
+    views: Mapping[str, PredictorView]
     order: Sequence[int]
     multiple: float
     reads: bool = True
@@ -80,10 +77,7 @@ class Race:
 
     def proven(self, program: Program, current: Program, noise: float) -> bool:
         """Whether a program beats the current one on the training examples beyond noise."""
-        board, order = self.board, self.order
-        comparison = compare(
-            board.training_scores(program, order), board.training_scores(current, order)
-        )
+        comparison = self._compared(program, current, self.order)
         return comparison.exceeds(self.multiple) and comparison.gain > noise
 
     def improvable(self, current: Program) -> bool:
@@ -93,22 +87,19 @@ class Race:
 
     def beats(self, one: Program, other: Program, examples: Sequence[int]) -> bool:
         """Whether one program is ahead of another by more than a standard error."""
-        board = self.board
-        return compare(
-            board.training_scores(one, examples), board.training_scores(other, examples)
-        ).exceeds(1.0)
+        return self._compared(one, other, examples).exceeds(1.0)
+
+    def _compared(self, one: Program, other: Program, examples: Sequence[int]) -> Comparison:
+        new, old = (self.board.training_scores(each, examples) for each in (one, other))
+        return compare(new, old)
 
     def _survivors(
         self, racing: Sequence[Program], current: Program, examples: Sequence[int]
     ) -> list[Program]:
         """Return the programs that stay in the race, best first."""
         ranked = sorted(racing, key=lambda p: -sum(self.board.training_scores(p, examples)))
-        return [
-            program
-            for program in ranked
-            if not self.beats(current, program, examples)
-            and not self.beats(ranked[0], program, examples)
-        ]
+        ahead = (current, ranked[0])
+        return [p for p in ranked if not any(self.beats(each, p, examples) for each in ahead)]
 
     def _best_reader(self, programs: Sequence[Program]) -> Program | None:
         """Return the program whose instructions read best in the mean; None where there is none."""

@@ -6,23 +6,20 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING
 
+from dspy_greater.program import Run
+from dspy_greater.search.programs import Program
+from dspy_greater.search.scores import ScoreBoard
 from dspy_greater.search.verified.objectives import (
-    AnswerLikelihood,
     Rollouts,
-    SuccessLikelihood,
     Term,
+    answer_likelihood,
     runs_in,
     sampled,
+    success_likelihood,
 )
-
-if TYPE_CHECKING:
-    from dspy_greater.program import Run
-    from dspy_greater.search.programs import Program
-    from dspy_greater.search.protocols import View
-    from dspy_greater.search.scores import ScoreBoard
-    from dspy_greater.search.verified.sizes import Sizes
+from dspy_greater.search.verified.sizes import Sizes
+from dspy_greater.search.view import PredictorView
 
 
 @dataclass
@@ -45,7 +42,7 @@ class RolloutBuffer:
     """
 
     board: ScoreBoard
-    view: View
+    view: PredictorView
     config: Sizes
     order: Sequence[int]
     seed: str
@@ -70,16 +67,16 @@ class RolloutBuffer:
         rng = random.Random(self.seed)
         seeds = [rng.randrange(2**31) for _ in range(self.config.rollouts)]
         rollouts, made = greedy(self.board, self.view, program, self.order), 0
-        terms = SuccessLikelihood().terms(self.view, rollouts)
+        terms = success_likelihood(self.view, rollouts)
         while made < len(seeds) and runs_in(terms) < self.config.terms:
             again = max(1, made)
             rollouts = self._with_runs(program, rollouts, seeds[made : made + again])
-            terms = SuccessLikelihood().terms(self.view, rollouts)
+            terms = success_likelihood(self.view, rollouts)
             made += again
         # Where no rollout was rewarded there is nothing to weigh; the gold answer always has a
         # gradient.
         self.stands_in = not terms
-        terms = terms or AnswerLikelihood().terms(self.view, rollouts)
+        terms = terms or answer_likelihood(self.view, rollouts)
         self._program, self._rollouts = program, rollouts
         self._terms = sampled(terms, self.config.terms)
         return rollouts
@@ -99,7 +96,9 @@ class RolloutBuffer:
         )
 
 
-def greedy(board: ScoreBoard, view: View, program: Program, order: Sequence[int]) -> Rollouts:
+def greedy(
+    board: ScoreBoard, view: PredictorView, program: Program, order: Sequence[int]
+) -> Rollouts:
     """Return a program's greedy runs on all training examples."""
     return Rollouts(
         instruction=program[view.name],
@@ -109,7 +108,7 @@ def greedy(board: ScoreBoard, view: View, program: Program, order: Sequence[int]
     )
 
 
-def solved(view: View, rollouts: Rollouts, count: int) -> list[tuple[int, ...]]:
+def solved(view: PredictorView, rollouts: Rollouts, count: int) -> list[tuple[int, ...]]:
     """Return contexts of the first examples of which a run got it right, with that run."""
     right: dict[int, Run] = {}
     for example, run in zip(rollouts.examples, rollouts.runs, strict=True):

@@ -13,22 +13,19 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import mean
-from typing import TYPE_CHECKING
 
 from dspy_greater.search.programs import Program
 from dspy_greater.search.readability import readability
+from dspy_greater.search.scores import ScoreBoard
 from dspy_greater.search.steps import Attempt, ScheduleState, Step
 from dspy_greater.search.verified.edits import Edit, merges
-from dspy_greater.search.verified.objectives import AnswerLikelihood, Term, fluency_terms
+from dspy_greater.search.verified.objectives import Term, answer_likelihood, fluency_terms
 from dspy_greater.search.verified.proposer import Proposer, RatedEdit
 from dspy_greater.search.verified.race import CONTEXTS, Race, noise_floor
 from dspy_greater.search.verified.rollouts import RolloutBuffer, greedy, solved
+from dspy_greater.search.verified.sizes import Sizes
 from dspy_greater.search.verified.tidy import shortened
-
-if TYPE_CHECKING:
-    from dspy_greater.search.protocols import View
-    from dspy_greater.search.scores import ScoreBoard
-    from dspy_greater.search.verified.sizes import Sizes
+from dspy_greater.search.view import PredictorView
 
 
 @dataclass
@@ -70,7 +67,7 @@ class VerifiedSchedule:
         state: What it remembers.
     """
 
-    view: View
+    view: PredictorView
     config: Sizes
     board: ScoreBoard
     seed: str
@@ -141,7 +138,7 @@ class VerifiedSchedule:
         rollouts = greedy(self.board, self.view, current, self.order)
         proposer = self._proposer(
             current,
-            AnswerLikelihood().terms(self.view, rollouts),
+            answer_likelihood(self.view, rollouts),
             solved(self.view, rollouts, self.config.solved_contexts),
         )
         return proposer, proposer.whole()

@@ -6,28 +6,23 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from dspy_greater.search.verified.edits import Edit
 from dspy_greater.search.verified.estimates import exact
 from dspy_greater.search.verified.objectives import Term
 from dspy_greater.search.verified.proposer import RatedEdit
-
-if TYPE_CHECKING:
-    from dspy_greater.search.protocols import View
+from dspy_greater.search.view import PredictorView
 
 WORD = re.compile(r"\s*\S+")
 SENTENCE = re.compile(r"\s*\S.*?(?:[.!?](?=\s|$)|$)", re.DOTALL)
 
 
-def shortened(view: View, instruction: str, terms: Sequence[Term], count: int) -> list[RatedEdit]:
+def shortened(
+    view: PredictorView, instruction: str, terms: Sequence[Term], count: int
+) -> list[RatedEdit]:
     """Return an instruction without one of its words or sentences, what costs least first.
 
-    Args:
-        view: The predictor being improved.
-        instruction: The text to be shortened.
-        terms: The objective on its rollouts.
-        count: How many to return.
+    ``terms`` are the objective on its rollouts.
     """
     length = len(view.tokens(instruction))
     candidates = []

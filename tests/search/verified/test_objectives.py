@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import example, given
@@ -11,13 +13,13 @@ from dspy_greater.basics.spans import Span
 from dspy_greater.model import Targeted
 from dspy_greater.search.verified.estimates import exact, slope, substitutions
 from dspy_greater.search.verified.objectives import (
-    AnswerLikelihood,
     Rollouts,
-    SuccessLikelihood,
     Term,
+    answer_likelihood,
     fluency_terms,
     parted,
     runs_in,
+    success_likelihood,
     with_tokens,
 )
 from dspy_greater.search.verified.objectives import sampled as some
@@ -37,7 +39,7 @@ def sampled(instruction: str = START, count: int = 8) -> Rollouts:
 
 def test_the_gradient_points_at_the_words_that_raise_the_expected_metric() -> None:
     view = FakeView()
-    terms = SuccessLikelihood().terms(view, sampled(count=60))
+    terms = success_likelihood(view, sampled(count=60))
     found = slope(view.model, terms)
     assert found is not None
     gains = substitutions(view.model, found.positions, view.tokens(START), ALL)
@@ -45,10 +47,12 @@ def test_the_gradient_points_at_the_words_that_raise_the_expected_metric() -> No
     assert (WORDS[best], WORDS[worst]) == ("count", "guess")
 
 
-@pytest.mark.parametrize("objective", [AnswerLikelihood(), SuccessLikelihood()])
-def test_value_and_gradient_come_from_one_pass_and_agree(objective: object) -> None:
+@pytest.mark.parametrize("objective", [answer_likelihood, success_likelihood])
+def test_value_and_gradient_come_from_one_pass_and_agree(
+    objective: Callable[..., list[Term]],
+) -> None:
     view = FakeView()
-    terms = objective.terms(view, sampled())  # type: ignore[attr-defined]
+    terms = objective(view, sampled())
     found = slope(view.model, terms)
     assert found is not None
     assert found.value == pytest.approx(exact(view.model, terms, [view.tokens(START)])[0])
@@ -56,7 +60,7 @@ def test_value_and_gradient_come_from_one_pass_and_agree(objective: object) -> N
 
 def test_losses_that_are_not_finite_are_left_out_and_counted() -> None:
     view = FakeView(FakeModel(nan_examples=frozenset({0, 1})))
-    terms = AnswerLikelihood().terms(view, sampled(count=1))
+    terms = answer_likelihood(view, sampled(count=1))
     found = slope(view.model, terms)
     assert found is not None
     assert found.skipped == 2
