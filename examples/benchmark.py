@@ -1,4 +1,4 @@
-"""Benchmarks of the search on the small model.
+"""Benchmarks, of the search on the small model and of instructions on real ones.
 
     python -m examples.benchmark gap --auto light
     python -m examples.benchmark frontier --edits-only --plot examples/results/frontier.png
@@ -9,6 +9,8 @@
     python -m examples.benchmark served
     python -m examples.benchmark copies
     python -m examples.benchmark batches
+    python -m examples.benchmark instructions --model FOLDER --tasks scone --out FILE
+    python -m examples.benchmark matrix --model FOLDER --tasks scone --instructions FILE --out FILE
 
 Each prints what it found, as a Markdown table where there is more than one number. Finished cases
 of gap and frontier are kept in examples/results/ and not run again, so these may
@@ -25,7 +27,9 @@ from examples.benchmarks import (
     frontier,
     gap,
     head,
+    instructions,
     kills,
+    matrix,
     memory,
     served,
     speed,
@@ -34,7 +38,9 @@ from examples.benchmarks import (
 BENCHMARKS = {
     "gap": gap,
     "frontier": frontier,
+    "instructions": instructions,
     "kills": kills,
+    "matrix": matrix,
     "speed": speed,
     "memory": memory,
     "head": head,

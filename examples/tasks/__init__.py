@@ -7,8 +7,8 @@
     program = task.program()
 
 The 27 tasks of BIG-Bench Hard, GSM8K and FOLIO come from a folder or from the Hugging Face hub
-(`sources.py`), the synthetic ones of the small model from their generators. `python -m
-examples.tasks` lists them.
+(`sources.py`), Banking77, ScoNe and the facility e-mails from a folder, the synthetic ones of the
+small model from their generators. `python -m examples.tasks` lists them.
 """
 
 from examples.tasks.catalog import NAMES, PUBLISHED, SYNTHETIC, BenchmarkTask, load

@@ -11,7 +11,7 @@ import dspy
 
 from dspy_greater.program import DataError
 from examples.small_model import tasks as small_model
-from examples.tasks import sources
+from examples.tasks import everyday, sources
 from examples.tasks.answers import (
     BOOLEAN,
     BRACKETS,
@@ -24,6 +24,7 @@ from examples.tasks.answers import (
     YES_NO_SMALL,
     Answers,
 )
+from examples.tasks.everyday import INTENTS
 from examples.tasks.splits import TEST, TRAIN, VALIDATION, Splits, divide, divide_two
 
 
@@ -43,7 +44,7 @@ class BenchmarkTask:
 
     name: str
     answers: str
-    metric: Callable[..., bool]
+    metric: Callable[..., float]
     handwritten: str
     module: Callable[[], dspy.Module]
     splits: Callable[[int], Splits]
@@ -157,7 +158,8 @@ FOLIO_INSTRUCTION = (
     "neither (Uncertain)."
 )
 
-PUBLISHED = (*BBH, "gsm8k", "folio")
+EVERYDAY = ("banking77", "scone", "facility")
+PUBLISHED = (*BBH, "gsm8k", "folio", *EVERYDAY)
 SYNTHETIC = tuple(small_model.TASKS)
 NAMES = (*PUBLISHED, *SYNTHETIC)
 
@@ -177,10 +179,13 @@ def load(name: str, data: sources.Data = None) -> BenchmarkTask:
         answers, handwritten = BBH[name]
         return _published(name, answers, handwritten, partial(_bbh_splits, name, data))
     if name == "gsm8k":
-        return _published(name, NUMBER, GSM8K_INSTRUCTION, partial(_gsm8k_splits, data))
+        splits = partial(_two_files, name, lambda split: sources.gsm8k(split, data))
+        return _published(name, NUMBER, GSM8K_INSTRUCTION, splits)
     if name == "folio":
         inputs = ("premises", "conclusion")
         return _published(name, TRUTH, FOLIO_INSTRUCTION, partial(_folio_splits, data), inputs)
+    if name in EVERYDAY:
+        return _everyday(name, data)
     if name in SYNTHETIC:
         return _synthetic(small_model.TASKS[name])
     raise DataError(f"There is no task {name!r}: choose one of {', '.join(NAMES)}.")
@@ -201,12 +206,31 @@ def _published(
     return BenchmarkTask(name, answers.kind, answers.metric, handwritten, module, splits)
 
 
+def _everyday(name: str, data: sources.Data) -> BenchmarkTask:
+    if name == "banking77":
+        draw = partial(_two_files, name, lambda split: sources.banking77(split, INTENTS, data))
+        text, metric = everyday.BANKING77_INSTRUCTION, everyday.same_intent
+        return BenchmarkTask(name, "one of 12 intents", metric, text, everyday.banking77, draw)
+    if name == "scone":
+        draw = partial(_two_files, name, lambda split: sources.scone(split, data))
+        text = everyday.SCONE_INSTRUCTION
+        return BenchmarkTask(name, YES_NO.kind, YES_NO.metric, text, everyday.scone, draw)
+    return BenchmarkTask(
+        name,
+        "three typed fields",
+        everyday.facility_score,
+        everyday.FACILITY_INSTRUCTION,
+        everyday.facility,
+        lambda seed: divide(name, sources.facility(data), seed),
+    )
+
+
+def _two_files(name: str, read: Callable[[str], Sequence[dspy.Example]], seed: int) -> Splits:
+    return divide_two(name, read("train"), read("test"), seed)
+
+
 def _bbh_splits(name: str, data: sources.Data, seed: int) -> Splits:
     return divide(name, sources.bbh(name, data), seed)
-
-
-def _gsm8k_splits(data: sources.Data, seed: int) -> Splits:
-    return divide_two("gsm8k", sources.gsm8k("train", data), sources.gsm8k("test", data), seed)
 
 
 def _folio_splits(data: sources.Data, seed: int) -> Splits:

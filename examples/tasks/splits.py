@@ -67,7 +67,8 @@ def distinct(examples: Sequence[dspy.Example]) -> list[dspy.Example]:
     """Return each question once, and none to which two different answers were published."""
     published: dict[str, dict[str, dspy.Example]] = {}
     for example in examples:
-        published.setdefault(question_of(example), {})[example.answer] = example
+        answer = str(sorted(example.labels().items()))
+        published.setdefault(question_of(example), {})[answer] = example
     candidates = [list(answers.values()) for answers in published.values()]
     return [each[0] for each in candidates if len(each) == 1]
 

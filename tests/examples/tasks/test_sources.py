@@ -94,6 +94,12 @@ def test_folder_variable_and_hub_give_the_same_examples(
     assert [len(split) for split in from_hub] == [50, 100, 100]
 
 
+@pytest.mark.parametrize("name", ["banking77", "scone", "facility"])
+def test_what_the_hub_does_not_have_needs_the_folder(name: str) -> None:
+    with pytest.raises(DataError, match=r"not on the Hugging Face hub.*DSPY_GREATER_DATA"):
+        load(name).splits(0)
+
+
 def test_examples_fit_their_programs(folder: Path) -> None:
     for name in ("navigate", "gsm8k", "folio"):
         task = load(name, folder)
