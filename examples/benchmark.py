@@ -9,6 +9,7 @@
     python -m examples.benchmark served
     python -m examples.benchmark copies
     python -m examples.benchmark batches
+    python -m examples.benchmark agreement --files MODEL.gguf
     python -m examples.benchmark instructions --model FOLDER --tasks scone --out FILE
     python -m examples.benchmark matrix --model FOLDER --tasks scone --instructions FILE --out FILE
 
@@ -22,6 +23,7 @@ from __future__ import annotations
 import argparse
 
 from examples.benchmarks import (
+    agreement,
     batches,
     copies,
     frontier,
@@ -36,6 +38,7 @@ from examples.benchmarks import (
 )
 
 BENCHMARKS = {
+    "agreement": agreement,
     "gap": gap,
     "frontier": frontier,
     "instructions": instructions,

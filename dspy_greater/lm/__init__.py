@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +24,13 @@ def local_lm(
     model: Any,
     *,
     tokenizer: Any = None,
+    gguf_file: str | None = None,
     device: Any = None,
-    dtype: Any = None,
+    dtype: Any = "auto",
     device_map: Any = None,
     quantization_config: Any = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    cache_gguf: bool = True,
     revision: str | None = None,
     trust_remote_code: bool = False,
     local_files_only: bool | None = None,
@@ -46,14 +50,22 @@ def local_lm(
     another process, make the same model there first.
 
     Args:
-        model: A hub id, a folder (of either, a model or a LoRA adapter), a loaded model (with
-            ``tokenizer``), a ``(model, tokenizer)`` pair, or a ``WhiteBox``.
+        model: A hub id, a folder (of either, a model or a LoRA adapter), a GGUF file, a loaded
+            model (with ``tokenizer``), a ``(model, tokenizer)`` pair, or a ``WhiteBox``.
         tokenizer: Another tokenizer (id, folder or object) than the model's own.
-        device: Where to run, e.g. ``"cpu"``, ``"cuda:1"`` or ``"mps"``.
-        dtype: Number format of the weights, e.g. ``"bfloat16"``.
+        gguf_file: The GGUF file to take of a folder or hub id that holds several.
+        device: Where to run, e.g. ``"cpu"``, ``"cuda:1"`` or ``"mps"``; the best there is by
+            default.
+        dtype: Number format of the weights, e.g. ``"float32"``. ``"auto"`` takes the checkpoint's
+            on a GPU; on a CPU bfloat16 where it has instructions for that, and float32 otherwise
+            and for checkpoints in float32.
         device_map: How to spread the weights over devices, e.g. ``"auto"``.
         quantization_config: ``TorchAoConfig``, ``BitsAndBytesConfig`` or another of transformers,
             for weights in 8 or 4 bits.
+        cache_dir: Folder for downloads and dequantized GGUF files; the hub's own cache and
+            ``~/.cache/dspy_greater`` by default.
+        cache_gguf: Whether to keep a GGUF file dequantized (1 GB for 0.5 billion parameters), so
+            that the next load takes seconds.
         revision: Branch, tag or commit of the hub id.
         trust_remote_code: Whether to run code that comes with the model.
         local_files_only: Whether never to download.
@@ -77,18 +89,22 @@ def local_lm(
 
     options: dict[str, Any] = {
         "tokenizer": tokenizer,
+        "gguf_file": gguf_file,
         "device": device,
         "dtype": dtype,
         "device_map": device_map,
         "quantization_config": quantization_config,
+        "cache_dir": cache_dir,
+        "cache_gguf": cache_gguf,
         "revision": revision,
         "trust_remote_code": trust_remote_code,
         "local_files_only": local_files_only,
         "chat_template_kwargs": chat_template_kwargs,
     }
+    usual = {"dtype": "auto", "cache_gguf": True}
     if not isinstance(model, WhiteBox):
         model = load(model, **options)
-    elif given := [name for name, value in options.items() if value]:
+    elif given := [key for key, value in options.items() if value and value != usual.get(key)]:
         raise ValueError(f"A WhiteBox is already loaded: {', '.join(given)} can't be given")
     engine = LocalEngine(model, max_batch=max_batch, batch_wait=batch_wait)
     return dspy.LM(

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from huggingface_hub import HfApi
@@ -22,7 +22,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.quantizers import AutoQuantizationConfig
 from transformers.utils import find_adapter_config_file
 
+from dspy_greater.model import gguf
 from dspy_greater.model.checks import check_config
+from dspy_greater.model.dtypes import on_cpu, preferred
 from dspy_greater.model.errors import (
     LoadingError,
     MissingModelError,
@@ -44,10 +46,13 @@ def load(
     model: Any,
     *,
     tokenizer: Any = None,
+    gguf_file: str | None = None,
     device: str | torch.device | None = None,
-    dtype: str | torch.dtype | None = None,
+    dtype: str | torch.dtype | None = "auto",
     device_map: Any = None,
     quantization_config: Any = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    cache_gguf: bool = True,
     revision: str | None = None,
     trust_remote_code: bool = False,
     local_files_only: bool | None = None,
@@ -57,15 +62,18 @@ def load(
     """Load a causal language model as a white box.
 
     Args:
-        model: Hub id or folder of a model or an adapter, or a loaded ``(model, tokenizer)`` pair,
-            which is frozen and put into eval mode.
+        model: Hub id or folder of a model or an adapter, a GGUF file, or a loaded ``(model,
+            tokenizer)`` pair, which is frozen and put into eval mode.
         tokenizer: A loaded tokenizer, hub id or folder, when it is not the model's own.
+        gguf_file: The GGUF file to take of a folder or hub id.
         device: ``cuda``, ``mps``, ``cpu`` …; by default the best there is, or where the loaded
             model is.
-        dtype: By default float32 on the CPU and the checkpoint's own elsewhere, or the loaded
-            model's.
+        dtype: ``"auto"`` is what :func:`dtypes.preferred` says, or the loaded model's own.
         device_map: Passed to transformers, for models spread over devices; excludes ``device``.
         quantization_config: Of transformers, such as ``TorchAoConfig``, or its ``to_dict()``.
+        cache_dir: Folder for what is downloaded and for dequantized GGUF files, each in their usual
+            place by default.
+        cache_gguf: Keep GGUF files dequantized.
         revision: Branch, tag or commit on the hub.
         trust_remote_code: Run model code from the hub.
         local_files_only: Never download.
@@ -78,8 +86,7 @@ def load(
     """
     if device is not None and device_map is not None:
         raise LoadingError("Give device or device_map, not both.")
-    if dtype is not None and dtype != "auto":
-        dtype = _dtype(dtype)
+    dtype = "auto" if dtype is None or dtype == "auto" else _dtype(dtype)
     if device is not None:
         device = _device(device)
     name = None
@@ -87,12 +94,24 @@ def load(
         options: dict[str, Any] = {"revision": revision} if revision is not None else {}
         options["trust_remote_code"] = trust_remote_code
         options["local_files_only"] = bool(local_files_only)
-        place = (device, dtype, device_map, quantization_config)
-        weights, tokenizer, name = _from_source(model, tokenizer, place, options)
+        if cache_dir is not None:
+            options["cache_dir"] = cache_dir
+        place = _Place(device, dtype, device_map, quantization_config)
+        file = gguf.find(model, gguf_file, _for_hub(options))
+        if file is None:
+            weights, tokenizer, name = _from_source(model, tokenizer, place, options)
+        else:
+            cache = gguf.cache_folder(cache_dir) if cache_gguf else None
+            weights, tokenizer = _from_gguf(file, tokenizer, place, cache)
+            name = file.stem
     else:
-        if device_map is not None or quantization_config is not None:
-            option = "quantization_config" if device_map is None else "device_map"
-            raise LoadingError(f"{option} is for loading: a loaded model stays as it is.")
+        for option, given in (
+            ("device_map", device_map),
+            ("quantization_config", quantization_config),
+            ("gguf_file", gguf_file),
+        ):
+            if given is not None:
+                raise LoadingError(f"{option} is for loading: a loaded model stays as it is.")
         weights, tokenizer = _from_memory(model, tokenizer, device, dtype)
     return WhiteBox(
         weights,
@@ -103,10 +122,57 @@ def load(
     )
 
 
+class _Place(NamedTuple):
+    """Where weights are to be, and in which format."""
+
+    device: torch.device | None
+    dtype: torch.dtype | str
+    device_map: Any
+    quantization: Any
+
+    def default_device(self) -> torch.device | None:
+        """Return the device that is asked for, or the best there is; None where a map says it."""
+        if self.device is not None or self.device_map is not None:
+            return self.device
+        gpu = "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device("cuda" if torch.cuda.is_available() else gpu)
+
+
+def _for_hub(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what also goes for a single file of the hub."""
+    return {key: value for key, value in options.items() if key != "trust_remote_code"}
+
+
+def _from_gguf(file: Path, tokenizer: Any, place: _Place, cache: Path | None) -> tuple[Any, Any]:
+    """Return the dequantized weights of a GGUF file, on their device, and their tokenizer."""
+    if place.quantization is not None:
+        raise LoadingError(
+            f"{file.name} holds weights that are quantized already, and are computed with "
+            "dequantized: leave out quantization_config, or load the model's folder instead."
+        )
+    device, dtype = place.default_device(), place.dtype
+    if not isinstance(dtype, torch.dtype):
+        usual = preferred(torch.bfloat16, device)
+        dtype = gguf.default_dtype(file, usual or torch.bfloat16)
+    found = gguf.dequantized(file, dtype, cache)
+    if isinstance(found, Path):
+        options = {"trust_remote_code": False, "local_files_only": True}
+        place = place._replace(dtype=dtype)
+        weights, tokenizer, _ = _from_source(found, tokenizer, place, options)
+        return weights, tokenizer
+    model, own = found
+    if place.device_map is not None:
+        raise LoadingError(
+            f"device_map needs {file.name} to be kept dequantized: leave cache_gguf on, and room "
+            "on the disk."
+        )
+    return _from_memory((model, own), tokenizer, device, dtype)
+
+
 def _from_source(
     model: str | os.PathLike[str],
     tokenizer: Any,
-    place: tuple[Any, Any, Any, Any],
+    place: _Place,
     options: dict[str, Any],
 ) -> tuple[Any, Any, str]:
     """Return the weights of a folder or hub id, their tokenizer and name."""
@@ -194,8 +260,7 @@ def _look_where_files_are(source: str, options: dict[str, Any]) -> None:
 
 def _base(source: str, options: dict[str, Any]) -> str:
     """Return the model that an adapter was made for; the source itself if it holds a model."""
-    hub = {name: value for name, value in options.items() if name != "trust_remote_code"}
-    path = find_adapter_config_file(source, **hub)
+    path = find_adapter_config_file(source, **_for_hub(options))
     if path is None:
         return source
     if importlib.util.find_spec("peft") is None:
@@ -243,20 +308,19 @@ def _weights(
     source: str,
     base: str,
     config: Any,
-    place: tuple[Any, Any, Any, Any],
+    place: _Place,
     options: dict[str, Any],
 ) -> Any:
     """Return the model on its device, or spread over several, in its dtype."""
-    device, dtype, device_map, quantization = place
-    quantization = _quantization(quantization, config)
+    device, dtype, device_map = place.default_device(), place.dtype, place.device_map
+    quantization = _quantization(place.quantization, config)
     if device_map is not None and importlib.util.find_spec("accelerate") is None:
         raise LoadingError("device_map needs the package accelerate: pip install accelerate.")
-    if device is None and device_map is None:
-        gpu = "mps" if torch.backends.mps.is_available() else "cpu"
-        device = torch.device("cuda" if torch.cuda.is_available() else gpu)
-    if dtype is None:
-        dtype = torch.float32 if device is not None and device.type == "cpu" else "auto"
-    if quantization is not None and device_map is None and device.type != "cpu":
+    if dtype == "auto":
+        # Quantized weights are computed with in a format that their method chooses.
+        own = None if quantization is not None and on_cpu(device) else config.dtype
+        dtype = preferred(own, device) or "auto"
+    if quantization is not None and device_map is None and not on_cpu(device):
         device_map = {"": device}  # quantized where they will be: some can't be moved
     extra: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
     if quantization is not getattr(config, "quantization_config", None):
