@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from statistics import mean
 from typing import Any
 
 import dspy
+from tqdm.auto import tqdm
 
 from dspy_greater.loop import Loop
 from dspy_greater.program import Predictor, excerpt, replace_instruction
@@ -41,12 +43,18 @@ def conclude(loop: Loop) -> None:
 
 
 def finished(student: dspy.Module, loop: Loop) -> dspy.Module:
-    """Say what came of it and return the program, with the record on it."""
+    """Say what came of it and return the program, with the record on it.
+
+    It is said where the progress was; without progress it is logged.
+    """
     setup, state = loop.setup, loop.state
     record = state.record
     record.charge(state.meter)
     record.peak_memory = max(record.peak_memory, setup.model.peak_memory())
-    logger.log(logging.INFO if record.improved else logging.WARNING, record.summary())
+    if setup.progress:
+        tqdm.write(record.summary(), file=sys.stderr)
+    else:
+        logger.log(logging.INFO if record.improved else logging.WARNING, record.summary())
     whole = {each.name: each for each in setup.runner.predictors}
     changed = {o.predictor: whole[o.predictor].whole(o.after) for o in record.outcomes if o.changed}
     program = replace_instruction(student, changed)

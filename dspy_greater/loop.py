@@ -101,7 +101,7 @@ class Loop:
             while state.untold and not self.stopped:
                 self._tell(state.untold.pop(0))
             total = setup.config.max_steps * len(setup.runner.predictors)
-            with tqdm(total=total, disable=not setup.progress) as bar:
+            with tqdm(total=total, disable=not (setup.progress and moves())) as bar:
                 while not self.stopped and (predictor := self._next()) is not None:
                     bar.set_description_str(predictor.name, refresh=False)
                     self._turn(predictor, bar)
@@ -172,6 +172,8 @@ class Loop:
         bar.set_postfix_str(status, refresh=False)
         steps = sum(search.steps for search in state.searches.values())
         bar.update(steps - bar.n)  # a run taken up begins in the middle
+        if self.setup.progress and not moves():
+            print(f"{name}: step {step.number}, {status}", file=sys.stderr, flush=True)
         self._tell(self._event(predictor, step.number, step.accepted, tuple(step.attempts)))
 
     def _over(self, name: str) -> str:
@@ -313,6 +315,11 @@ class Loop:
             f"{seconds:.1f} s, {seconds / train:.2f} s each{cost}",
             file=sys.stderr,
         )
+
+
+def moves() -> bool:
+    """Whether a bar can be drawn over: on a terminal, and in a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def _shorten(text: str, width: int = 60) -> str:

@@ -12,6 +12,7 @@ from dspy.clients.base_lm import BaseLM
 from dspy.teleprompt import Teleprompter
 
 from dspy_greater.basics.arguments import check_count, check_function, check_score, check_share
+from dspy_greater.basics.overheard import overheard
 from dspy_greater.conclusion import conclude, finished
 from dspy_greater.cost import Bounds
 from dspy_greater.lm import white_box
@@ -218,11 +219,14 @@ class GreaterTeleprompter(Teleprompter):
         data = (train, validation, labels)
         with self._checkpoint(student, predictors, data, lms) as checkpoint:
             loop = self._loop(student, predictors, data, lms, checkpoint)
-            self._check(loop)
-            loop.state.record.left_out = left_out
-            if not loop.state.record.outcomes:  # it was not over when it was saved
-                loop.run()
-                conclude(loop)
+            record = loop.state.record
+            with overheard() as heard:
+                self._check(loop)
+                record.left_out = left_out
+                if not record.outcomes:  # it was not over when it was saved
+                    loop.run()
+                    conclude(loop)
+            record.hear(heard.counts)
             return finished(student, loop)
 
     def get_params(self) -> dict[str, Any]:

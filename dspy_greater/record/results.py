@@ -14,9 +14,13 @@ from typing import Any
 from typing_extensions import Self
 
 from dspy_greater.basics.files import write_whole
+from dspy_greater.basics.overheard import TRUNCATED
 from dspy_greater.cost import Meter, Usage
 from dspy_greater.record.outcomes import Candidate, ChangedExample, Outcome
 from dspy_greater.version import __version__
+
+#: Warnings of other libraries that the summary repeats.
+WARNINGS = 3
 
 
 @dataclass
@@ -32,6 +36,8 @@ class Record:
         skipped_losses: Losses and gradients that were not finite, or not to be had.
         parse_failures: Runs whose output did not parse and counted as wrong.
         total_calls: Runs of the program (metric calls).
+        truncated: Answers that ended at their LM's ``max_tokens``.
+        warnings: How often other libraries gave each further warning.
         counts: Work of the white box, see ``dspy_greater.cost.Counts``.
         seconds: Wall-clock time.
         phases: Seconds by phase: ``render``, ``generate``, ``gradient``, ``score``
@@ -57,6 +63,8 @@ class Record:
     skipped_losses: int = 0
     parse_failures: int = 0
     total_calls: int = 0
+    truncated: int = 0
+    warnings: dict[str, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     phases: dict[str, float] = field(default_factory=dict)
@@ -90,6 +98,14 @@ class Record:
         self.target_usage = {name: asdict(usage) for name, usage in meter.target.items()}
         self.rollout_usage = {name: asdict(usage) for name, usage in meter.rollout_lm.items()}
 
+    def hear(self, counts: Mapping[str, int]) -> None:
+        """Add what other libraries said; see :mod:`dspy_greater.basics.overheard`."""
+        for text, count in counts.items():
+            if TRUNCATED in text:
+                self.truncated += count
+            else:
+                self.warnings[text] = self.warnings.get(text, 0) + count
+
     def summary(self) -> str:
         """Say in a few lines what changed, or that nothing did."""
         return "\n".join(self._lines())
@@ -102,6 +118,18 @@ class Record:
                 f"{self.parse_failures} of {self.total_calls} outputs "
                 f"({self.parse_failure_rate:.1%}) did not parse and counted as wrong"
             )
+        if self.truncated:
+            usages = [*self.target_usage.values(), *self.rollout_usage.values()]
+            answers = self.counts.get("rollouts", 0) + sum(usage["calls"] for usage in usages)
+            yield (
+                f"{self.truncated} of {answers} answers ({self.truncated / max(answers, 1):.1%}) "
+                "ended at max_tokens: give the LM more, local_lm(..., max_tokens=...), or let the "
+                "instruction ask for short answers"
+            )
+        for text, count in list(self.warnings.items())[:WARNINGS]:
+            yield f"{text} ({count} times)" if count > 1 else text
+        if len(self.warnings) > WARNINGS:
+            yield f"{len(self.warnings) - WARNINGS} more warnings are in detailed_results.warnings"
         if self.skipped_losses:
             yield f"{self.skipped_losses} losses or gradients were not finite and left out"
         if self.phases:

@@ -202,7 +202,10 @@ def _difference(model: WhiteBox, prompt: Prompt, answer: Answer, reading: Readin
     """Say where an answer is furthest from what the white box would write."""
     gaps, ids, decode = reading.gaps(), reading.ids, model.encoder.decode
     at = gaps.index(max(gaps))
-    cause = "it holds other weights, or answers with other settings"
+    cause = (
+        "it holds other weights (another quantization of the same model is that, too: load here "
+        "the file that it serves), or answers with other settings"
+    )
     if answer.prompt_tokens not in (0, reading.read):
         cause = (
             f"it read {answer.prompt_tokens} tokens where the white box reads {reading.read}, so "

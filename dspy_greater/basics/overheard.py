@@ -1,0 +1,69 @@
+"""What other libraries say while a compile runs: counted, so that it can be told once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+#: Libraries whose warnings come once for each run of the program, or for each batch.
+LIBRARIES = ("dspy", "transformers", "torch", "huggingface_hub", "LiteLLM", "litellm")
+#: What DSPy says of an answer that ended at ``max_tokens``.
+TRUNCATED = "LM response was truncated"
+_LENGTH = 200
+
+
+class Overheard(logging.Filter):
+    """Keeps warnings of other libraries from the handlers that it filters, and counts them.
+
+    What is more than a warning, or less, passes: errors, and what a user asked to see.
+
+    Attributes:
+        counts: How often each message came.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether a handler is to show a message."""
+        library = record.name.partition(".")[0]
+        if record.levelno != logging.WARNING or library not in LIBRARIES:
+            return True
+        if not hasattr(record, "overheard"):  # it goes through several handlers
+            record.overheard = True
+            self._note(f"{library}: {record.getMessage()}")
+        return False
+
+    def show(self, message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        """Count a warning of Python's; stands in for ``warnings.showwarning``."""
+        self._note(f"{category.__name__}: {message}")
+
+    def _note(self, text: str) -> None:
+        with self._lock:
+            self.counts[" ".join(text.split())[:_LENGTH]] += 1
+
+
+@contextmanager
+def overheard() -> Iterator[Overheard]:
+    """Count, within a block, what other libraries would put on the console."""
+    heard = Overheard()
+    named = [logging.getLogger(), *map(logging.getLogger, LIBRARIES)]
+    handlers = {handler for logger in named for handler in logger.handlers}
+    if logging.lastResort is not None:
+        handlers.add(logging.lastResort)
+    for handler in handlers:
+        handler.addFilter(heard)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = heard.show
+            yield heard
+    finally:
+        for handler in handlers:
+            handler.removeFilter(heard)

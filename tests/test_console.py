@@ -1,0 +1,82 @@
+"""What a compile puts on the console: estimate, progress, summary, each warning once."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+
+import dspy
+import pytest
+
+from dspy_greater.basics.overheard import overheard
+from dspy_greater.record import Record
+from tests.support.compiling import configured, examples, lm, small, student
+
+__all__ = ["configured", "lm", "student"]
+
+
+@pytest.fixture
+def dspy_on_stderr() -> logging.Handler:
+    """DSPy's handler, writing to what the test captures."""
+    handler = logging.StreamHandler(sys.stderr)
+    logging.getLogger("dspy").addHandler(handler)
+    yield handler
+    logging.getLogger("dspy").removeHandler(handler)
+
+
+def test_warnings_of_libraries_are_counted_and_errors_pass(
+    dspy_on_stderr: logging.Handler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with overheard() as heard:
+        for _ in range(3):
+            logging.getLogger("dspy.clients.lm").warning("LM response was %s.", "truncated")
+        logging.getLogger("dspy.clients.lm").error("It broke.")
+        logging.getLogger("mine").warning("Mine stays.")
+        warnings.warn("Old.", UserWarning, stacklevel=1)
+    assert heard.counts == {
+        "dspy: LM response was truncated.": 3,
+        "UserWarning: Old.": 1,
+    }
+    logging.getLogger("dspy.clients.lm").warning("Heard again.")
+    told = capsys.readouterr().err
+    assert "truncated" not in told
+    assert "It broke." in told
+    assert "Heard again." in told
+
+
+def test_what_was_heard_is_told_once() -> None:
+    record = Record(counts={"rollouts": 200})
+    record.hear({"dspy: LM response was truncated; increase it.": 82, "torch: slow": 2, "a: b": 1})
+    assert record.summary().splitlines() == [
+        "82 of 200 answers (41.0%) ended at max_tokens: give the LM more, "
+        "local_lm(..., max_tokens=...), or let the instruction ask for short answers",
+        "torch: slow (2 times)",
+        "a: b",
+    ]
+    record.hear({f"torch: {n}": 1 for n in range(4)})
+    assert record.summary().endswith("\n3 more warnings are in detailed_results.warnings")
+
+
+def test_off_a_terminal_a_compile_writes_a_line_a_step_and_what_came_of_it(
+    student: dspy.Module,
+    dspy_on_stderr: logging.Handler,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    compiled = small(progress=True).compile(student, trainset=examples())
+    lines = capsys.readouterr().err.splitlines()
+    record = compiled.detailed_results
+    assert lines[-len(record.summary().splitlines()) :] == record.summary().splitlines()
+    steps = [line for line in lines if line.startswith("predict: step ")]
+    assert len(steps) == record.outcomes[0].steps
+    assert record.truncated > 0  # a random model ends no answer
+    assert sum("truncated" in line for line in lines) == 0
+    assert sum("ended at max_tokens" in line for line in lines) == 1
+    assert len(lines) == 1 + len(steps) + len(record.summary().splitlines())
+
+
+def test_without_progress_the_console_stays_empty(
+    student: dspy.Module, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small(progress=False).compile(student, trainset=examples())
+    assert capsys.readouterr().err == ""
