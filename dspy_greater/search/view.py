@@ -154,14 +154,33 @@ class PredictorView:
 
     def text_of(self, tokens: Sequence[int]) -> str | None:
         """Return the instruction that, rendered and tokenised as a whole, has exactly these ids."""
+        text = self._kept(self.model.encoder.decode(tokens))
+        return text if text is not None and self.tokens(text) == tuple(tokens) else None
+
+    def instruction(self, text: str) -> str | None:
+        """Return a text as an instruction, or None if it cannot be one.
+
+        It is tokenised anew where it stands: ids that a model wrote elsewhere need not be its own.
+        """
+        kept = self._kept(text.strip())
+        if kept is None or self.model.encoder.special_tokens_in(kept):
+            return None
+        try:
+            self._check_borders(kept)
+        except InstructionError:
+            return None
+        return kept
+
+    def _kept(self, text: str) -> str | None:
+        """Return what of a text reaches the prompt as an instruction; None if it cannot be one."""
         signature = self.predictor.signature
-        text = normalise(signature, self.model.encoder.decode(tokens))
+        text = normalise(signature, text)
         try:
             check_instruction(signature, text)
             check_instruction(signature, self.predictor.whole(text))
         except InstructionError:
             return None
-        return text if self.tokens(text) == tuple(tokens) else None
+        return text
 
     def answers(
         self, instruction: str, runs: Sequence[Run], examples: Sequence[int]

@@ -91,8 +91,8 @@ def proposals(task: BenchmarkTask, train: list[dspy.Example], lm: dspy.LM, seed:
     """Return whole instructions as the default search has them written."""
     view = place_in(task.program(), train[:SHOWN], task.metric, lm).view
     contexts = view.contexts(range(SHOWN))
-    edits = starts(view.model, 0, contexts, Random(seed), WRITTEN, LONGEST)
-    return [view.model.encoder.decode(edit.tokens).strip() for edit in edits]
+    written = starts(view.model, contexts, Random(seed), WRITTEN, LONGEST)
+    return [text for text in map(view.instruction, written) if text is not None]
 
 
 def ask(lm: dspy.LM, request: str, seed: int) -> list[str]:

@@ -54,6 +54,9 @@ class FakeModel:
     backward_items: int = 0
     context: int = 1000
 
+    class encoder:  # noqa: N801
+        decode = staticmethod(lambda ids: " ".join(WORDS[token] for token in ids))
+
     def loss(self, item: Targeted) -> float:
         kind, example, *ids = item.ids
         if example in self.nan_examples:
@@ -145,8 +148,10 @@ class FakeView:
         return ids_of(instruction)
 
     def text_of(self, tokens: Sequence[int]) -> str | None:
-        words = [WORDS[token] for token in tokens]
-        return None if self.unstable & set(words) or not words else " ".join(words)
+        return self.instruction(self.model.encoder.decode(tokens))
+
+    def instruction(self, text: str) -> str | None:
+        return text if text and not self.unstable & set(text.split()) else None
 
     def answers(
         self, instruction: str, runs: Sequence[Run], examples: Sequence[int]

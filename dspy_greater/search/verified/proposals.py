@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dspy_greater.model import Sampling, WhiteBox
+from dspy_greater.model import Generation, Sampling, WhiteBox
 from dspy_greater.search.verified.edits import Edit, Kind
 
 #: Sampled phrases have between these many tokens.
@@ -86,29 +86,37 @@ def phrases(
 
 def starts(
     model: WhiteBox,
-    length: int,
     contexts: Sequence[Sequence[int]],
     rng: random.Random,
     count: int,
     max_tokens: int,
-) -> list[Edit]:
-    """Let the model write whole instructions, which replace one of ``length`` tokens."""
+) -> list[str]:
+    """Let the model write whole instructions, each up to its first blank line."""
     prompts = [rng.choice(contexts) for _ in range(count)]
-    written = _write(model, prompts, max_tokens, rng)
-    # What fills the limit was cut off in the middle.
-    whole = [words for words in written if PHRASE[0] <= len(words) < max_tokens]
-    return [Edit("start", 0, length, words) for words in whole]
+    texts = []
+    for written in _sampled(model, prompts, max_tokens, rng):
+        text, ended, _ = model.encoder.decode(written.ids).partition("\n\n")
+        # What fills the limit was cut off in the middle.
+        if len(written.ids) >= PHRASE[0] and (ended or written.finish == "stop"):
+            texts.append(text)
+    return texts
 
 
 def _write(
     model: WhiteBox, prompts: Sequence[Sequence[int]], max_tokens: int, rng: random.Random
 ) -> list[tuple[int, ...]]:
     """Sample continuations, each cut before the first token that no instruction may hold."""
+    allowed = model.allowed_tokens().tolist()
+    return [_until(each.ids, allowed) for each in _sampled(model, prompts, max_tokens, rng)]
+
+
+def _sampled(
+    model: WhiteBox, prompts: Sequence[Sequence[int]], max_tokens: int, rng: random.Random
+) -> list[Generation]:
     samplings = [
         Sampling(max_tokens=max_tokens, temperature=1.0, seed=rng.randrange(2**32)) for _ in prompts
     ]
-    allowed = model.allowed_tokens().tolist()
-    return [_until(generation.ids, allowed) for generation in model.generate(prompts, samplings)]
+    return model.generate(prompts, samplings)
 
 
 def _until(tokens: Sequence[int], allowed: Sequence[bool]) -> tuple[int, ...]:

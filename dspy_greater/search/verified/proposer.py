@@ -87,12 +87,17 @@ class Proposer:
 
     def whole(self) -> list[RatedEdit]:
         """Return instructions in the current one's place: the user's, and some the model writes."""
-        config, length = self.config, len(self.tokens)
-        given = [Edit("start", 0, length, self.view.tokens(t)) for t in config.instructions]
-        contexts = [*self.contexts, *self.solved]
-        model = self.view.model
-        written = starts(model, length, contexts, self.rng, config.starts, self.longest)
-        return self.surviving([*given, *written], len(given) + config.starts)
+        contexts, count = [*self.contexts, *self.solved], self.config.starts
+        written = starts(self.view.model, contexts, self.rng, count, self.longest)
+        kept: dict[str, RatedEdit] = {}
+        for text in map(self.view.instruction, [*self.config.instructions, *written]):
+            if text is None or text in self.tried or text == self.instruction:
+                continue
+            tokens = self.view.tokens(text)
+            if len(tokens) <= self.longest:
+                edit = Edit("start", 0, len(self.tokens), tokens)
+                kept.setdefault(text, RatedEdit(edit, text, tokens))
+        return list(kept.values())
 
     def shortlist(self, merged: Sequence[tuple[int, ...]] = ()) -> list[RatedEdit]:
         """Return the edits to be run, combinations of earlier ones too, most promising first."""
