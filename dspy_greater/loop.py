@@ -309,10 +309,12 @@ class Loop:
             cost += "" if cost else f" and {usage_text(meter.rollout_lm)}"
         waiting = self._waiting()
         bounds = str(setup.bounds.share(len(waiting), meter.total(*waiting)))
+        dtype = str(setup.model.dtype).removeprefix("torch.")
         tqdm.write(
             f"{predictor.name}: at most {runs:,} runs of the program in {config.max_steps:,} steps"
             f"{where}{', ' if bounds else ''}{bounds}; the first {train} took "
-            f"{seconds:.1f} s, {seconds / train:.2f} s each{cost}",
+            f"{seconds:.1f} s, {seconds / train:.2f} s each{cost} "
+            f"({setup.model.name} in {dtype} on {setup.model.device})",
             file=sys.stderr,
         )
 

@@ -67,6 +67,7 @@ def test_off_a_terminal_a_compile_writes_a_line_a_step_and_what_came_of_it(
     lines = capsys.readouterr().err.splitlines()
     record = compiled.detailed_results
     assert lines[-len(record.summary().splitlines()) :] == record.summary().splitlines()
+    assert lines[0].endswith("in float32 on cpu)")
     steps = [line for line in lines if line.startswith("predict: step ")]
     assert len(steps) == record.outcomes[0].steps
     assert record.truncated > 0  # a random model ends no answer

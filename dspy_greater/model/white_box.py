@@ -113,12 +113,19 @@ class WhiteBox:
         )
 
     def __repr__(self) -> str:
-        return f"WhiteBox({self.name!r}, context={self.context}, device={str(self.device)!r})"
+        place = f"{str(self.dtype).removeprefix('torch.')} on {self.device}"
+        return f"WhiteBox({self.name!r}, {place}, context={self.context})"
 
     @property
     def device(self) -> torch.device:
         """Where token ids go in."""
         return self._forward.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the embeddings, and of all weights that are not quantized."""
+        weight: torch.Tensor = self._model.get_input_embeddings().weight
+        return weight.dtype
 
     def metered(self, meter: Meter | None) -> WhiteBox:
         """Return the same model, whose work is booked on a compile's meter, too."""
