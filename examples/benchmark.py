@@ -12,6 +12,7 @@
     python -m examples.benchmark agreement --files MODEL.gguf
     python -m examples.benchmark instructions --model FOLDER --tasks scone --out FILE
     python -m examples.benchmark matrix --model FOLDER --tasks scone --instructions FILE --out FILE
+    python -m examples.benchmark replay --scores examples/results/matrix.jsonl
 
 Each prints what it found, as a Markdown table where there is more than one number. Finished cases
 of gap and frontier are kept in examples/results/ and not run again, so these may
@@ -33,6 +34,7 @@ from examples.benchmarks import (
     kills,
     matrix,
     memory,
+    replay,
     served,
     speed,
 )
@@ -46,6 +48,7 @@ BENCHMARKS = {
     "matrix": matrix,
     "speed": speed,
     "memory": memory,
+    "replay": replay,
     "head": head,
     "served": served,
     "copies": copies,

@@ -1,0 +1,58 @@
+"""Rules of choosing, on matrices whose truth is known."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+import pytest
+
+from examples.benchmarks import replay
+
+
+def drawn(chances: list[float], questions: int = 200) -> replay.Scores:
+    """Scores of instructions that are right with some chance; the first is the program's own."""
+    rng = np.random.default_rng(1)
+    return (rng.random((len(chances), questions)) < np.array(chances)[:, None]).astype(float)
+
+
+def test_a_clear_gain_is_found_by_every_rule() -> None:
+    gains = replay.replay(drawn([0.3, 0.3, 0.9, 0.2]), 40, 40, 20)
+    for rule, found in gains.items():
+        assert mean(found) > 40, rule
+        assert mean(found) <= mean(gains["oracle"])
+
+
+def test_where_nothing_is_better_the_maximum_is_chosen_by_luck_and_today_s_rule_keeps() -> None:
+    gains = replay.replay(drawn([0.5] * 10), 20, 20, 50)
+    assert any(gains["validation maximum"])
+    assert sum(map(bool, gains["today"])) <= 2
+    assert mean(gains["oracle"]) > 5  # the luck of so few questions
+
+
+def test_equal_scores_keep_the_program() -> None:
+    same = np.repeat(drawn([0.5], 60), 4, axis=0)
+    assert not any(gain for gains in replay.replay(same, 20, 20, 5).values() for gain in gains)
+
+
+def test_it_says_so_when_no_question_is_left() -> None:
+    with pytest.raises(SystemExit, match="60 questions leave none held out"):
+        replay.replay(drawn([0.5], 60), 30, 30, 1)
+
+
+def test_a_file_is_replayed_task_by_task(tmp_path: Path) -> None:
+    path = tmp_path / "matrix.jsonl"
+    lines = []
+    for task in ("one", "two"):
+        for source, row in zip(("library", "default"), drawn([0.9, 0.3], 60).tolist(), strict=True):
+            sides = {"training_score": row[:30], "held_out_score": row[30:]}
+            lines.append(json.dumps({"model": "m", "task": task, "source": source, **sides}))
+    path.write_text("\n".join(lines))
+    parser = argparse.ArgumentParser()
+    replay.arguments(parser)
+    table = replay.run(parser.parse_args(["--scores", str(path), "--splits", "10"])).splitlines()
+    assert [line.split(" | ")[0].strip("| ") for line in table[2:]] == [*replay.RULES, "oracle"]
+    assert table[3].startswith("| validation maximum | +")
