@@ -5,7 +5,7 @@
 
 Rules of choosing and racing can be replayed on it offline. The instructions come from
 `examples.benchmark instructions`. What is in --out already is not run again; there every answer is
-kept. --scores keeps the same without questions and answers.
+kept. --scores keeps the same without texts: those of a task's data are not to be published again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -78,7 +79,12 @@ def run(options: argparse.Namespace) -> str:
 
 def _key(case: dict[str, Any]) -> str:
     """Return what no two cells have in common."""
-    return json.dumps([case[k] for k in ("model", "task", "text", "seed", "questions", "direct")])
+    settings = [case[k] for k in ("model", "task", "seed", "questions", "direct")]
+    return json.dumps([case.get("digest") or _digest(case["text"]), *settings])
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:12]
 
 
 def _kept(path: Path | None, cases: Cases) -> dict[str, dict[str, Any]]:
@@ -149,14 +155,15 @@ def _shown(run: Run) -> dict[str, Any]:
 
 
 def _without_texts(case: dict[str, Any]) -> dict[str, Any]:
-    """Return a cell with a list of each number, without questions and answers."""
+    """Return a cell with a list of each number, without instruction, questions and answers."""
     lists = {
         f"{side}_{what}": [round(float(run[what]), 3) for run in case[side]]
         for side in SIDES
         for what in ("score", "unreadable", "read", "written")
     }
     whole = {name: [int(v) if v % 1 == 0 else v for v in values] for name, values in lists.items()}
-    return {name: value for name, value in case.items() if name not in SIDES} | whole
+    kept = {name: value for name, value in case.items() if name not in (*SIDES, "text")}
+    return {**kept, "digest": _digest(case["text"]), **whole}
 
 
 def table(cases: Sequence[dict[str, Any]]) -> str:

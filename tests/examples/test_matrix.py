@@ -50,7 +50,7 @@ def test_a_matrix_is_run_once_and_its_scores_are_kept_without_texts(
     assert "| weekday | 2 |" in table
     assert [len(case["held_out"]) for case in lines(out)] == [3, 3]
     assert [len(case["held_out_score"]) for case in lines(scores)] == [3, 3]
-    assert "answer" not in scores.read_text().replace("Answer.", "")
+    assert not {"Answer.", "Count the days", "answer"} & set(scores.read_text().split('"'))
     out.unlink()  # The scores alone say what was run.
     monkeypatch.setattr(matrix, "local_lm", None)
     assert matrix.run(given) == table
