@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from tqdm.auto import tqdm
 from dspy_greater.loop import Loop
 from dspy_greater.program import Predictor, excerpt, replace_instruction
 from dspy_greater.record import Candidate, ChangedExample, Outcome, Record
-from dspy_greater.search import Program, compare, log_likelihood
+from dspy_greater.search import Program, compare
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +94,6 @@ def _outcome(loop: Loop, predictor: Predictor) -> Outcome:
     scores_before = state.scores.validation[state.start] if changed else scores_after
     comparison = verdict.comparison if changed else compare(scores_after, scores_before)
     view, search = loop.view(predictor, program), state.searches.get(name)
-    likelihoods = log_likelihood(view, [before, after], range(min(8, len(setup.runner.train))))
     steps = max((c.step for c in state.record.candidates if c.predictor == name), default=0)
     return Outcome(
         predictor=name,
@@ -114,8 +112,6 @@ def _outcome(loop: Loop, predictor: Predictor) -> Outcome:
         stood_in=search.state.stood_in if search else 0,
         tokens_before=len(view.tokens(before)),
         tokens_after=len(view.tokens(after)),
-        perplexity_before=math.exp(-likelihoods[0]),
-        perplexity_after=math.exp(-likelihoods[1]),
         copied_words=list(view.copied_words(after)),
         changed_examples=_changed(setup.runner.validation, scores_before, scores_after),
     )

@@ -130,8 +130,6 @@ class Outcome:
         stood_in: Steps that the gold answer's likelihood led, as no run had earned a reward.
         tokens_before: Length of ``before`` in tokens of the white box.
         tokens_after: Length of ``after``.
-        perplexity_before: Of ``before`` under the white box, read after training inputs.
-        perplexity_after: Of ``after``.
         copied_words: What ``after`` has taken over from single training examples.
         changed_examples: The validation examples on which it did better or worse.
     """
@@ -152,8 +150,6 @@ class Outcome:
     stood_in: int = 0
     tokens_before: int = 0
     tokens_after: int = 0
-    perplexity_before: float | None = None
-    perplexity_after: float | None = None
     copied_words: list[str] = field(default_factory=list)
     changed_examples: list[ChangedExample] = field(default_factory=list)
 

@@ -5,7 +5,6 @@ from dspy_greater.search.configs import ScheduleConfig
 from dspy_greater.search.errors import LossError
 from dspy_greater.search.presets import settings
 from dspy_greater.search.programs import Program
-from dspy_greater.search.readability import log_likelihood
 from dspy_greater.search.scores import Runner, ScoreBoard, Scores
 from dspy_greater.search.steps import Attempt, Schedule, ScheduleState, Step
 from dspy_greater.search.verified import JointRace, VerifiedConfig, VerifiedSchedule
@@ -30,6 +29,5 @@ __all__ = [
     "VerifiedSchedule",
     "choose",
     "compare",
-    "log_likelihood",
     "settings",
 ]
