@@ -229,7 +229,9 @@ class Loop:
         race.begin()
         self.board.validation_score(state.start)
         once = state.meter.total(SETUP)
-        count = setup.bounds.affords(race.most, once, len(setup.runner.predictors) + 1)
+        count = setup.bounds.affords(
+            race.config.whole_instructions, once, len(setup.runner.predictors) + 1
+        )
         programs = race.programs(count) if count and race.hopeful() else []
         winner = race.winner(programs) if programs else None
         state.current = winner or state.start

@@ -95,7 +95,8 @@ def _instruction_span(
 ) -> TextSpan:
     marker = _marker(message["content"] for message in messages)
     signature: Any = call.signature
-    marked = _format(adapter, replace(call, signature=_marked(signature, marker + call.fixed)))
+    signature = with_instructions(signature, marker + call.fixed)
+    marked = _format(adapter, replace(call, signature=signature))
     for index, (message, other) in enumerate(zip(messages, marked, strict=False)):
         before, found, after = other["content"].partition(marker)
         text = message["content"]
@@ -108,9 +109,9 @@ def _instruction_span(
     )
 
 
-@functools.lru_cache(maxsize=256)
-def _marked(signature: type[dspy.Signature], text: str) -> type[dspy.Signature]:
-    # Building a signature class costs more than rendering it.
+@functools.lru_cache(maxsize=1024)
+def with_instructions(signature: type[dspy.Signature], text: str) -> type[dspy.Signature]:
+    """Return the signature with another instruction; making one costs more than rendering it."""
     return signature.with_instructions(text)
 
 

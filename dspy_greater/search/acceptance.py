@@ -29,13 +29,11 @@ class Comparison:
         standard_error: Its standard error over examples.
         p_value: One-sided p-value of a sign-flip test: how often a gain at least this large
             comes from differences whose signs are chance.
-        examples: Number of pairs.
     """
 
     gain: float
     standard_error: float
     p_value: float
-    examples: int
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -66,7 +64,6 @@ def compare(new: Sequence[float], old: Sequence[float]) -> Comparison:
         gain=mean(differences),
         standard_error=math.sqrt(variance / len(guarded)),
         p_value=sign_flip_p_value(differences),
-        examples=len(differences),
     )
 
 
@@ -91,13 +88,9 @@ def sign_flip_p_value(differences: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The program that is verified.
+    """The best program beyond doubt, or the one at the start, with which it is compared.
 
-    Attributes:
-        program: The best one beyond doubt, or the one at the start.
-        comparison: Its validation scores against those of the one at the start.
-        looks: Programs that were validated besides the one at the start.
-        p_value: The p-value of the comparison, times ``looks`` (Bonferroni), at most 1.
+    ``looks`` other programs were validated; ``p_value`` is corrected for them (Bonferroni).
     """
 
     program: Program
@@ -113,11 +106,6 @@ def choose(
 
     Each program validated was another chance to be lucky, so p-values are multiplied by their
     number: where none is better, the start is kept with a probability of at least ``confidence``.
-
-    Args:
-        validated: Validation scores by program, ``start`` among them.
-        start: The user's program.
-        confidence: Above 0, below 1.
     """
     looks = len(validated) - 1
     comparisons = {each: compare(scores, validated[start]) for each, scores in validated.items()}

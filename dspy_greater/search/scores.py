@@ -22,11 +22,8 @@ class Runner(Protocol):
     ) -> list[list[Run]]:
         """Run programs, side by side, on training examples, as they are to run when deployed.
 
-        Args:
-            programs: What to run.
-            examples: Indices of training examples.
-            limit: Most tokens of an answer where the white box writes it, if that is less than
-                the language model's own limit.
+        Where the white box answers, it writes ``limit`` tokens at most, or the language model's own
+        limit if that is less.
         """
 
     def repeat(self, program: Program, examples: Sequence[int]) -> list[Run]:
@@ -40,10 +37,7 @@ class Runner(Protocol):
         temperature: float,
         limit: int | None = None,
     ) -> list[list[Run]]:
-        """Run a program with sampled outputs of the white box, once per seed, on examples.
-
-        ``limit`` as in :meth:`run`.
-        """
+        """Run a program with sampled outputs of the white box, once per seed, on examples."""
 
     def validate(self, program: Program) -> list[float]:
         """Return a program's scores on the validation examples."""
@@ -70,47 +64,28 @@ class Scores:
 
     def dump(self) -> dict[str, Any]:
         """Return all of it as JSON takes it."""
-        programs = dict.fromkeys([*self.training, *self.validation])
         return {
-            "longest": self.longest,
-            "programs": [
-                {
-                    "instructions": program.instructions,
-                    "training": list(self.training.get(program, {}).items()),
-                    "validation": self.validation.get(program),
-                }
-                for program in programs
+            "training": [
+                (p.instructions, list(known.items())) for p, known in self.training.items()
             ],
-            "validated": [program.instructions for program in self.validation],
+            "validation": [(p.instructions, scores) for p, scores in self.validation.items()],
+            "longest": self.longest,
         }
 
     @classmethod
     def load(cls, saved: Mapping[str, Any]) -> Scores:
         """Return what :meth:`dump` was called on."""
-        found = cls(longest=saved["longest"])
-        validation: dict[Program, list[float]] = {}
-        for each in saved["programs"]:
-            program = Program.of(each["instructions"])
-            if each["training"]:
-                found.training[program] = {int(i): score for i, score in each["training"]}
-            if each["validation"] is not None:
-                validation[program] = each["validation"]
+        training = {Program.of(program): dict(known) for program, known in saved["training"]}
         # In the order in which they were asked for: among equals the first one is returned.
-        for instructions in saved["validated"]:
-            program = Program.of(instructions)
-            found.validation[program] = validation[program]
-        return found
+        validation = {Program.of(program): scores for program, scores in saved["validation"]}
+        return cls(training, validation, saved["longest"])
 
 
 @dataclass
 class ScoreBoard:
-    """Runs programs on the examples that their scores lack; each example once.
+    """Runs programs on the ``size`` training examples where their scores lack them; each once.
 
-    Attributes:
-        scores: What is known.
-        runner: Runs programs.
-        size: Number of training examples.
-        perfect_score: Mean score at which there is nothing left to gain; None for never.
+    At a mean score of ``perfect_score`` there is nothing left to gain.
     """
 
     scores: Scores

@@ -12,14 +12,7 @@ Kind = Literal["replace", "insert", "delete", "swap", "phrase", "merge", "start"
 
 @dataclass(frozen=True)
 class Edit:
-    """Tokens put in the place of ``[start, end)``.
-
-    Attributes:
-        kind: Where the edit comes from, for the record.
-        start: First position that goes.
-        end: One past the last position that goes; ``start`` when nothing does.
-        tokens: What comes in.
-    """
+    """Tokens put in the place of ``[start, end)``; ``kind`` says where it comes from."""
 
     kind: Kind
     start: int
@@ -35,14 +28,11 @@ class Edit:
         """Return the edited ids."""
         return (*tokens[: self.start], *self.tokens, *tokens[self.end :])
 
-    def moved(self, by: int) -> Edit:
-        """Return the same edit further to the right."""
-        return replace(self, start=self.start + by, end=self.end + by)
-
     def after(self, other: Edit) -> Edit | None:
         """Return this edit for the ids that ``other`` leaves; None where both touch one place."""
         if self.start >= other.end and (self.start, self.end) != (other.start, other.end):
-            return self.moved(len(other.tokens) - (other.end - other.start))
+            by = len(other.tokens) - (other.end - other.start)
+            return replace(self, start=self.start + by, end=self.end + by)
         return self if self.end <= other.start else None
 
 

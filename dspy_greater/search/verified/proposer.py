@@ -35,13 +35,9 @@ INSERTION = 1 / 3
 
 @dataclass(frozen=True)
 class RatedEdit:
-    """An edit that survives rendering and tokenising.
+    """An edit that survives rendering and tokenising, with the instruction that it makes.
 
-    Attributes:
-        edit: The edit.
-        text: The instruction that it makes.
-        tokens: Its ids.
-        estimate: What the objective gains by it; None where it was not estimated.
+    ``estimate`` is what the objective gains by it, where it was estimated.
     """
 
     edit: Edit
@@ -55,15 +51,9 @@ class Proposer:
     """Proposes edits of one instruction and narrows them down.
 
     Args:
-        view: The predictor being improved.
-        config: The sizes of the stages.
-        instruction: The current one.
         terms: The objective on the current program's cached rollouts, without fluency.
-        examples: Indices of the examples whose inputs stand before the instruction where
-            its fluency is read.
-        solved: Contexts that show an example with a successful run, in which the model may
-            write, too.
-        rng: Source of every random choice.
+        examples: Those whose inputs stand before the instruction where its fluency is read.
+        solved: Contexts that show an example with a successful run; the model writes there, too.
         tried: Instructions that are not to come again.
     """
 
@@ -173,7 +163,7 @@ class Proposer:
         self.skipped += here.skipped
         gains = substitutions(model, here.positions, self.tokens, self.allowed)
         present = prior[:-1].gather(1, torch.tensor(self.tokens)[:, None])
-        own = (prior[:-1, self.allowed] - present) * self._share(last)
+        own = (prior[:-1, self.allowed] - present) * (self.config.fluency_weight / last)
         rated = [Rated("replace", range(last), self._plausible(gains + own, prior[:-1]))]
         few = [*sampled(self.terms, math.ceil(INSERTION * runs_in(self.terms))), *self.fluency]
         (value,) = exact(model, few, [self.tokens])
@@ -193,7 +183,8 @@ class Proposer:
         if there is None:
             return None
         gains = substitutions(model, there.positions[gap][None], [token], self.allowed)
-        own = (prior[gap, self.allowed] - prior[gap, token]) * self._share(len(stand_in.tokens))
+        share = self.config.fluency_weight / len(stand_in.tokens)
+        own = (prior[gap, self.allowed] - prior[gap, token]) * share
         rated = self._plausible(gains + own + (there.value - value), prior[gap][None])
         return Rated("insert", [gap], rated)
 
@@ -211,10 +202,6 @@ class Proposer:
         likely = prior[gap, self.allowed].topk(min(8, len(self.allowed))).indices.tolist()
         edits = [Edit("insert", gap, gap, (self.allowed[index],)) for index in likely]
         return next(iter(self.surviving(edits, 1, known=set())), None)
-
-    def _share(self, length: int) -> float:
-        """Return what one nat of a single token's log-probability is worth."""
-        return self.config.fluency_weight / length
 
     def _longest(self) -> int:
         """Return the most tokens that an edited instruction may have.

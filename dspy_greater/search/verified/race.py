@@ -22,14 +22,10 @@ CONTEXTS = 8
 
 @dataclass(frozen=True)
 class Race:
-    """A race, and the rule by which its winner is accepted.
+    """A race of programs that differ in what ``views`` see, and the rule for its winner.
 
-    Attributes:
-        board: Runs programs.
-        views: The predictors whose instructions differ among the programs.
-        order: Indices of the training examples, in the order in which races use them.
-        multiple: Standard errors by which a winner must beat the current program.
-        reads: Whether, among equals, the program wins whose instructions read best.
+    It runs the training examples in ``order``. A winner must beat the current program by
+    ``multiple`` standard errors; with ``reads``, the best reader wins among equals.
     """
 
     board: ScoreBoard
@@ -58,13 +54,8 @@ class Race:
     ) -> Program | None:
         """Return the program to go on with, None for the current one.
 
-        It is proven better on the training examples, no worse on the validation examples, and
-        among those that the leader does not beat the best reader.
-
-        Args:
-            reached: Those that reached the end of a race, best first.
-            current: The one to be beaten.
-            noise: Mean absolute change of a score by itself; a gain has to exceed it.
+        It is proven better on the training examples, by more than ``noise`` changes a score, no
+        worse on the validation examples, and of those that the leader does not beat the best reader.
         """
         leading = [p for p in reached if not self.beats(reached[0], p, self.order)]
         proven = [p for p in leading if self.proven(p, current, noise)]

@@ -58,13 +58,8 @@ class SearchState(ScheduleState):
 class VerifiedSchedule:
     """Improves one predictor's instruction by proven edits.
 
-    Args:
-        view: The predictor.
-        config: Sizes of the stages.
-        board: Runs programs on training and validation examples.
-        seed: Seed of every random choice. Each step draws from a source of its own, so that
-            a search taken up again goes on as if it had not been interrupted.
-        state: What it remembers.
+    Each step draws from a source of chance of its own, so that a search taken up again goes on as
+    if it had not been interrupted.
     """
 
     view: PredictorView
