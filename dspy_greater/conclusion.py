@@ -64,6 +64,11 @@ def finished(student: dspy.Module, loop: Loop) -> dspy.Module:
 
 def candidate_programs(record: Record) -> list[dict[str, Any]]:
     """Return every instruction that was tried, best first, as other optimizers of DSPy do."""
+
+    def standing(candidate: Candidate) -> tuple[float, float]:
+        score = candidate.validation_score
+        return (-1.0 if score is None else score, candidate.train_score)
+
     return [
         {
             "predictor": candidate.predictor,
@@ -72,14 +77,8 @@ def candidate_programs(record: Record) -> list[dict[str, Any]]:
             "train_score": candidate.train_score,
             "others": candidate.others,
         }
-        for candidate in sorted(record.candidates, key=_standing, reverse=True)
+        for candidate in sorted(record.candidates, key=standing, reverse=True)
     ]
-
-
-def _standing(candidate: Candidate) -> tuple[float, float]:
-    """Order candidates by validation score where they have one, then by training score."""
-    score = candidate.validation_score
-    return (-1.0 if score is None else score, candidate.train_score)
 
 
 def _outcome(loop: Loop, predictor: Predictor) -> Outcome:

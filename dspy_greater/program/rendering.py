@@ -30,14 +30,10 @@ class AdapterCall:
 
 @dataclass(frozen=True)
 class Rendered:
-    """The text of a call.
+    """The prompt of a call, and the assistant turn up to the end of the last given output.
 
-    Attributes:
-        messages: The prompt.
-        completion: The assistant turn, up to the end of the last given output; None without one.
-        spans: The characters of the instruction (:data:`INSTRUCTION`, with the adapter's
-            indentation of its later lines) and of every given output field's value. A JSON
-            string's are inside its quotes, with JSON's escapes.
+    Spans are those of the instruction (:data:`INSTRUCTION`, with the adapter's indentation of its
+    later lines) and of every given value. A JSON string's is inside its quotes, with its escapes.
     """
 
     messages: tuple[Message, ...]

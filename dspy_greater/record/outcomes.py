@@ -89,12 +89,7 @@ class StepEvent:
 class ChangedExample:
     """A validation example on which the returned program scores otherwise than the student.
 
-    Attributes:
-        index: Its place among the validation examples.
-        inputs: The beginnings of its inputs, by field.
-        labels: The beginnings of its labels, by field.
-        score_before: The metric before.
-        score_after: The metric after.
+    ``inputs`` and ``labels`` are the beginnings of its values, by field.
     """
 
     index: int

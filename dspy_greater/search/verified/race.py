@@ -55,7 +55,7 @@ class Race:
         """Return the program to go on with, None for the current one.
 
         It is proven better on the training examples, by more than ``noise`` changes a score, no
-        worse on the validation examples, and of those that the leader does not beat the best reader.
+        worse on the validation examples, and of those that the leader leaves the best reader.
         """
         leading = [p for p in reached if not self.beats(reached[0], p, self.order)]
         proven = [p for p in leading if self.proven(p, current, noise)]
