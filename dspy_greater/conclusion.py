@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from statistics import mean
 from typing import Any
@@ -93,6 +92,7 @@ def _outcome(loop: Loop, predictor: Predictor) -> Outcome:
     scores_before = state.scores.validation[state.start] if changed else scores_after
     comparison = verdict.comparison if changed else compare(scores_after, scores_before)
     view, search = loop.view(predictor, program), state.searches.get(name)
+    scored = enumerate(zip(setup.runner.validation, scores_before, scores_after, strict=True))
     steps = max((c.step for c in state.record.candidates if c.predictor == name), default=0)
     return Outcome(
         predictor=name,
@@ -112,17 +112,9 @@ def _outcome(loop: Loop, predictor: Predictor) -> Outcome:
         tokens_before=len(view.tokens(before)),
         tokens_after=len(view.tokens(after)),
         copied_words=list(view.copied_words(after)),
-        changed_examples=_changed(setup.runner.validation, scores_before, scores_after),
+        changed_examples=[
+            ChangedExample(place, **excerpt(example), score_before=old, score_after=new)
+            for place, (example, old, new) in scored
+            if old != new
+        ],
     )
-
-
-def _changed(
-    validation: Sequence[dspy.Example], before: Sequence[float], after: Sequence[float]
-) -> list[ChangedExample]:
-    """Return the validation examples that two programs do not do equally well on."""
-    scored = enumerate(zip(validation, before, after, strict=True))
-    return [
-        ChangedExample(place, **excerpt(example), score_before=old, score_after=new)
-        for place, (example, old, new) in scored
-        if old != new
-    ]

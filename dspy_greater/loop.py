@@ -229,7 +229,9 @@ class Loop:
 
     def _attempt(self, name: str, program: Program, order: Sequence[int]) -> Attempt:
         """Return a program that raced, as one predictor's attempt."""
-        return Attempt(program[name], TOGETHER, None, self.board.known_scores(program, order))
+        return Attempt(
+            program[name], TOGETHER, None, tuple(self.board.training_scores(program, order))
+        )
 
     def _event(
         self, predictor: Predictor, number: int, accepted: bool, attempts: tuple[Attempt, ...]
@@ -268,7 +270,8 @@ class Loop:
             (c for c in record.candidates if (c.predictor, c.instruction, c.others) == key), None
         )
         if known is None:
-            known = Candidate.of(name, step, attempt, others)
+            place = (name, attempt.instruction, step, attempt.kind, attempt.position)
+            known = Candidate(*place, list(attempt.scores), attempt.estimate, others=others)
             record.candidates.append(known)
         known.accepted |= accepted
 

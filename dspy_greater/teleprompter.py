@@ -378,5 +378,5 @@ class GreaterTeleprompter(Teleprompter):
 
 
 def _plain(value: Any) -> Any:
-    """Return a setting as JSON takes it; an objective by its name."""
+    """Return a setting as JSON takes it."""
     return value if value is None or isinstance(value, bool | int | float | str) else repr(value)

@@ -39,13 +39,10 @@ class PredictorCall(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the program on one example.
+    """One run of the program on one example, with each predictor's calls by its name.
 
-    Attributes:
-        score: 0 when the run failed.
-        calls: Each predictor's, by its name.
-        error: What the program or the metric raised.
-        usage: By name, what each language model did for it; nothing of what the metric asks.
+    ``error`` is what the program or the metric raised, ``usage`` by name what each language model
+    did for it, nothing of what the metric asks.
     """
 
     score: float

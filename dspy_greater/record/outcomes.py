@@ -39,14 +39,6 @@ class Candidate:
     accepted: bool = False
     others: dict[str, str] = field(default_factory=dict)
 
-    @classmethod
-    def of(
-        cls, predictor: str, step: int, attempt: Attempt, others: dict[str, str] | None = None
-    ) -> Candidate:
-        """Return an attempt as plain data."""
-        place = (predictor, attempt.instruction, step, attempt.kind, attempt.position)
-        return cls(*place, list(attempt.scores), attempt.estimate, others=others or {})
-
     @property
     def train_score(self) -> float:
         """Mean metric on the training examples."""

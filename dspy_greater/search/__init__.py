@@ -7,13 +7,12 @@ from dspy_greater.search.presets import settings
 from dspy_greater.search.programs import Program
 from dspy_greater.search.scores import Runner, ScoreBoard, Scores
 from dspy_greater.search.steps import Attempt, Schedule, ScheduleState, Step
-from dspy_greater.search.verified import JointRace, VerifiedConfig, VerifiedSchedule
+from dspy_greater.search.verified import VerifiedConfig
 from dspy_greater.search.view import PredictorView
 
 __all__ = [
     "Attempt",
     "Comparison",
-    "JointRace",
     "LossError",
     "PredictorView",
     "Program",
@@ -26,7 +25,6 @@ __all__ = [
     "Step",
     "Verdict",
     "VerifiedConfig",
-    "VerifiedSchedule",
     "choose",
     "compare",
     "settings",

@@ -22,13 +22,10 @@ DRAWS = 10_000
 
 @dataclass(frozen=True)
 class Comparison:
-    """A paired difference of two instructions on the same examples.
+    """The mean difference of two instructions, new minus old, paired on the same examples.
 
-    Attributes:
-        gain: Mean difference of the metric, new minus old.
-        standard_error: Its standard error over examples.
-        p_value: One-sided p-value of a sign-flip test: how often a gain at least this large
-            comes from differences whose signs are chance.
+    ``p_value`` is a sign-flip test's: how often a gain at least this large comes from differences
+    whose signs are chance.
     """
 
     gain: float
@@ -51,12 +48,7 @@ def compare(new: Sequence[float], old: Sequence[float]) -> Comparison:
 
     The standard error counts one more pair, with the opposite of the largest difference seen:
     without it, a gain on one example out of one would look certain.
-
-    Raises:
-        ValueError: If the lists are empty or differ in length.
     """
-    if len(new) != len(old) or not new:
-        raise ValueError(f"need two equally long lists of scores, got {len(new)} and {len(old)}")
     differences = [n - o for n, o in zip(new, old, strict=True)]
     guarded = [*differences, -max(differences, key=abs)]
     variance = float(np.var(guarded, ddof=1))
@@ -68,11 +60,8 @@ def compare(new: Sequence[float], old: Sequence[float]) -> Comparison:
 
 
 def sign_flip_p_value(differences: Sequence[float]) -> float:
-    """Return the one-sided p-value of a mean difference above zero.
-
-    Under the null hypothesis that both instructions are equally good, every pair's
-    difference is as likely to have either sign.
-    """
+    """Return the one-sided p-value of a mean difference above zero."""
+    # Under the null hypothesis every pair's difference is as likely to have either sign.
     sizes = np.abs([d for d in differences if d])
     if not len(sizes):
         return 1.0

@@ -10,11 +10,8 @@ from dataclasses import dataclass
 class Program:
     """A program as the search sees it: the instruction of each predictor that is optimized.
 
-    Equal programs are equal values, so scores are kept by program. A program with one predictor
-    is the case of one part.
-
-    Attributes:
-        parts: Pairs of predictor name and instruction, in the program's order.
+    Equal programs are equal values, so scores are kept by program. Its ``parts`` are pairs of
+    predictor name and instruction, in the program's order.
     """
 
     parts: tuple[tuple[str, str], ...]

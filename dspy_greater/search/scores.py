@@ -45,12 +45,9 @@ class Runner(Protocol):
 
 @dataclass
 class Scores:
-    """The metric of programs on examples; plain data, part of the state of a compile.
+    """The metric of programs on the examples that they were run on; part of the state of a compile.
 
-    Attributes:
-        training: By program, its score on each training example that it was run on.
-        validation: By program, its score on every validation example.
-        longest: Bytes of the longest answer that a current program gave on training examples.
+    ``longest`` are the bytes of the longest answer of a current program on training examples.
     """
 
     training: dict[Program, dict[int, float]] = field(default_factory=dict)
@@ -119,14 +116,9 @@ class ScoreBoard:
                 self._runs.setdefault(program, {}).update(pairs)
 
     def training_scores(self, program: Program, examples: Sequence[int]) -> list[float]:
-        """Return a program's scores on training examples that it was run on."""
+        """Return a program's scores on those of the training examples that it was run on."""
         known = self.scores.training[program]
-        return [known[index] for index in examples]
-
-    def known_scores(self, program: Program, order: Sequence[int]) -> tuple[float, ...]:
-        """Return a program's scores on the training examples that it was run on, in an order."""
-        known = self.scores.training[program]
-        return tuple(known[index] for index in order if index in known)
+        return [known[index] for index in examples if index in known]
 
     def training_mean(self, program: Program) -> float:
         """Return a program's mean score on the training examples that it was run on."""

@@ -74,14 +74,7 @@ class PredictorView:
         ]
 
     def check(self) -> None:
-        """Refuse, before any long work, what the search could not edit or the model not read.
-
-        Raises:
-            InstructionError: If the starting instruction is empty, unstable, or holds
-                adapter markup or special tokens, or shares a token with the text around it.
-            RenderingError: If an example cannot be written as text.
-            ContextError: If the instruction or an example's prompt fills the model's context.
-        """
+        """Refuse, before any long work, what the search could not edit or the model not read."""
         name, instruction = self.predictor.name, self.predictor.instruction
         for text in (instruction, self.predictor.whole(instruction)):
             check_instruction(self.predictor.signature, text, name)
@@ -186,10 +179,9 @@ class PredictorView:
     ) -> list[Targeted | None]:
         """Return, per run, prompt + the run's reasoning + gold answer, gold as target.
 
-        A run whose answer could not be parsed has no reasoning to show: there the gold
-        answer is scored after empty reasoning, so that a candidate which breaks the
-        format on hard examples gains nothing by it. ``None`` where no output is labelled,
-        or the whole cannot be rendered or read.
+        It follows empty reasoning where a run could not be parsed, so that a candidate which breaks
+        the format on hard examples gains nothing by it. ``None`` where no output is labelled, or
+        the whole cannot be rendered or read.
         """
         pairs = zip(examples, runs, strict=True)
         return [self._answer(instruction, index, run) for index, run in pairs]

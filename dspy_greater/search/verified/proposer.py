@@ -174,8 +174,10 @@ class Proposer:
     def _insertion(
         self, gap: int, prior: torch.Tensor, terms: Sequence[Term], value: float
     ) -> Rated | None:
-        """Rate the insertions at one gap, from the gradient at a likely token put there."""
-        stand_in = self._stand_in(gap, prior)
+        """Rate the insertions at one gap, from the gradient at the likeliest token there."""
+        likely = prior[gap, self.allowed].topk(min(8, len(self.allowed))).indices.tolist()
+        edits = [Edit("insert", gap, gap, (self.allowed[index],)) for index in likely]
+        stand_in = next(iter(self.surviving(edits, 1, known=set())), None)
         if stand_in is None:
             return None
         model, token = self.view.model, stand_in.tokens[gap]
@@ -196,12 +198,6 @@ class Proposer:
         likely = prior[:, self.allowed].topk(min(self.config.plausible, len(self.allowed))).indices
         barred = torch.ones_like(gains, dtype=torch.bool).scatter_(1, likely, value=False)
         return gains.masked_fill(barred, -torch.inf)
-
-    def _stand_in(self, gap: int, prior: torch.Tensor) -> RatedEdit | None:
-        """Return the instruction with the likeliest token that survives at a gap."""
-        likely = prior[gap, self.allowed].topk(min(8, len(self.allowed))).indices.tolist()
-        edits = [Edit("insert", gap, gap, (self.allowed[index],)) for index in likely]
-        return next(iter(self.surviving(edits, 1, known=set())), None)
 
     def _longest(self) -> int:
         """Return the most tokens that an edited instruction may have.
