@@ -12,7 +12,7 @@ import dspy
 from tqdm.auto import tqdm
 
 from dspy_greater.loop import Loop
-from dspy_greater.program import Predictor, excerpt, replace_instruction
+from dspy_greater.program import Predictor, excerpt
 from dspy_greater.record import Candidate, ChangedExample, Outcome, Record
 from dspy_greater.search import Program, compare
 
@@ -40,7 +40,7 @@ def conclude(loop: Loop) -> None:
         setup.checkpoint.save_best(setup.runner.module(program.changes(state.start)))
 
 
-def finished(student: dspy.Module, loop: Loop) -> dspy.Module:
+def finished(loop: Loop) -> dspy.Module:
     """Say what came of it and return the program, with the record on it.
 
     It is said where the progress was; without progress it is logged.
@@ -53,9 +53,7 @@ def finished(student: dspy.Module, loop: Loop) -> dspy.Module:
         tqdm.write(record.summary(), file=sys.stderr)
     else:
         logger.log(logging.INFO if record.improved else logging.WARNING, record.summary())
-    whole = {each.name: each for each in setup.runner.predictors}
-    changed = {o.predictor: whole[o.predictor].whole(o.after) for o in record.outcomes if o.changed}
-    program = replace_instruction(student, changed)
+    program = setup.runner.module({o.predictor: o.after for o in record.outcomes if o.changed})
     program.detailed_results = record
     program.candidate_programs = candidate_programs(record)
     return program

@@ -26,13 +26,10 @@ _AGENTS = {"CodeAct": "", "ReAct": "finish", "ReActV2": "submit"}
 
 @dataclass(frozen=True)
 class Predictor:
-    """One of a program's predictors, at the start.
+    """One of a program's predictors, at the start; ``module`` is the student's own.
 
-    Attributes:
-        module: The student's own ``dspy.Predict``: not to be changed.
-        label_fields: The output fields with gold values in the trainset, in order; those of a
-            ``label_fn`` may be in some examples only.
-        fixed: The end of its instruction that no edit may touch: an agent's list of tools.
+    ``label_fields`` have gold values in the trainset, those of a ``label_fn`` in some examples. No
+    edit may touch the ``fixed`` end of its instruction, an agent's list of tools.
     """
 
     name: str

@@ -130,10 +130,9 @@ class ScoreBoard:
         Runs are not kept from one process to the next: there they are made once more.
         """
         self.train([program], examples)
-        known = self._runs.get(program, {})
+        known = self._runs.setdefault(program, {})
         if missing := [index for index in examples if index not in known]:
             (made,) = self.runner.run([program], missing, self.limit)
-            known = self._runs.setdefault(program, {})
             known.update(zip(missing, made, strict=True))
         return [known[index] for index in examples]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Literal
 
 Kind = Literal["replace", "insert", "delete", "swap", "phrase", "merge", "start", "tidy"]
@@ -65,15 +65,10 @@ def _all_together(edits: Sequence[Edit], tokens: Sequence[int]) -> tuple[int, ..
     return result
 
 
-def deletions(tokens: Sequence[int]) -> list[Edit]:
-    """Return the edits that take one token away."""
-    return [Edit("delete", i, i + 1, ()) for i in range(len(tokens))] if len(tokens) > 1 else []
-
-
-def swaps(tokens: Sequence[int]) -> list[Edit]:
-    """Return the edits that exchange two neighbours."""
+def small_edits(tokens: Sequence[int]) -> list[Edit]:
+    """Return the edits that take one token away, and those that exchange two neighbours."""
+    pairs = [(i, pair) for i, pair in enumerate(pairwise(tokens)) if pair[0] != pair[1]]
     return [
-        Edit("swap", i, i + 2, (tokens[i + 1], tokens[i]))
-        for i in range(len(tokens) - 1)
-        if tokens[i] != tokens[i + 1]
+        *(Edit("delete", i, i + 1, ()) for i in range(len(tokens)) if len(tokens) > 1),
+        *(Edit("swap", i, i + 2, (second, first)) for i, (first, second) in pairs),
     ]

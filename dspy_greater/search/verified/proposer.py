@@ -10,8 +10,8 @@ from itertools import chain
 
 import torch
 
-from dspy_greater.search.errors import LossError
-from dspy_greater.search.verified.edits import Edit, deletions, swaps
+from dspy_greater.search.steps import LossError
+from dspy_greater.search.verified.edits import Edit, small_edits
 from dspy_greater.search.verified.estimates import exact, own_log_probs, slope, substitutions
 from dspy_greater.search.verified.objectives import (
     Term,
@@ -91,7 +91,10 @@ class Proposer:
 
     def shortlist(self, merged: Sequence[tuple[int, ...]] = ()) -> list[RatedEdit]:
         """Return the edits to be run, combinations of earlier ones too, most promising first."""
-        singles = self._single_tokens()
+        prior = own_log_probs(self.view.model, self.tokens, self.contexts)
+        rated = self._by_gradient(prior)
+        per_position = max(2, self.config.exact_size // 4)
+        singles = best_first(rated, self.tokens, self.allowed, per_position) if rated else []
         half = self.config.exact_size // 2
         kept = [*self.surviving(self._unrated(merged), half), *self.surviving(singles, half)]
         return self._by_objective(kept)
@@ -129,19 +132,12 @@ class Proposer:
     def _unrated(self, merged: Sequence[tuple[int, ...]]) -> Iterable[Edit]:
         """Return edits that no first-order estimate speaks of."""
         model, rng, count = self.view.model, self.rng, self.config.phrases
-        small = [*deletions(self.tokens), *swaps(self.tokens)]
+        small = small_edits(self.tokens)
         return chain(
             (Edit("merge", 0, len(self.tokens), tokens) for tokens in merged),
             phrases(model, self.tokens, [*self.contexts, *self.solved], rng, count),
             rng.sample(small, len(small)),
         )
-
-    def _single_tokens(self) -> Iterable[Edit]:
-        """Return replacements and insertions of one token, the best by gradient first."""
-        prior = own_log_probs(self.view.model, self.tokens, self.contexts)
-        rated = self._by_gradient(prior)
-        per_position = max(2, self.config.exact_size // 4)
-        return best_first(rated, self.tokens, self.allowed, per_position) if rated else []
 
     def _by_gradient(self, prior: torch.Tensor) -> list[Rated]:
         """Rate plausible tokens by the objective's first-order gain, fluency included.

@@ -45,8 +45,11 @@ class Race:
         racing, done = list(dict.fromkeys(programs)), 0
         while racing and done < len(self.order):
             done = next_stop(done, len(racing), len(self.order))
-            self.board.train([current, *racing], self.order[:done])
-            racing = self._survivors(racing, current, self.order[:done])
+            seen = self.order[:done]
+            self.board.train([current, *racing], seen)
+            racing.sort(key=lambda program: -sum(self.board.training_scores(program, seen)))
+            ahead = (current, racing[0])
+            racing = [p for p in racing if not any(self.beats(each, p, seen) for each in ahead)]
         return racing
 
     def accepted(
@@ -83,14 +86,6 @@ class Race:
     def _compared(self, one: Program, other: Program, examples: Sequence[int]) -> Comparison:
         new, old = (self.board.training_scores(each, examples) for each in (one, other))
         return compare(new, old)
-
-    def _survivors(
-        self, racing: Sequence[Program], current: Program, examples: Sequence[int]
-    ) -> list[Program]:
-        """Return the programs that stay in the race, best first."""
-        ranked = sorted(racing, key=lambda p: -sum(self.board.training_scores(p, examples)))
-        ahead = (current, ranked[0])
-        return [p for p in ranked if not any(self.beats(each, p, examples) for each in ahead)]
 
     def _best_reader(self, programs: Sequence[Program]) -> Program | None:
         """Return the program whose instructions read best in the mean; None where there is none."""

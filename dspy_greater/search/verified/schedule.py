@@ -31,12 +31,8 @@ from dspy_greater.search.view import PredictorView
 class SearchState(ScheduleState):
     """What a verified search remembers from one step to the next.
 
-    Attributes:
-        failures: Steps since the last accepted edit.
-        tidied: Rounds of taking words away.
-        promising: Edits of the current instruction that gained something, but less than acceptance
-            asks.
-        merged: Ids worth considering in the next step: the current ones with such edits.
+    ``promising`` edits of the current instruction gained something, but less than acceptance asks;
+    ``merged`` are its ids with such edits, worth considering in the next step.
     """
 
     failures: int = 0
