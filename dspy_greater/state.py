@@ -14,10 +14,7 @@ from dspy_greater.search import Attempt, Program, ScheduleConfig, ScheduleState,
 
 @dataclass
 class SearchUnderWay:
-    """One predictor's search: what its schedule remembers, and within which other instructions.
-
-    ``ended`` says why it is over.
-    """
+    """One predictor's search within the instructions ``around``, and why it ``ended``, if it did."""
 
     state: ScheduleState
     around: dict[str, str]

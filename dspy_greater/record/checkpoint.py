@@ -80,10 +80,8 @@ class Checkpoint:
                 write()
         except OSError as error:
             self._broken = True
-            logger.warning(
-                f"{self.folder} cannot be written any more ({error}): the run goes on without "
-                "checkpoints."
-            )
+            told = "%s cannot be written any more (%s): the run goes on without checkpoints."
+            logger.warning(told, self.folder, error)
 
     def _acquire(self) -> None:
         if self.folder.exists() and not self.folder.is_dir():

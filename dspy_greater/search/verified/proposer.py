@@ -35,10 +35,7 @@ INSERTION = 1 / 3
 
 @dataclass(frozen=True)
 class RatedEdit:
-    """An edit that survives rendering and tokenising, with the instruction that it makes.
-
-    ``estimate`` is what the objective gains by it, where it was estimated.
-    """
+    """An edit that survives rendering and tokenising; what the objective gains by it, if known."""
 
     edit: Edit
     text: str
