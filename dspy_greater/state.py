@@ -14,7 +14,7 @@ from dspy_greater.search import Attempt, Program, ScheduleConfig, ScheduleState,
 
 @dataclass
 class SearchUnderWay:
-    """One predictor's search within the instructions ``around``, and why it ``ended``, if it did."""
+    """One predictor's search within the instructions ``around``; why it ``ended``, if it did."""
 
     state: ScheduleState
     around: dict[str, str]
