@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from statistics import mean
 from typing import Any
@@ -14,9 +12,9 @@ import dspy
 from tqdm.auto import tqdm
 
 from dspy_greater.loop import Loop
-from dspy_greater.program import Predictor, excerpt, replace_instruction
+from dspy_greater.program import Predictor, excerpt
 from dspy_greater.record import Candidate, ChangedExample, Outcome, Record
-from dspy_greater.search import Program, compare, log_likelihood
+from dspy_greater.search import Program, compare
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +40,7 @@ def conclude(loop: Loop) -> None:
         setup.checkpoint.save_best(setup.runner.module(program.changes(state.start)))
 
 
-def finished(student: dspy.Module, loop: Loop) -> dspy.Module:
+def finished(loop: Loop) -> dspy.Module:
     """Say what came of it and return the program, with the record on it.
 
     It is said where the progress was; without progress it is logged.
@@ -55,9 +53,7 @@ def finished(student: dspy.Module, loop: Loop) -> dspy.Module:
         tqdm.write(record.summary(), file=sys.stderr)
     else:
         logger.log(logging.INFO if record.improved else logging.WARNING, record.summary())
-    whole = {each.name: each for each in setup.runner.predictors}
-    changed = {o.predictor: whole[o.predictor].whole(o.after) for o in record.outcomes if o.changed}
-    program = replace_instruction(student, changed)
+    program = setup.runner.module({o.predictor: o.after for o in record.outcomes if o.changed})
     program.detailed_results = record
     program.candidate_programs = candidate_programs(record)
     return program
@@ -65,6 +61,11 @@ def finished(student: dspy.Module, loop: Loop) -> dspy.Module:
 
 def candidate_programs(record: Record) -> list[dict[str, Any]]:
     """Return every instruction that was tried, best first, as other optimizers of DSPy do."""
+
+    def standing(candidate: Candidate) -> tuple[float, float]:
+        score = candidate.validation_score
+        return (-1.0 if score is None else score, candidate.train_score)
+
     return [
         {
             "predictor": candidate.predictor,
@@ -73,14 +74,8 @@ def candidate_programs(record: Record) -> list[dict[str, Any]]:
             "train_score": candidate.train_score,
             "others": candidate.others,
         }
-        for candidate in sorted(record.candidates, key=_standing, reverse=True)
+        for candidate in sorted(record.candidates, key=standing, reverse=True)
     ]
-
-
-def _standing(candidate: Candidate) -> tuple[float, float]:
-    """Order candidates by validation score where they have one, then by training score."""
-    score = candidate.validation_score
-    return (-1.0 if score is None else score, candidate.train_score)
 
 
 def _outcome(loop: Loop, predictor: Predictor) -> Outcome:
@@ -95,7 +90,7 @@ def _outcome(loop: Loop, predictor: Predictor) -> Outcome:
     scores_before = state.scores.validation[state.start] if changed else scores_after
     comparison = verdict.comparison if changed else compare(scores_after, scores_before)
     view, search = loop.view(predictor, program), state.searches.get(name)
-    likelihoods = log_likelihood(view, [before, after], range(min(8, len(setup.runner.train))))
+    scored = enumerate(zip(setup.runner.validation, scores_before, scores_after, strict=True))
     steps = max((c.step for c in state.record.candidates if c.predictor == name), default=0)
     return Outcome(
         predictor=name,
@@ -114,20 +109,10 @@ def _outcome(loop: Loop, predictor: Predictor) -> Outcome:
         stood_in=search.state.stood_in if search else 0,
         tokens_before=len(view.tokens(before)),
         tokens_after=len(view.tokens(after)),
-        perplexity_before=math.exp(-likelihoods[0]),
-        perplexity_after=math.exp(-likelihoods[1]),
         copied_words=list(view.copied_words(after)),
-        changed_examples=_changed(setup.runner.validation, scores_before, scores_after),
+        changed_examples=[
+            ChangedExample(place, **excerpt(example), score_before=old, score_after=new)
+            for place, (example, old, new) in scored
+            if old != new
+        ],
     )
-
-
-def _changed(
-    validation: Sequence[dspy.Example], before: Sequence[float], after: Sequence[float]
-) -> list[ChangedExample]:
-    """Return the validation examples that two programs do not do equally well on."""
-    scored = enumerate(zip(validation, before, after, strict=True))
-    return [
-        ChangedExample(place, **excerpt(example), score_before=old, score_after=new)
-        for place, (example, old, new) in scored
-        if old != new
-    ]

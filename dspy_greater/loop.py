@@ -44,14 +44,7 @@ TOGETHER = "together"
 class Setup:
     """What a compile works with and by which settings (see the optimizer); nothing in it changes.
 
-    Attributes:
-        labels: By predictor, its labels for each training example, where they are not those in
-            the examples.
-        runner: Runs programs on the examples; holds the predictors to optimize, in order.
-        model: The white box, on the compile's meter.
-        adapter: Renders prompts.
-        config: Settings of each search.
-        checkpoint: Where the state is kept after every step.
+    ``labels`` are those of each training example by predictor, where they are not in the examples.
     """
 
     labels: Mapping[str, Sequence[dspy.Example]]
@@ -72,13 +65,7 @@ class Setup:
 class Loop:
     """Proposes, races, decides and saves until there is nothing left to do.
 
-    Args:
-        setup: What to work with.
-        state: Where to begin, or to go on from.
-
-    Attributes:
-        board: Runs programs that have no score yet.
-        stopped: Why those searches that have not ended went no further; empty where all have.
+    ``stopped`` says why those searches that have not ended went no further; empty where all have.
     """
 
     def __init__(self, setup: Setup, state: CompileState) -> None:
@@ -116,13 +103,7 @@ class Loop:
     def view(
         self, predictor: Predictor, program: Program, labelled_only: bool = False
     ) -> PredictorView:
-        """Return a predictor as the search sees it, within a program.
-
-        Args:
-            predictor: The predictor.
-            program: The program around it.
-            labelled_only: Whether to leave out training examples without a label for it.
-        """
+        """Return a predictor as the search sees it, within a program."""
         setup = self.setup
         return PredictorView(
             predictor=predictor,
@@ -229,7 +210,9 @@ class Loop:
         race.begin()
         self.board.validation_score(state.start)
         once = state.meter.total(SETUP)
-        count = setup.bounds.affords(race.most, once, len(setup.runner.predictors) + 1)
+        count = setup.bounds.affords(
+            race.config.whole_instructions, once, len(setup.runner.predictors) + 1
+        )
         programs = race.programs(count) if count and race.hopeful() else []
         winner = race.winner(programs) if programs else None
         state.current = winner or state.start
@@ -246,7 +229,9 @@ class Loop:
 
     def _attempt(self, name: str, program: Program, order: Sequence[int]) -> Attempt:
         """Return a program that raced, as one predictor's attempt."""
-        return Attempt(program[name], TOGETHER, None, self.board.known_scores(program, order))
+        return Attempt(
+            program[name], TOGETHER, None, tuple(self.board.training_scores(program, order))
+        )
 
     def _event(
         self, predictor: Predictor, number: int, accepted: bool, attempts: tuple[Attempt, ...]
@@ -259,9 +244,7 @@ class Loop:
             accepted=accepted,
             attempts=attempts,
             validation_score=self.board.validation_score(state.current),
-            metric_calls=0,
-            tokens=0,
-            seconds=0.0,
+            **asdict(state.meter.total()),
         )
 
     def _tell(self, event: StepEvent) -> None:
@@ -287,7 +270,8 @@ class Loop:
             (c for c in record.candidates if (c.predictor, c.instruction, c.others) == key), None
         )
         if known is None:
-            known = Candidate.of(name, step, attempt, others)
+            place = (name, attempt.instruction, step, attempt.kind, attempt.position)
+            known = Candidate(*place, list(attempt.scores), attempt.estimate, others=others)
             record.candidates.append(known)
         known.accepted |= accepted
 

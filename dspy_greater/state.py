@@ -14,14 +14,7 @@ from dspy_greater.search import Attempt, Program, ScheduleConfig, ScheduleState,
 
 @dataclass
 class SearchUnderWay:
-    """One predictor's search.
-
-    Attributes:
-        state: What its schedule remembers.
-        around: The other predictors' instructions within which that was measured.
-        steps: Steps taken.
-        ended: Why it is over; empty while it is not.
-    """
+    """One predictor's search within the instructions ``around``; why it ``ended``, if it did."""
 
     state: ScheduleState
     around: dict[str, str]
@@ -33,15 +26,8 @@ class SearchUnderWay:
 class CompileState:
     """All that a compile has to remember from one step to the next.
 
-    Attributes:
-        start: The user's program.
-        current: The program that the search has come to.
-        scores: Of every program that was run.
-        searches: By predictor, those that have begun.
-        raced: Whether the race of whole programs is over.
-        untold: Events of that race that nobody has been told of yet.
-        meter: What the compile has cost.
-        record: What happened.
+    ``raced`` says whether the race of whole programs is over; of its ``untold`` events nobody has
+    been told yet.
     """
 
     start: Program
@@ -69,12 +55,7 @@ class CompileState:
 
     @classmethod
     def load(cls, saved: Mapping[str, Any], config: ScheduleConfig) -> CompileState:
-        """Return the state that :meth:`dump` was called on.
-
-        Args:
-            saved: What it returned.
-            config: The settings of the schedules whose states it holds.
-        """
+        """Return the state that :meth:`dump` was called on."""
         return cls(
             start=Program.of(saved["start"]),
             current=Program.of(saved["current"]),

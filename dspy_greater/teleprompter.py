@@ -227,7 +227,7 @@ class GreaterTeleprompter(Teleprompter):
                     loop.run()
                     conclude(loop)
             record.hear(heard.counts)
-            return finished(student, loop)
+            return finished(loop)
 
     def get_params(self) -> dict[str, Any]:
         """Return the arguments that make another optimizer like this one, by name.
@@ -240,9 +240,10 @@ class GreaterTeleprompter(Teleprompter):
 
     def get_config(self) -> dict[str, Any]:
         """Return the settings of the search, JSON-able."""
+        plain, sizes = bool | int | float | str | None, vars(self.config).items()
         return {
             "schedule": type(self.config).__name__,
-            **{name: _plain(value) for name, value in vars(self.config).items()},
+            **{n: value if isinstance(value, plain) else repr(value) for n, value in sizes},
             **vars(self.bounds),
             "max_examples": self.max_examples,
             "confidence": self.confidence,
@@ -375,8 +376,3 @@ class GreaterTeleprompter(Teleprompter):
             prompts = prompts_of(setup.runner.predictors, setup.runner.train, setup.adapter)
             temperature = self.config.sampling_temperature
             check_served(setup.runner.rollout_lm, setup.model, prompts, temperature)
-
-
-def _plain(value: Any) -> Any:
-    """Return a setting as JSON takes it; an objective by its name."""
-    return value if value is None or isinstance(value, bool | int | float | str) else repr(value)

@@ -28,7 +28,14 @@ from dspy_greater.program.predictors import (
     predictors_of,
     replace_instruction,
 )
-from dspy_greater.program.rendering import AdapterCall, Rendered, current_adapter, end_marks, render
+from dspy_greater.program.rendering import (
+    AdapterCall,
+    Rendered,
+    current_adapter,
+    end_marks,
+    render,
+    with_instructions,
+)
 from dspy_greater.program.runs import MAX_THREADS, PredictorCall, Run, run_programs
 from dspy_greater.program.selection import Selector, select
 
@@ -72,4 +79,5 @@ __all__ = [
     "select",
     "split",
     "warn_of_overlap",
+    "with_instructions",
 ]

@@ -112,16 +112,16 @@ def split(
 
 def excerpt(example: dspy.Example) -> dict[str, dict[str, str]]:
     """Return an example's ``inputs`` and ``labels``: by field, 300 characters of each value."""
+
+    def beginning(value: Any) -> str:
+        text = value if isinstance(value, str) else shown(value)
+        return text if len(text) <= 300 else f"{text[:299]}…"
+
     kinds = {"inputs": example.inputs(), "labels": example.labels()}
     return {
-        kind: {str(name): _beginning(value) for name, value in fields.items()}
+        kind: {str(name): beginning(value) for name, value in fields.items()}
         for kind, fields in kinds.items()
     }
-
-
-def _beginning(value: Any) -> str:
-    text = value if isinstance(value, str) else shown(value)
-    return text if len(text) <= 300 else f"{text[:299]}…"
 
 
 def copied_words(instruction: str, start: str, examples: Sequence[dspy.Example]) -> tuple[str, ...]:

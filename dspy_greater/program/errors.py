@@ -1,13 +1,22 @@
-"""What can be wrong with what a user hands in."""
+"""What can be wrong with what a user hands in, and with a language model that it runs on."""
 
 from __future__ import annotations
 
 import reprlib
 from typing import Any
 
+from dspy.utils import exceptions as dspy_errors
+
 _REPR = reprlib.Repr()
 _REPR.maxstring = 100
 _REPR.maxother = 300
+
+REMEDY = (
+    "See that its server runs and is reached at the LM's api_base, that the LM's model is the name "
+    "by which the server knows it, that the server takes its settings, and that its api_key is "
+    "right and its account has credit. num_threads=... asks less at a time, "
+    "dspy.LM(..., num_retries=...) tries longer."
+)
 
 
 def shown(value: Any) -> str:
@@ -37,3 +46,21 @@ class RenderingError(ValueError):
 
 class TooManyErrorsError(RuntimeError):
     """More examples failed than ``max_errors`` allows."""
+
+
+def is_outage(error: BaseException) -> bool:
+    """Return whether an LM gave no answer for reasons that no instruction has a part in."""
+    if isinstance(error, dspy_errors.LMInvalidRequestError):
+        return isinstance(error, dspy_errors.LMUnsupportedModelError)
+    return isinstance(
+        error,
+        dspy_errors.LMTransportError
+        | dspy_errors.LMProviderError
+        | dspy_errors.LMConfigurationError,
+    )
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Return whether an LM gave no answer, for whatever reason but the prompt's length."""
+    too_long = dspy_errors.ContextWindowExceededError
+    return isinstance(error, dspy_errors.LMError) and not isinstance(error, too_long)

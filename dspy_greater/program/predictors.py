@@ -26,15 +26,10 @@ _AGENTS = {"CodeAct": "", "ReAct": "finish", "ReActV2": "submit"}
 
 @dataclass(frozen=True)
 class Predictor:
-    """One of a program's predictors.
+    """One of a program's predictors, at the start; ``module`` is the student's own.
 
-    Attributes:
-        name: Its name in ``program.named_predictors()``.
-        signature: Its signature at the start.
-        module: The student's own ``dspy.Predict``: not to be changed.
-        label_fields: The output fields with gold values in the trainset, in order; those of a
-            ``label_fn`` may be in some examples only.
-        fixed: The end of its instruction that no edit may touch: an agent's list of tools.
+    ``label_fields`` have gold values in the trainset, those of a ``label_fn`` in some examples. No
+    edit may touch the ``fixed`` end of its instruction, an agent's list of tools.
     """
 
     name: str
@@ -138,19 +133,15 @@ def lists_tools(program: dspy.Module, predictor: Predictor) -> bool:
     """Return whether an instruction names all tools of the module that its predictor is part of."""
     text = predictor.signature.instructions
     return any(
-        _name_in(module, predictor.module) is not None and all(str(name) in text for name in tools)
-        for _, module in program.named_sub_modules()
-        if isinstance(tools := getattr(module, "tools", None), dict) and tools
+        module.tools and all(str(name) in text for name in module.tools)
+        for module, _ in _with_tools(program, predictor.module)
     )
 
 
 def _fixed(program: dspy.Module, predictor: dspy.Predict) -> str:
     """Return what one of DSPy's agents wrote behind the user's instruction; ``""`` if none did."""
     # The agent is made anew: an optimizer may have changed the user's part since.
-    for _, module in program.named_sub_modules():
-        name = _name_in(module, predictor)
-        if name is None or not isinstance(getattr(module, "tools", None), dict):
-            continue
+    for module, name in _with_tools(program, predictor):
         kinds = [kind for kind in _AGENTS if isinstance(module, getattr(dspy, kind, ()))]
         if kinds:
             agent = getattr(dspy, kinds[0])
@@ -165,8 +156,11 @@ def _fixed(program: dspy.Module, predictor: dspy.Predict) -> str:
     return ""
 
 
-def _name_in(module: dspy.Module, predictor: dspy.Predict) -> str | None:
-    return next((name for name, each in module.named_predictors() if each is predictor), None)
+def _with_tools(program: dspy.Module, predictor: dspy.Predict) -> Iterator[tuple[Any, str]]:
+    """Yield the modules with tools that a predictor is part of, and its name in each."""
+    for _, module in program.named_sub_modules():
+        if isinstance(getattr(module, "tools", None), dict):
+            yield from ((module, n) for n, each in module.named_predictors() if each is predictor)
 
 
 def _parts(value: Any) -> Iterator[Any]:

@@ -30,14 +30,10 @@ class AdapterCall:
 
 @dataclass(frozen=True)
 class Rendered:
-    """The text of a call.
+    """The prompt of a call, and the assistant turn up to the end of the last given output.
 
-    Attributes:
-        messages: The prompt.
-        completion: The assistant turn, up to the end of the last given output; None without one.
-        spans: The characters of the instruction (:data:`INSTRUCTION`, with the adapter's
-            indentation of its later lines) and of every given output field's value. A JSON
-            string's are inside its quotes, with JSON's escapes.
+    Spans are those of the instruction (:data:`INSTRUCTION`, with the adapter's indentation of its
+    later lines) and of every given value. A JSON string's is inside its quotes, with its escapes.
     """
 
     messages: tuple[Message, ...]
@@ -95,7 +91,8 @@ def _instruction_span(
 ) -> TextSpan:
     marker = _marker(message["content"] for message in messages)
     signature: Any = call.signature
-    marked = _format(adapter, replace(call, signature=_marked(signature, marker + call.fixed)))
+    signature = with_instructions(signature, marker + call.fixed)
+    marked = _format(adapter, replace(call, signature=signature))
     for index, (message, other) in enumerate(zip(messages, marked, strict=False)):
         before, found, after = other["content"].partition(marker)
         text = message["content"]
@@ -108,9 +105,9 @@ def _instruction_span(
     )
 
 
-@functools.lru_cache(maxsize=256)
-def _marked(signature: type[dspy.Signature], text: str) -> type[dspy.Signature]:
-    # Building a signature class costs more than rendering it.
+@functools.lru_cache(maxsize=1024)
+def with_instructions(signature: type[dspy.Signature], text: str) -> type[dspy.Signature]:
+    """Return the signature with another instruction; making one costs more than rendering it."""
     return signature.with_instructions(text)
 
 

@@ -15,10 +15,15 @@ from dspy.utils.parallelizer import ParallelExecutor
 
 from dspy_greater.cost import Meter, Usage
 from dspy_greater.cost.meter import SETTING
-from dspy_greater.program.errors import MetricError, TooManyErrorsError
+from dspy_greater.program.errors import (
+    REMEDY,
+    MetricError,
+    TooManyErrorsError,
+    is_outage,
+    is_refusal,
+)
 from dspy_greater.program.hearing import RunUsageTracker, Thoughts
 from dspy_greater.program.metrics import Metric
-from dspy_greater.program.outages import REMEDY, is_outage, is_refusal
 from dspy_greater.program.predictors import copy_program
 
 MAX_THREADS = 128
@@ -34,13 +39,10 @@ class PredictorCall(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the program on one example.
+    """One run of the program on one example, with each predictor's calls by its name.
 
-    Attributes:
-        score: 0 when the run failed.
-        calls: Each predictor's, by its name.
-        error: What the program or the metric raised.
-        usage: By name, what each language model did for it; nothing of what the metric asks.
+    ``error`` is what the program or the metric raised, ``usage`` by name what each language model
+    did for it, nothing of what the metric asks.
     """
 
     score: float
@@ -77,7 +79,7 @@ def run_programs(
 
     Args:
         programs: Left as they are.
-        examples: What to run each of them on, in this order.
+        examples: What to run each of them on.
         metric: Called outside of the LM's context: a judge in it keeps the user's LM.
         lms: One for each program, used by all its predictors; None leaves them theirs.
         num_threads: None for 128: a local model answers many threads' calls in one batch.

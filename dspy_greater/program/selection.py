@@ -110,9 +110,7 @@ def _nothing_left(program: dspy.Module, found: Sequence[Predictor]) -> DataError
     faults = [_fault(program, predictor, labelled=False) for predictor in found]
     if fault := next((fault for fault in faults if fault), None):
         return ProgramError(f"no predictor is left to optimize: {fault}")
-    outputs = ", ".join(
-        f"{predictor.name}: {list(predictor.signature.output_fields)}" for predictor in found
-    )
+    outputs = ", ".join(f"{each.name}: {list(each.signature.output_fields)}" for each in found)
     return DataError(
         "No output field of the program is a label of the trainset, so there is no gold value to "
         f"take gradients of. Output fields: {outputs}. Name the label like the output field, e.g. "

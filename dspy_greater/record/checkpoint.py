@@ -36,9 +36,7 @@ class CheckpointError(RuntimeError):
 class Checkpoint:
     """The folder of one compile, locked until it is closed.
 
-    Attributes:
-        identity: What makes the run this run, hashes by name.
-        state: What was saved last, to go on from; None where nothing was.
+    Hashes by name in ``identity`` make the run this run; ``state`` is what was saved last.
     """
 
     def __init__(self, folder: str | os.PathLike[str], identity: Mapping[str, str]) -> None:

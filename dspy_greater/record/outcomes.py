@@ -39,14 +39,6 @@ class Candidate:
     accepted: bool = False
     others: dict[str, str] = field(default_factory=dict)
 
-    @classmethod
-    def of(
-        cls, predictor: str, step: int, attempt: Attempt, others: dict[str, str] | None = None
-    ) -> Candidate:
-        """Return an attempt as plain data."""
-        place = (predictor, attempt.instruction, step, attempt.kind, attempt.position)
-        return cls(*place, list(attempt.scores), attempt.estimate, others=others or {})
-
     @property
     def train_score(self) -> float:
         """Mean metric on the training examples."""
@@ -89,12 +81,7 @@ class StepEvent:
 class ChangedExample:
     """A validation example on which the returned program scores otherwise than the student.
 
-    Attributes:
-        index: Its place among the validation examples.
-        inputs: The beginnings of its inputs, by field.
-        labels: The beginnings of its labels, by field.
-        score_before: The metric before.
-        score_after: The metric after.
+    ``inputs`` and ``labels`` are the beginnings of its values, by field.
     """
 
     index: int
@@ -130,8 +117,6 @@ class Outcome:
         stood_in: Steps that the gold answer's likelihood led, as no run had earned a reward.
         tokens_before: Length of ``before`` in tokens of the white box.
         tokens_after: Length of ``after``.
-        perplexity_before: Of ``before`` under the white box, read after training inputs.
-        perplexity_after: Of ``after``.
         copied_words: What ``after`` has taken over from single training examples.
         changed_examples: The validation examples on which it did better or worse.
     """
@@ -152,8 +137,6 @@ class Outcome:
     stood_in: int = 0
     tokens_before: int = 0
     tokens_after: int = 0
-    perplexity_before: float | None = None
-    perplexity_after: float | None = None
     copied_words: list[str] = field(default_factory=list)
     changed_examples: list[ChangedExample] = field(default_factory=list)
 

@@ -40,11 +40,6 @@ class Series:
     name: str
     dots: list[Dot]
 
-    @property
-    def line(self) -> list[tuple[int, float]]:
-        """Places and values of the current instructions; each holds until the next."""
-        return [(dot.place, dot.value) for dot in self.dots if dot.fate == "accepted"]
-
     def glyph(self, fate: str) -> str:
         """Return the name of the mark for some of its dots."""
         return f"{'diamond' if self.name == 'validation score' else 'circle'}-{fate}"
@@ -82,7 +77,8 @@ class Panel:
 
     def stairs(self, series: Series) -> list[tuple[float, float, float, float]]:
         """Return the current instructions' line as pieces ``x1, y1, x2, y2``, in percent."""
-        corners = [(self.left(place), self.top(value)) for place, value in series.line]
+        current = [dot for dot in series.dots if dot.fate == "accepted"]
+        corners = [(self.left(dot.place), self.top(dot.value)) for dot in current]
         ends = [*corners[1:], (100.0, corners[-1][1])] if corners else []
         pieces = []
         for (x, y), (end, to) in zip(corners, ends, strict=True):

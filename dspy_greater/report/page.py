@@ -21,8 +21,8 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_NUMBERS = (text.percent, text.signed_percent, text.short, text.duration, text.size, text.verdict)
-_TEMPLATES.filters.update({each.__name__: each for each in (*_NUMBERS, looks)}, usage=usage_text)
+_NUMBERS = (text.percent, text.duration, text.verdict, looks)
+_TEMPLATES.filters.update({each.__name__: each for each in _NUMBERS}, usage=usage_text)
 _TEMPLATES.globals.update(chart=chart, diff=diff)
 
 

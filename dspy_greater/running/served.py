@@ -26,8 +26,7 @@ from dspy.utils.exceptions import LMError
 from dspy_greater.basics.spans import Message
 from dspy_greater.model import Sampling, WhiteBox
 from dspy_greater.program import Predictor, call_of, render
-from dspy_greater.program.errors import shown
-from dspy_greater.program.outages import REMEDY
+from dspy_greater.program.errors import REMEDY, shown
 
 #: Examples that are tried, and tokens of each answer.
 PROMPTS, TOKENS = 4, 48

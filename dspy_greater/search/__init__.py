@@ -2,19 +2,16 @@
 
 from dspy_greater.search.acceptance import Comparison, Verdict, choose, compare
 from dspy_greater.search.configs import ScheduleConfig
-from dspy_greater.search.errors import LossError
 from dspy_greater.search.presets import settings
 from dspy_greater.search.programs import Program
-from dspy_greater.search.readability import log_likelihood
 from dspy_greater.search.scores import Runner, ScoreBoard, Scores
-from dspy_greater.search.steps import Attempt, Schedule, ScheduleState, Step
-from dspy_greater.search.verified import JointRace, VerifiedConfig, VerifiedSchedule
+from dspy_greater.search.steps import Attempt, LossError, Schedule, ScheduleState, Step
+from dspy_greater.search.verified import VerifiedConfig
 from dspy_greater.search.view import PredictorView
 
 __all__ = [
     "Attempt",
     "Comparison",
-    "JointRace",
     "LossError",
     "PredictorView",
     "Program",
@@ -27,9 +24,7 @@ __all__ = [
     "Step",
     "Verdict",
     "VerifiedConfig",
-    "VerifiedSchedule",
     "choose",
     "compare",
-    "log_likelihood",
     "settings",
 ]

@@ -22,20 +22,15 @@ DRAWS = 10_000
 
 @dataclass(frozen=True)
 class Comparison:
-    """A paired difference of two instructions on the same examples.
+    """The mean difference of two instructions, new minus old, paired on the same examples.
 
-    Attributes:
-        gain: Mean difference of the metric, new minus old.
-        standard_error: Its standard error over examples.
-        p_value: One-sided p-value of a sign-flip test: how often a gain at least this large
-            comes from differences whose signs are chance.
-        examples: Number of pairs.
+    ``p_value`` is a sign-flip test's: how often a gain at least this large comes from differences
+    whose signs are chance.
     """
 
     gain: float
     standard_error: float
     p_value: float
-    examples: int
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -53,12 +48,7 @@ def compare(new: Sequence[float], old: Sequence[float]) -> Comparison:
 
     The standard error counts one more pair, with the opposite of the largest difference seen:
     without it, a gain on one example out of one would look certain.
-
-    Raises:
-        ValueError: If the lists are empty or differ in length.
     """
-    if len(new) != len(old) or not new:
-        raise ValueError(f"need two equally long lists of scores, got {len(new)} and {len(old)}")
     differences = [n - o for n, o in zip(new, old, strict=True)]
     guarded = [*differences, -max(differences, key=abs)]
     variance = float(np.var(guarded, ddof=1))
@@ -66,16 +56,12 @@ def compare(new: Sequence[float], old: Sequence[float]) -> Comparison:
         gain=mean(differences),
         standard_error=math.sqrt(variance / len(guarded)),
         p_value=sign_flip_p_value(differences),
-        examples=len(differences),
     )
 
 
 def sign_flip_p_value(differences: Sequence[float]) -> float:
-    """Return the one-sided p-value of a mean difference above zero.
-
-    Under the null hypothesis that both instructions are equally good, every pair's
-    difference is as likely to have either sign.
-    """
+    """Return the one-sided p-value of a mean difference above zero."""
+    # Under the null hypothesis every pair's difference is as likely to have either sign.
     sizes = np.abs([d for d in differences if d])
     if not len(sizes):
         return 1.0
@@ -91,13 +77,9 @@ def sign_flip_p_value(differences: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The program that is verified.
+    """The best program beyond doubt, or the one at the start, with which it is compared.
 
-    Attributes:
-        program: The best one beyond doubt, or the one at the start.
-        comparison: Its validation scores against those of the one at the start.
-        looks: Programs that were validated besides the one at the start.
-        p_value: The p-value of the comparison, times ``looks`` (Bonferroni), at most 1.
+    ``looks`` other programs were validated; ``p_value`` is corrected for them (Bonferroni).
     """
 
     program: Program
@@ -113,11 +95,6 @@ def choose(
 
     Each program validated was another chance to be lucky, so p-values are multiplied by their
     number: where none is better, the start is kept with a probability of at least ``confidence``.
-
-    Args:
-        validated: Validation scores by program, ``start`` among them.
-        start: The user's program.
-        confidence: Above 0, below 1.
     """
     looks = len(validated) - 1
     comparisons = {each: compare(scores, validated[start]) for each, scores in validated.items()}

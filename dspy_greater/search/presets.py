@@ -47,13 +47,7 @@ def settings(
     max_steps: int | None,
     bounded: bool,
 ) -> ScheduleConfig:
-    """Return the settings of a search by the optimizer's arguments.
-
-    ``bounded`` says whether there is another bound than ``max_steps``.
-
-    Raises:
-        ValueError: If a name is unknown or the effort is given twice.
-    """
+    """Return the settings of a search; ``bounded`` by something else than ``max_steps``."""
     if auto is not None and (max_steps is not None or bounded):
         raise ValueError(
             "auto already sets the budget: give auto, or any of max_steps, max_metric_calls, "
@@ -70,8 +64,7 @@ def settings(
             raise ValueError(
                 f"{type(given).__name__}(...) already sets the sizes of the search: leave auto out."
             )
-        own: ScheduleConfig = given if max_steps is None else replace(given, max_steps=max_steps)
-        return own
+        return given if max_steps is None else replace(given, max_steps=max_steps)
     if auto is not None and auto not in EFFORTS:
         raise ValueError(f"auto must be 'light', 'medium' or 'heavy', not {auto!r}")
     if max_steps is None and not bounded:

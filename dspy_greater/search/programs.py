@@ -8,13 +8,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Program:
-    """A program as the search sees it: the instruction of each predictor that is optimized.
+    """A program as the search sees it: pairs of predictor name and instruction, in its order.
 
-    Equal programs are equal values, so scores are kept by program. A program with one predictor
-    is the case of one part.
-
-    Attributes:
-        parts: Pairs of predictor name and instruction, in the program's order.
+    Equal programs are equal values, so scores are kept by program.
     """
 
     parts: tuple[tuple[str, str], ...]

@@ -11,28 +11,19 @@ LENGTH_WEIGHT = 0.02
 COPY_WEIGHT = 1.0
 
 
-def log_likelihood(
-    view: PredictorView, instructions: Sequence[str], examples: Sequence[int]
-) -> list[float]:
-    """Return each instruction's mean log-probability per token after the examples' inputs."""
-    items = [item for text in instructions for item in view.proposals(text, examples)]
-    means = [float(log_probs.mean()) for log_probs in view.model.log_probs(items)]
-    count = len(examples)
-    return [sum(means[i : i + count]) / count for i in range(0, len(means), count)]
-
-
 def readability(
     view: PredictorView, instructions: Sequence[str], examples: Sequence[int]
 ) -> list[float]:
     """Rate how instructions read, higher is better.
 
-    The mean log-probability per token, less a little for length and more for words copied
-    from single training examples, which are of no use on other questions.
+    The mean log-probability per token after the examples' inputs, less a little for length and more
+    for words copied from single training examples, which are of no use on other questions.
     """
-    likelihoods = log_likelihood(view, instructions, examples)
+    items = [item for text in instructions for item in view.proposals(text, examples)]
+    log_probs = iter(view.model.log_probs(items))
     return [
-        likelihood
+        sum(float(next(log_probs).mean()) for _ in examples) / len(examples)
         - LENGTH_WEIGHT * len(view.tokens(text))
         - COPY_WEIGHT * len(view.copied_words(text))
-        for text, likelihood in zip(instructions, likelihoods, strict=True)
+        for text in instructions
     ]

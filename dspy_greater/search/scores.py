@@ -22,11 +22,8 @@ class Runner(Protocol):
     ) -> list[list[Run]]:
         """Run programs, side by side, on training examples, as they are to run when deployed.
 
-        Args:
-            programs: What to run.
-            examples: Indices of training examples.
-            limit: Most tokens of an answer where the white box writes it, if that is less than
-                the language model's own limit.
+        Where the white box answers, it writes ``limit`` tokens at most, or the language model's own
+        limit if that is less.
         """
 
     def repeat(self, program: Program, examples: Sequence[int]) -> list[Run]:
@@ -40,10 +37,7 @@ class Runner(Protocol):
         temperature: float,
         limit: int | None = None,
     ) -> list[list[Run]]:
-        """Run a program with sampled outputs of the white box, once per seed, on examples.
-
-        ``limit`` as in :meth:`run`.
-        """
+        """Run a program with sampled outputs of the white box, once per seed, on examples."""
 
     def validate(self, program: Program) -> list[float]:
         """Return a program's scores on the validation examples."""
@@ -51,12 +45,9 @@ class Runner(Protocol):
 
 @dataclass
 class Scores:
-    """The metric of programs on examples; plain data, part of the state of a compile.
+    """The metric of programs on the examples that they were run on; part of the state of a compile.
 
-    Attributes:
-        training: By program, its score on each training example that it was run on.
-        validation: By program, its score on every validation example.
-        longest: Bytes of the longest answer that a current program gave on training examples.
+    ``longest`` are the bytes of the longest answer of a current program on training examples.
     """
 
     training: dict[Program, dict[int, float]] = field(default_factory=dict)
@@ -70,47 +61,28 @@ class Scores:
 
     def dump(self) -> dict[str, Any]:
         """Return all of it as JSON takes it."""
-        programs = dict.fromkeys([*self.training, *self.validation])
         return {
-            "longest": self.longest,
-            "programs": [
-                {
-                    "instructions": program.instructions,
-                    "training": list(self.training.get(program, {}).items()),
-                    "validation": self.validation.get(program),
-                }
-                for program in programs
+            "training": [
+                (p.instructions, list(known.items())) for p, known in self.training.items()
             ],
-            "validated": [program.instructions for program in self.validation],
+            "validation": [(p.instructions, scores) for p, scores in self.validation.items()],
+            "longest": self.longest,
         }
 
     @classmethod
     def load(cls, saved: Mapping[str, Any]) -> Scores:
         """Return what :meth:`dump` was called on."""
-        found = cls(longest=saved["longest"])
-        validation: dict[Program, list[float]] = {}
-        for each in saved["programs"]:
-            program = Program.of(each["instructions"])
-            if each["training"]:
-                found.training[program] = {int(i): score for i, score in each["training"]}
-            if each["validation"] is not None:
-                validation[program] = each["validation"]
+        training = {Program.of(program): dict(known) for program, known in saved["training"]}
         # In the order in which they were asked for: among equals the first one is returned.
-        for instructions in saved["validated"]:
-            program = Program.of(instructions)
-            found.validation[program] = validation[program]
-        return found
+        validation = {Program.of(program): scores for program, scores in saved["validation"]}
+        return cls(training, validation, saved["longest"])
 
 
 @dataclass
 class ScoreBoard:
-    """Runs programs on the examples that their scores lack; each example once.
+    """Runs programs on the ``size`` training examples where their scores lack them; each once.
 
-    Attributes:
-        scores: What is known.
-        runner: Runs programs.
-        size: Number of training examples.
-        perfect_score: Mean score at which there is nothing left to gain; None for never.
+    At a mean score of ``perfect_score`` there is nothing left to gain.
     """
 
     scores: Scores
@@ -144,14 +116,9 @@ class ScoreBoard:
                 self._runs.setdefault(program, {}).update(pairs)
 
     def training_scores(self, program: Program, examples: Sequence[int]) -> list[float]:
-        """Return a program's scores on training examples that it was run on."""
+        """Return a program's scores on those of the training examples that it was run on."""
         known = self.scores.training[program]
-        return [known[index] for index in examples]
-
-    def known_scores(self, program: Program, order: Sequence[int]) -> tuple[float, ...]:
-        """Return a program's scores on the training examples that it was run on, in an order."""
-        known = self.scores.training[program]
-        return tuple(known[index] for index in order if index in known)
+        return [known[index] for index in examples if index in known]
 
     def training_mean(self, program: Program) -> float:
         """Return a program's mean score on the training examples that it was run on."""
@@ -163,10 +130,9 @@ class ScoreBoard:
         Runs are not kept from one process to the next: there they are made once more.
         """
         self.train([program], examples)
-        known = self._runs.get(program, {})
+        known = self._runs.setdefault(program, {})
         if missing := [index for index in examples if index not in known]:
             (made,) = self.runner.run([program], missing, self.limit)
-            known = self._runs.setdefault(program, {})
             known.update(zip(missing, made, strict=True))
         return [known[index] for index in examples]
 

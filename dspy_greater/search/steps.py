@@ -1,4 +1,4 @@
-"""What every schedule reports of its steps."""
+"""What every schedule reports of its steps, and what ends them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dspy_greater.search.programs import Program
+
+
+class LossError(RuntimeError):
+    """No training example gave a finite loss or gradient, so there is nothing to follow."""
 
 
 @dataclass(frozen=True)

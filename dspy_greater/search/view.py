@@ -5,11 +5,12 @@ This is where the DSPy side and the model side meet, through messages and spans.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import dspy
 
@@ -31,7 +32,10 @@ from dspy_greater.program import (
     labelled_fields,
     normalise,
     render,
+    with_instructions,
 )
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass
@@ -39,10 +43,6 @@ class PredictorView:
     """One predictor on the training examples, within a program.
 
     Args:
-        predictor: The predictor.
-        train: All training examples.
-        model: The white box.
-        adapter: Renders the predictor's calls.
         received: Returns the program's run on each training example: what a predictor further
             down the program was asked there. Called only where that has to be known.
         labels: Where each example's gold outputs are, if not in the example itself; an example
@@ -59,7 +59,6 @@ class PredictorView:
     labelled_only: bool = False
     _tokens: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     _contexts: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
-    _signatures: dict[str, type[dspy.Signature]] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -75,14 +74,7 @@ class PredictorView:
         ]
 
     def check(self) -> None:
-        """Refuse, before any long work, what the search could not edit or the model not read.
-
-        Raises:
-            InstructionError: If the starting instruction is empty, unstable, or holds
-                adapter markup or special tokens, or shares a token with the text around it.
-            RenderingError: If an example cannot be written as text.
-            ContextError: If the instruction or an example's prompt fills the model's context.
-        """
+        """Refuse, before any long work, what the search could not edit or the model not read."""
         name, instruction = self.predictor.name, self.predictor.instruction
         for text in (instruction, self.predictor.whole(instruction)):
             check_instruction(self.predictor.signature, text, name)
@@ -128,7 +120,7 @@ class PredictorView:
             raise RenderingError(
                 f"the training example {shown} cannot be shown to predictor {name!r}: {error}"
             ) from error
-        if broken := next((m for m in rendered.messages if not _encodable(m["content"])), None):
+        if broken := next((m for m in rendered.messages if _SURROGATE.search(m["content"])), None):
             raise RenderingError(
                 f"the {broken['role']} message of predictor {name!r} on the training example "
                 f"{shown} contains half a character (a lone surrogate), which no tokenizer can "
@@ -187,10 +179,9 @@ class PredictorView:
     ) -> list[Targeted | None]:
         """Return, per run, prompt + the run's reasoning + gold answer, gold as target.
 
-        A run whose answer could not be parsed has no reasoning to show: there the gold
-        answer is scored after empty reasoning, so that a candidate which breaks the
-        format on hard examples gains nothing by it. ``None`` where no output is labelled,
-        or the whole cannot be rendered or read.
+        It follows empty reasoning where a run could not be parsed, so that a candidate which breaks
+        the format on hard examples gains nothing by it. ``None`` where no output is labelled, or
+        the whole cannot be rendered or read.
         """
         pairs = zip(examples, runs, strict=True)
         return [self._answer(instruction, index, run) for index, run in pairs]
@@ -266,12 +257,9 @@ class PredictorView:
         return calls[-1] if calls else PredictorCall({}, {})
 
     def _call(self, instruction: str, inputs: dict[str, Any]) -> AdapterCall:
-        # A signature is a class, and making one costs more than rendering a call with it.
-        if instruction not in self._signatures:
-            whole = self.predictor.whole(instruction)
-            self._signatures[instruction] = self.predictor.signature.with_instructions(whole)
-        signature, demos = self._signatures[instruction], self.predictor.module.demos
-        return AdapterCall(signature, demos, inputs, self.predictor.fixed)
+        its, signature = self.predictor, cast(Any, self.predictor.signature)
+        whole = with_instructions(signature, its.whole(instruction))
+        return AdapterCall(whole, its.module.demos, inputs, its.fixed)
 
     def _render(self, call: AdapterCall, outputs: dict[str, Any] | None = None) -> Rendered:
         with self.model.phase("render"):
@@ -319,11 +307,3 @@ class PredictorView:
         if targets.end > self.model.context:
             return None
         return Targeted(encoding.ids[: targets.end], targets=targets, inputs=position)
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -24,14 +24,7 @@ from dspy_greater.program import (
     run_programs,
 )
 from dspy_greater.running import ProgramRunner
-from dspy_greater.search import (
-    PredictorView,
-    Program,
-    ScoreBoard,
-    Scores,
-    compare,
-    log_likelihood,
-)
+from dspy_greater.search import PredictorView, Program, ScoreBoard, Scores, compare
 from examples.small_model.tasks import TASKS, Task, examples
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -145,15 +138,14 @@ def compiled_case(name: str, seed: int, lm: dspy.LM, **settings: Any) -> dict[st
     texts = [default_instruction(task), outcome.after, task.good_instruction]
     before, after, good = accuracies(task, texts, examples(name, "test", HELD_OUT, seed), lm)
     view = place_of(name, outcome.after, CONTEXTS, seed, lm).view
-    likelihoods = log_likelihood(view, texts[1:], range(CONTEXTS))
     return {
         "instruction": outcome.after,
         "before": mean(before),
         "after": mean(after),
         "good": mean(good),
         "standard_error": compare(after, before).standard_error,
-        "perplexity": math.exp(-likelihoods[0]),
-        "good_perplexity": math.exp(-likelihoods[1]),
+        "perplexity": perplexity(view, outcome.after),
+        "good_perplexity": perplexity(view, task.good_instruction),
         "length": outcome.tokens_after,
         "copied": outcome.copied_words,
         "stopped": outcome.stopped,
@@ -163,6 +155,12 @@ def compiled_case(name: str, seed: int, lm: dspy.LM, **settings: Any) -> dict[st
         "tokens": sum(n for key, n in record.counts.items() if key.startswith("tokens")),
         "seconds": round(record.seconds, 1),
     }
+
+
+def perplexity(view: PredictorView, instruction: str) -> float:
+    """Return the geometric mean of an instruction's perplexity after training inputs."""
+    log_probs = view.model.log_probs(view.proposals(instruction, range(CONTEXTS)))
+    return math.exp(-mean(float(each.mean()) for each in log_probs))
 
 
 def accuracies(

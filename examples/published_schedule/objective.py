@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dspy_greater.search.errors import LossError
-from dspy_greater.search.steps import Attempt
+from dspy_greater.search.steps import Attempt, LossError
 
 if TYPE_CHECKING:
     from dspy_greater.model import Gradient

@@ -6,7 +6,6 @@ import json
 
 from dspy_greater import DetailedResults
 from dspy_greater.record import Candidate, ChangedExample, Outcome
-from dspy_greater.search import Attempt
 
 
 def outcome(after: str, gain: float) -> Outcome:
@@ -58,9 +57,7 @@ def test_the_time_is_told_by_phase() -> None:
 
 
 def test_the_record_goes_to_json_as_it_stands() -> None:
-    attempt = Attempt("new", "replace", 0, scores=(1.0, 0.0))
-    candidate = Candidate.of("answer", 1, attempt)
-    candidate.validation_scores = [1.0]
+    candidate = Candidate("answer", "new", 1, "replace", 0, [1.0, 0.0], validation_scores=[1.0])
     told = outcome("new", 0.1)
     told.changed_examples = [ChangedExample(3, {"question": "?"}, {"answer": "!"}, 0.0, 1.0)]
     record = DetailedResults(candidates=[candidate], outcomes=[told])

@@ -20,7 +20,6 @@ def test_what_was_held_is_told_from_what_was_refused() -> None:
     fates = ["accepted", "partial", "accepted", "refused", "accepted"]
     assert [dot.fate for dot in training.dots] == fates
     assert training.fates == ["accepted", "refused", "partial"]
-    assert training.line == [(0, 0.25), (2, 0.5), (4, 1.0)]
     assert [(dot.place, dot.value) for dot in validation.dots] == [
         (0, 0.25),
         (2, 0.5),

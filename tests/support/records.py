@@ -42,8 +42,6 @@ def improved() -> DetailedResults:
         noise=0.02,
         tokens_before=3,
         tokens_after=5,
-        perplexity_before=12.0,
-        perplexity_after=3456.7,
         copied_words=["Lyon"],
         changed_examples=[
             ChangedExample(0, {"question": "One?"}, {"answer": "1"}, 0.0, 1.0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Literal
 
 Kind = Literal["replace", "insert", "delete", "swap", "phrase", "merge", "start", "tidy"]
@@ -12,14 +12,7 @@ Kind = Literal["replace", "insert", "delete", "swap", "phrase", "merge", "start"
 
 @dataclass(frozen=True)
 class Edit:
-    """Tokens put in the place of ``[start, end)``.
-
-    Attributes:
-        kind: Where the edit comes from, for the record.
-        start: First position that goes.
-        end: One past the last position that goes; ``start`` when nothing does.
-        tokens: What comes in.
-    """
+    """Tokens put in the place of ``[start, end)``; ``kind`` says where it comes from."""
 
     kind: Kind
     start: int
@@ -35,14 +28,11 @@ class Edit:
         """Return the edited ids."""
         return (*tokens[: self.start], *self.tokens, *tokens[self.end :])
 
-    def moved(self, by: int) -> Edit:
-        """Return the same edit further to the right."""
-        return replace(self, start=self.start + by, end=self.end + by)
-
     def after(self, other: Edit) -> Edit | None:
         """Return this edit for the ids that ``other`` leaves; None where both touch one place."""
         if self.start >= other.end and (self.start, self.end) != (other.start, other.end):
-            return self.moved(len(other.tokens) - (other.end - other.start))
+            by = len(other.tokens) - (other.end - other.start)
+            return replace(self, start=self.start + by, end=self.end + by)
         return self if self.end <= other.start else None
 
 
@@ -75,15 +65,10 @@ def _all_together(edits: Sequence[Edit], tokens: Sequence[int]) -> tuple[int, ..
     return result
 
 
-def deletions(tokens: Sequence[int]) -> list[Edit]:
-    """Return the edits that take one token away."""
-    return [Edit("delete", i, i + 1, ()) for i in range(len(tokens))] if len(tokens) > 1 else []
-
-
-def swaps(tokens: Sequence[int]) -> list[Edit]:
-    """Return the edits that exchange two neighbours."""
+def small_edits(tokens: Sequence[int]) -> list[Edit]:
+    """Return the edits that take one token away, and those that exchange two neighbours."""
+    pairs = [(i, pair) for i, pair in enumerate(pairwise(tokens)) if pair[0] != pair[1]]
     return [
-        Edit("swap", i, i + 2, (tokens[i + 1], tokens[i]))
-        for i in range(len(tokens) - 1)
-        if tokens[i] != tokens[i + 1]
+        *(Edit("delete", i, i + 1, ()) for i in range(len(tokens)) if len(tokens) > 1),
+        *(Edit("swap", i, i + 2, (second, first)) for i, (first, second) in pairs),
     ]

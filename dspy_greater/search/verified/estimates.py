@@ -17,12 +17,10 @@ from dspy_greater.search.verified.objectives import Term, with_tokens
 
 @dataclass(frozen=True)
 class ObjectiveGradient:
-    """An objective's value at an instruction and its gradient at every position.
+    """An objective's value, ``sum_i w_i * mean_t log p``, and its gradient at an instruction.
 
-    Attributes:
-        value: ``sum_i w_i * mean_t log p``.
-        positions: ``[positions, hidden]``: d value / d embedding-layer output.
-        skipped: Terms left out because they were not finite.
+    ``positions``, ``[positions, hidden]``, is d value / d embedding-layer output; ``skipped`` terms
+    were not finite.
     """
 
     value: float

@@ -23,15 +23,7 @@ from dspy_greater.search.view import PredictorView
 
 @dataclass
 class JointRace:
-    """A race of whole programs against the current one.
-
-    Args:
-        views: The predictors by name.
-        current: The program at the start.
-        config: Sizes, and the rule of acceptance.
-        board: Runs programs.
-        seed: Seed of every random choice.
-    """
+    """A race of whole programs against the current one, the one at the start."""
 
     views: Mapping[str, PredictorView]
     current: Program
@@ -44,11 +36,6 @@ class JointRace:
         self.order = random.Random(self.seed).sample(range(size), size)
         reads = config.fluency_weight > 0
         self.race = Race(self.board, self.views, self.order, config.multiple, reads)
-
-    @property
-    def most(self) -> int:
-        """Programs that race besides the current one, at most."""
-        return self.config.whole_instructions
 
     def begin(self) -> None:
         """Run the current program on the training examples."""

@@ -20,14 +20,7 @@ from dspy_greater.search.view import PredictorView
 
 @dataclass(frozen=True)
 class Rollouts:
-    """Runs under one instruction, greedy or sampled, one or several for each example.
-
-    Attributes:
-        instruction: The instruction that they were written under.
-        examples: Index of the training example of each run.
-        runs: The runs.
-        rewards: The metric of each run.
-    """
+    """Runs under one instruction, greedy or sampled, each with its example and its metric."""
 
     instruction: str
     examples: tuple[int, ...]
@@ -39,11 +32,7 @@ class Rollouts:
 class Term:
     """``weight`` times the mean log-probability of an item's targets.
 
-    Attributes:
-        item: A prompt with targets.
-        weight: Its weight.
-        first: Where a run has several items, as many as it has calls of the predictor: the first
-            of them, for all others.
+    A run has as many items as it has calls of the predictor; all others name the ``first``.
     """
 
     item: Targeted

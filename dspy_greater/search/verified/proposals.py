@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
 
@@ -21,13 +22,7 @@ PHRASE = (2, 8)
 
 @dataclass(frozen=True)
 class Rated:
-    """First-order gains of putting each allowed token at some positions.
-
-    Attributes:
-        kind: ``"replace"`` or ``"insert"``.
-        positions: The position that each row is about.
-        gains: ``[rows, candidates]``.
-    """
+    """First-order gains of each allowed token, ``[positions, candidates]``."""
 
     kind: Kind
     positions: Sequence[int]
@@ -67,16 +62,16 @@ def phrases(
 ) -> list[Edit]:
     """Let the model write a few words at random places of the instruction.
 
-    Each phrase is inserted, or written over as many tokens as it has.
+    Each phrase is inserted, or written over as many tokens as it has. It ends
+    before the first token that no instruction may hold.
     """
     places = [rng.randint(0, len(tokens)) for _ in range(count)]
     prompts = [(*rng.choice(contexts), *tokens[:place]) for place in places]
     lengths = [rng.randint(*PHRASE) for _ in places]
-    edits = []
-    for place, length, written in zip(
-        places, lengths, _write(model, prompts, max(lengths, default=1), rng), strict=True
-    ):
-        words = written[:length]
+    allowed, edits = model.allowed_tokens().tolist(), []
+    samples = _sampled(model, prompts, max(lengths, default=1), rng)
+    for place, length, written in zip(places, lengths, samples, strict=True):
+        words = tuple(takewhile(lambda token: allowed[token], written.ids[:length]))
         over = rng.random() < 0.5
         if len(words) >= PHRASE[0]:
             end = min(place + len(words), len(tokens)) if over else place
@@ -102,14 +97,6 @@ def starts(
     return texts
 
 
-def _write(
-    model: WhiteBox, prompts: Sequence[Sequence[int]], max_tokens: int, rng: random.Random
-) -> list[tuple[int, ...]]:
-    """Sample continuations, each cut before the first token that no instruction may hold."""
-    allowed = model.allowed_tokens().tolist()
-    return [_until(each.ids, allowed) for each in _sampled(model, prompts, max_tokens, rng)]
-
-
 def _sampled(
     model: WhiteBox, prompts: Sequence[Sequence[int]], max_tokens: int, rng: random.Random
 ) -> list[Generation]:
@@ -117,8 +104,3 @@ def _sampled(
         Sampling(max_tokens=max_tokens, temperature=1.0, seed=rng.randrange(2**32)) for _ in prompts
     ]
     return model.generate(prompts, samplings)
-
-
-def _until(tokens: Sequence[int], allowed: Sequence[bool]) -> tuple[int, ...]:
-    end = next((i for i, token in enumerate(tokens) if not allowed[token]), len(tokens))
-    return tuple(tokens[:end])

@@ -10,8 +10,8 @@ from itertools import chain
 
 import torch
 
-from dspy_greater.search.errors import LossError
-from dspy_greater.search.verified.edits import Edit, deletions, swaps
+from dspy_greater.search.steps import LossError
+from dspy_greater.search.verified.edits import Edit, small_edits
 from dspy_greater.search.verified.estimates import exact, own_log_probs, slope, substitutions
 from dspy_greater.search.verified.objectives import (
     Term,
@@ -35,14 +35,7 @@ INSERTION = 1 / 3
 
 @dataclass(frozen=True)
 class RatedEdit:
-    """An edit that survives rendering and tokenising.
-
-    Attributes:
-        edit: The edit.
-        text: The instruction that it makes.
-        tokens: Its ids.
-        estimate: What the objective gains by it; None where it was not estimated.
-    """
+    """An edit that survives rendering and tokenising; what the objective gains by it, if known."""
 
     edit: Edit
     text: str
@@ -55,15 +48,9 @@ class Proposer:
     """Proposes edits of one instruction and narrows them down.
 
     Args:
-        view: The predictor being improved.
-        config: The sizes of the stages.
-        instruction: The current one.
         terms: The objective on the current program's cached rollouts, without fluency.
-        examples: Indices of the examples whose inputs stand before the instruction where
-            its fluency is read.
-        solved: Contexts that show an example with a successful run, in which the model may
-            write, too.
-        rng: Source of every random choice.
+        examples: Those whose inputs stand before the instruction where its fluency is read.
+        solved: Contexts that show an example with a successful run; the model writes there, too.
         tried: Instructions that are not to come again.
     """
 
@@ -101,7 +88,10 @@ class Proposer:
 
     def shortlist(self, merged: Sequence[tuple[int, ...]] = ()) -> list[RatedEdit]:
         """Return the edits to be run, combinations of earlier ones too, most promising first."""
-        singles = self._single_tokens()
+        prior = own_log_probs(self.view.model, self.tokens, self.contexts)
+        rated = self._by_gradient(prior)
+        per_position = max(2, self.config.exact_size // 4)
+        singles = best_first(rated, self.tokens, self.allowed, per_position) if rated else []
         half = self.config.exact_size // 2
         kept = [*self.surviving(self._unrated(merged), half), *self.surviving(singles, half)]
         return self._by_objective(kept)
@@ -139,19 +129,12 @@ class Proposer:
     def _unrated(self, merged: Sequence[tuple[int, ...]]) -> Iterable[Edit]:
         """Return edits that no first-order estimate speaks of."""
         model, rng, count = self.view.model, self.rng, self.config.phrases
-        small = [*deletions(self.tokens), *swaps(self.tokens)]
+        small = small_edits(self.tokens)
         return chain(
             (Edit("merge", 0, len(self.tokens), tokens) for tokens in merged),
             phrases(model, self.tokens, [*self.contexts, *self.solved], rng, count),
             rng.sample(small, len(small)),
         )
-
-    def _single_tokens(self) -> Iterable[Edit]:
-        """Return replacements and insertions of one token, the best by gradient first."""
-        prior = own_log_probs(self.view.model, self.tokens, self.contexts)
-        rated = self._by_gradient(prior)
-        per_position = max(2, self.config.exact_size // 4)
-        return best_first(rated, self.tokens, self.allowed, per_position) if rated else []
 
     def _by_gradient(self, prior: torch.Tensor) -> list[Rated]:
         """Rate plausible tokens by the objective's first-order gain, fluency included.
@@ -173,7 +156,7 @@ class Proposer:
         self.skipped += here.skipped
         gains = substitutions(model, here.positions, self.tokens, self.allowed)
         present = prior[:-1].gather(1, torch.tensor(self.tokens)[:, None])
-        own = (prior[:-1, self.allowed] - present) * self._share(last)
+        own = (prior[:-1, self.allowed] - present) * (self.config.fluency_weight / last)
         rated = [Rated("replace", range(last), self._plausible(gains + own, prior[:-1]))]
         few = [*sampled(self.terms, math.ceil(INSERTION * runs_in(self.terms))), *self.fluency]
         (value,) = exact(model, few, [self.tokens])
@@ -184,8 +167,10 @@ class Proposer:
     def _insertion(
         self, gap: int, prior: torch.Tensor, terms: Sequence[Term], value: float
     ) -> Rated | None:
-        """Rate the insertions at one gap, from the gradient at a likely token put there."""
-        stand_in = self._stand_in(gap, prior)
+        """Rate the insertions at one gap, from the gradient at the likeliest token there."""
+        likely = prior[gap, self.allowed].topk(min(8, len(self.allowed))).indices.tolist()
+        edits = [Edit("insert", gap, gap, (self.allowed[index],)) for index in likely]
+        stand_in = next(iter(self.surviving(edits, 1, known=set())), None)
         if stand_in is None:
             return None
         model, token = self.view.model, stand_in.tokens[gap]
@@ -193,7 +178,8 @@ class Proposer:
         if there is None:
             return None
         gains = substitutions(model, there.positions[gap][None], [token], self.allowed)
-        own = (prior[gap, self.allowed] - prior[gap, token]) * self._share(len(stand_in.tokens))
+        share = self.config.fluency_weight / len(stand_in.tokens)
+        own = (prior[gap, self.allowed] - prior[gap, token]) * share
         rated = self._plausible(gains + own + (there.value - value), prior[gap][None])
         return Rated("insert", [gap], rated)
 
@@ -205,16 +191,6 @@ class Proposer:
         likely = prior[:, self.allowed].topk(min(self.config.plausible, len(self.allowed))).indices
         barred = torch.ones_like(gains, dtype=torch.bool).scatter_(1, likely, value=False)
         return gains.masked_fill(barred, -torch.inf)
-
-    def _stand_in(self, gap: int, prior: torch.Tensor) -> RatedEdit | None:
-        """Return the instruction with the likeliest token that survives at a gap."""
-        likely = prior[gap, self.allowed].topk(min(8, len(self.allowed))).indices.tolist()
-        edits = [Edit("insert", gap, gap, (self.allowed[index],)) for index in likely]
-        return next(iter(self.surviving(edits, 1, known=set())), None)
-
-    def _share(self, length: int) -> float:
-        """Return what one nat of a single token's log-probability is worth."""
-        return self.config.fluency_weight / length
 
     def _longest(self) -> int:
         """Return the most tokens that an edited instruction may have.

@@ -22,14 +22,10 @@ CONTEXTS = 8
 
 @dataclass(frozen=True)
 class Race:
-    """A race, and the rule by which its winner is accepted.
+    """A race of programs that differ in what ``views`` see, and the rule for its winner.
 
-    Attributes:
-        board: Runs programs.
-        views: The predictors whose instructions differ among the programs.
-        order: Indices of the training examples, in the order in which races use them.
-        multiple: Standard errors by which a winner must beat the current program.
-        reads: Whether, among equals, the program wins whose instructions read best.
+    It runs the training examples in ``order``. A winner must beat the current program by
+    ``multiple`` standard errors; with ``reads``, the best reader wins among equals.
     """
 
     board: ScoreBoard
@@ -49,8 +45,11 @@ class Race:
         racing, done = list(dict.fromkeys(programs)), 0
         while racing and done < len(self.order):
             done = next_stop(done, len(racing), len(self.order))
-            self.board.train([current, *racing], self.order[:done])
-            racing = self._survivors(racing, current, self.order[:done])
+            seen = self.order[:done]
+            self.board.train([current, *racing], seen)
+            racing.sort(key=lambda program: -sum(self.board.training_scores(program, seen)))
+            ahead = (current, racing[0])
+            racing = [p for p in racing if not any(self.beats(each, p, seen) for each in ahead)]
         return racing
 
     def accepted(
@@ -58,13 +57,8 @@ class Race:
     ) -> Program | None:
         """Return the program to go on with, None for the current one.
 
-        It is proven better on the training examples, no worse on the validation examples, and
-        among those that the leader does not beat the best reader.
-
-        Args:
-            reached: Those that reached the end of a race, best first.
-            current: The one to be beaten.
-            noise: Mean absolute change of a score by itself; a gain has to exceed it.
+        It is proven better on the training examples, by more than ``noise`` changes a score, no
+        worse on the validation examples, and of those that the leader leaves the best reader.
         """
         leading = [p for p in reached if not self.beats(reached[0], p, self.order)]
         proven = [p for p in leading if self.proven(p, current, noise)]
@@ -92,14 +86,6 @@ class Race:
     def _compared(self, one: Program, other: Program, examples: Sequence[int]) -> Comparison:
         new, old = (self.board.training_scores(each, examples) for each in (one, other))
         return compare(new, old)
-
-    def _survivors(
-        self, racing: Sequence[Program], current: Program, examples: Sequence[int]
-    ) -> list[Program]:
-        """Return the programs that stay in the race, best first."""
-        ranked = sorted(racing, key=lambda p: -sum(self.board.training_scores(p, examples)))
-        ahead = (current, ranked[0])
-        return [p for p in ranked if not any(self.beats(each, p, examples) for each in ahead)]
 
     def _best_reader(self, programs: Sequence[Program]) -> Program | None:
         """Return the program whose instructions read best in the mean; None where there is none."""

@@ -27,18 +27,9 @@ class RolloutBuffer:
     """Gathers and weighs rollouts, once for each current program.
 
     It begins with the greedy runs of the program's own race. Where too few of them were rewarded,
-    some examples are sampled once, then as often again as before, until there are enough.
-
-    Args:
-        board: Has the current program's greedy runs.
-        view: The predictor whose rollouts they are.
-        config: How many rollouts.
-        order: Indices of the training examples; the first of them are sampled on.
-        seed: Seed of the sampling; the same for every program.
-
-    Attributes:
-        stands_in: Whether the gold answer's likelihood stands in for the objective, which found
-            nothing to weigh in the present rollouts.
+    the first examples in ``order`` are sampled once, then as often again as before, until there are
+    enough. ``stands_in`` says whether the gold answer's likelihood stands in for the objective,
+    which found nothing to weigh in the present rollouts.
     """
 
     board: ScoreBoard

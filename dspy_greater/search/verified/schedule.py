@@ -12,7 +12,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import mean
 
 from dspy_greater.search.programs import Program
 from dspy_greater.search.readability import readability
@@ -32,12 +31,8 @@ from dspy_greater.search.view import PredictorView
 class SearchState(ScheduleState):
     """What a verified search remembers from one step to the next.
 
-    Attributes:
-        failures: Steps since the last accepted edit.
-        tidied: Rounds of taking words away.
-        promising: Edits of the current instruction that gained something, but less than acceptance
-            asks.
-        merged: Ids worth considering in the next step: the current ones with such edits.
+    ``promising`` edits of the current instruction gained something, but less than acceptance asks;
+    ``merged`` are its ids with such edits, worth considering in the next step.
     """
 
     failures: int = 0
@@ -58,13 +53,8 @@ class SearchState(ScheduleState):
 class VerifiedSchedule:
     """Improves one predictor's instruction by proven edits.
 
-    Args:
-        view: The predictor.
-        config: Sizes of the stages.
-        board: Runs programs on training and validation examples.
-        seed: Seed of every random choice. Each step draws from a source of its own, so that
-            a search taken up again goes on as if it had not been interrupted.
-        state: What it remembers.
+    Each step draws from a source of chance of its own, so that a search taken up again goes on as
+    if it had not been interrupted.
     """
 
     view: PredictorView
@@ -128,7 +118,8 @@ class VerifiedSchedule:
         programs = {current.replaced(self.view.name, each.text): each for each in racers}
         reached = self.race.run(list(programs), current)
         accepted = self.race.accepted(reached, current, state.noise or 0.0)
-        gained = [p for p in reached if self._mean(p) > self._mean(current)]
+        level = self.board.training_mean(current)
+        gained = [p for p in reached if self.board.training_mean(p) > level]
         winner = None if accepted is None else programs[accepted]
         self._remember(racers, [programs[p] for p in gained], winner, proposer)
         return self._report(current, accepted, racers)
@@ -211,10 +202,11 @@ class VerifiedSchedule:
         terms = [*self.rollouts.terms(current), *fluency]
         shorter = shortened(self.view, text, terms, 2 * self.config.race_size)
         tried: list[RatedEdit] = []
+        level = self.board.training_mean(current)
         for each in self._better_readers(text, shorter):
             tried.append(each)
             program = current.replaced(name, each.text)
-            if self.race.run([program], current) and self._mean(program) >= self._mean(current):
+            if self.race.run([program], current) and self.board.training_mean(program) >= level:
                 break
         else:
             return None
@@ -231,9 +223,6 @@ class VerifiedSchedule:
         rated = [pair for pair in zip(marks, shorter, strict=True) if pair[0] > own]
         return [each for _, each in sorted(rated, key=lambda pair: -pair[0])]
 
-    def _mean(self, program: Program) -> float:
-        return mean(self.board.training_scores(program, self.order))
-
     def _report(
         self, current: Program, accepted: Program | None, racers: Sequence[RatedEdit]
     ) -> Step:
@@ -244,10 +233,12 @@ class VerifiedSchedule:
                 instruction=each.text,
                 kind=each.edit.kind,
                 position=None if each.edit.is_whole else each.edit.start,
-                scores=self.board.known_scores(current.replaced(name, each.text), self.order),
+                scores=tuple(
+                    self.board.training_scores(current.replaced(name, each.text), self.order)
+                ),
                 estimate=each.estimate,
             )
             for each in racers
         )
-        status = f"train {self._mean(after):.1%}"
+        status = f"train {self.board.training_mean(after):.1%}"
         return Step(self.state.step, attempts, after, accepted is not None, status)

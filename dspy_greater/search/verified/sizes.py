@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from dspy_greater.basics.arguments import check_count, check_positive
@@ -86,23 +86,10 @@ class Sizes:
         return steps * self.rollouts * min(self.rollout_examples, train)
 
     def __post_init__(self) -> None:
-        for name, least in {
-            "max_steps": 1,
-            "rollouts": 2,
-            "rollout_examples": 1,
-            "terms": 1,
-            "exact_size": 1,
-            "race_size": 1,
-            "plausible": 1,
-            "gaps": 0,
-            "phrases": 0,
-            "starts": 0,
-            "solved_contexts": 0,
-            "patience": 1,
-            "tidy_rounds": 0,
-            "max_instruction_tokens": 2,
-        }.items():
-            check_count(name, getattr(self, name), least)
+        may_be_0 = ("gaps", "phrases", "starts", "solved_contexts", "tidy_rounds")
+        least = {**dict.fromkeys(may_be_0, 0), "rollouts": 2, "max_instruction_tokens": 2}
+        for name in (each.name for each in fields(self) if isinstance(each.default, int)):
+            check_count(name, getattr(self, name), least.get(name, 1))
         given: object = self.instructions  # a bare string is an easy mistake
         if not isinstance(given, tuple) or not all(isinstance(t, str) and t.strip() for t in given):
             raise ValueError(

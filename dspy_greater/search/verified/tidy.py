@@ -20,10 +20,7 @@ SENTENCE = re.compile(r"\s*\S.*?(?:[.!?](?=\s|$)|$)", re.DOTALL)
 def shortened(
     view: PredictorView, instruction: str, terms: Sequence[Term], count: int
 ) -> list[RatedEdit]:
-    """Return an instruction without one of its words or sentences, what costs least first.
-
-    ``terms`` are the objective on its rollouts.
-    """
+    """Return an instruction without one of its words or sentences, what costs least first."""
     length = len(view.tokens(instruction))
     candidates = []
     for text in [*without_a_part(instruction, SENTENCE), *without_a_part(instruction, WORD)]:

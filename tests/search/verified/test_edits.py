@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_greater.search.verified.edits import Edit, deletions, merges, swaps
+from dspy_greater.search.verified.edits import Edit, merges, small_edits
 
 TOKENS = tuple(range(10, 18))
 
@@ -61,6 +61,6 @@ def test_an_edit_of_a_place_already_edited_is_left_out_of_a_merge() -> None:
 
 
 def test_deletions_and_swaps_of_every_place() -> None:
-    assert [edit.apply((1, 2, 2)) for edit in deletions((1, 2, 2))] == [(2, 2), (1, 2), (1, 2)]
-    assert [edit.apply((1, 2, 2)) for edit in swaps((1, 2, 2))] == [(2, 1, 2)]
-    assert deletions((1,)) == []
+    made = [edit.apply((1, 2, 2)) for edit in small_edits((1, 2, 2))]
+    assert made == [(2, 2), (1, 2), (1, 2), (2, 1, 2)]
+    assert small_edits((1,)) == []

@@ -38,7 +38,7 @@ def race_of(
 def test_each_program_has_another_instruction_in_every_predictor() -> None:
     race = race_of(instructions=("count", "guess"))
     programs = race.programs(9)
-    assert 1 < len(programs) <= race.most == 6
+    assert 1 < len(programs) <= race.config.whole_instructions == 6
     assert programs[:2] == [toy("count", other="count"), toy("guess", other="guess")]
     assert all(program[name] != START[name] for program in programs for name in START)
     assert race.programs(2) == programs[:2]

@@ -10,15 +10,8 @@ from typing import Any
 import pytest
 
 from dspy_greater.program import PredictorCall, Run
-from dspy_greater.search import (
-    Program,
-    ScoreBoard,
-    Scores,
-    VerifiedConfig,
-    VerifiedSchedule,
-    choose,
-)
-from dspy_greater.search.verified import SearchState, proposer
+from dspy_greater.search import Program, ScoreBoard, Scores, VerifiedConfig, choose
+from dspy_greater.search.verified import SearchState, VerifiedSchedule, proposer
 from dspy_greater.search.verified.estimates import exact
 from dspy_greater.search.verified.tidy import SENTENCE, WORD, without_a_part
 from tests.support.fakes import (
