@@ -19,7 +19,6 @@ from transformers.utils import find_adapter_config_file
 
 from dspy_greater.model import gguf
 from dspy_greater.model.checks import check_config
-from dspy_greater.model.dtypes import on_cpu, preferred
 from dspy_greater.model.errors import (
     LoadingError,
     MissingModelError,
@@ -30,6 +29,9 @@ from dspy_greater.model.errors import (
 from dspy_greater.model.white_box import WhiteBox
 
 ADAPTER_CONFIG = "adapter_config.json"
+#: What torch calls the instructions that multiply matrices in bfloat16, on x86 and on Arm.
+_BF16_PRODUCTS = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
+_CPU = torch.device("cpu")
 
 
 def load(
@@ -116,7 +118,7 @@ def _from_gguf(file: Path, tokenizer: Any, place: _Place, cache: Path | None) ->
         )
     device, dtype = place.default_device(), place.dtype
     if not isinstance(dtype, torch.dtype):
-        dtype = gguf.default_dtype(file, preferred(torch.bfloat16, device) or torch.bfloat16)
+        dtype = gguf.default_dtype(file, _preferred(torch.bfloat16, device) or torch.bfloat16)
     found = gguf.dequantized(file, dtype, cache)
     if isinstance(found, Path):
         options = {"trust_remote_code": False, "local_files_only": True}
@@ -264,9 +266,9 @@ def _weights(source: str, base: str, config: Any, place: _Place, options: dict[s
     quantized = quantization is not None or own_quantization is not None
     if dtype == "auto":
         # Quantized weights are computed with in a format that their method chooses.
-        own = None if quantized and on_cpu(device) else config.dtype
-        dtype = preferred(own, device) or "auto"
-    if quantized and device_map is None and not on_cpu(device):
+        own = None if quantized and device == _CPU else config.dtype
+        dtype = _preferred(own, device) or "auto"
+    if quantized and device_map is None and device != _CPU:
         device_map = {"": device}  # quantized where they will be: some can't be moved
     extra: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
     errors: list[type[Exception]] = [OSError, ImportError, ValueError]
@@ -318,3 +320,17 @@ def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | str:
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise LoadingError(f"dtype must be a float type such as 'bfloat16', not {dtype!r}.")
     return found
+
+
+def _preferred(own: torch.dtype | None, device: torch.device | None) -> torch.dtype | None:
+    """Return the number format for a checkpoint of format ``own`` on a device or, None, several.
+
+    On a CPU that is bfloat16, which halves the time of a product where there are instructions for
+    it, and float32 on other CPUs and for checkpoints in float32 or of unknown format, which keep
+    what precision they have. Elsewhere it is the checkpoint's own.
+    """
+    if device != _CPU:
+        return own
+    can: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch
+    halved = own not in (None, torch.float32) and any(can.get(name) for name in _BF16_PRODUCTS)
+    return torch.bfloat16 if halved else torch.float32
