@@ -23,6 +23,7 @@ from dspy import lm15
 from dspy.clients.base_lm import BaseLM
 from dspy.utils.exceptions import LMError
 
+from dspy_greater.basics.overheard import TRUNCATED
 from dspy_greater.basics.spans import Message
 from dspy_greater.model import Sampling, WhiteBox
 from dspy_greater.program import Predictor, call_of, render
@@ -53,11 +54,9 @@ class ServedError(ValueError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server wrote.
+    """What a server wrote, ``ended`` by itself or at the limit.
 
-    Attributes:
-        ended: Whether the server ended it by itself, not at the limit.
-        prompt_tokens: How many tokens the server read; 0 where it does not say.
+    ``prompt_tokens`` is how many the server read; 0 where it does not say.
     """
 
     text: str
@@ -129,24 +128,7 @@ def check_served(
     """
     answers = _asked(lm, [(prompt, Sampling(max_tokens=TOKENS)) for prompt in prompts])
     readings = read(model, [prompt.messages for prompt in prompts], answers, TOKENS)
-    gaps, lost = [reading.gaps() for reading in readings], loss(readings)
-    worst = max(range(len(gaps)), key=lambda index: (prompts[index].is_own, max(gaps[index])))
-    is_far, complaint = max(gaps[worst]) > GAP, ""
-    if not any(answer.text or answer.thinking for answer in answers):
-        complaint = (
-            f"answered {len(prompts)} prompts with nothing at all, the first of them "
-            f"{prompts[0].place}."
-        )
-    elif is_far or lost > LOSS:
-        if not is_far:
-            worst = max(range(len(gaps)), key=lambda index: sum(gaps[index]))
-        told = _difference(model, prompts[worst], answers[worst], readings[worst])
-        complaint = (
-            f"does not answer as the white box {model.name} does: {told} Of a token of such a "
-            f"prompt {GAP:g} are allowed, and of all {sum(map(len, gaps))} tokens in the mean, "
-            f"each at most 1, {LOSS:g}; here it is {lost:.3f}."
-        )
-    if complaint:
+    if complaint := _complaint(model, prompts, answers, readings):
         raise ServedError(
             f"rollout_lm {lm.model} {complaint} Serve the model and chat template that the white "
             f"box was loaded from ({model.name}), or give it as target_lm= if another model is "
@@ -156,52 +138,22 @@ def check_served(
         _check_samples(lm, prompts, readings, temperature)
 
 
-def _asked(lm: BaseLM, questions: Sequence[tuple[Prompt, Sampling]]) -> list[Answer]:
-    """Ask a server, without DSPy's warnings of answers that end at their limit as they are to."""
-    logger = logging.getLogger("dspy.clients.lm")
-    logger.addFilter(_is_other)
-    try:
-        with ThreadPoolExecutor(max_workers=len(questions)) as pool:
-            return list(pool.map(lambda question: _ask(lm, *question), questions))
-    finally:
-        logger.removeFilter(_is_other)
-
-
-def _is_other(entry: logging.LogRecord) -> bool:
-    return "truncated" not in entry.getMessage()
-
-
-def _ask(lm: BaseLM, prompt: Prompt, sampling: Sampling) -> Answer:
-    """Ask a server."""
-    given = {key: value for key, value in lm.kwargs.items() if value is not None}
-    request = lm15.request_from_openai_chat({"model": lm.model, "messages": list(prompt.messages)})
-    config = lm15.Config(
-        temperature=sampling.temperature,
-        max_tokens=sampling.max_tokens,
-        seed=sampling.seed,
-        extensions={key: given[key] for key in given if key not in NOT_ASKED} or None,
-    )
-    try:
-        with dspy.context(callbacks=[]):  # no run of the program, of which the user's are to hear
-            response = lm(replace(request, config=config), cache=False)
-    except LMError as error:
-        raise ServedError(
-            f"rollout_lm {lm.model} gave no answer to {prompt.place}: "
-            f"{type(error).__name__}: {error}. {REMEDY}"
-        ) from error
-    parts = response.message.parts
-    return Answer(
-        text="".join(part.text for part in parts if isinstance(part, lm15.TextPart)),
-        thinking="".join(part.text for part in parts if isinstance(part, lm15.ThinkingPart)),
-        ended=response.finish_reason == "stop",
-        prompt_tokens=response.usage.input_tokens or 0,
-    )
-
-
-def _difference(model: WhiteBox, prompt: Prompt, answer: Answer, reading: Reading) -> str:
-    """Say where an answer is furthest from what the white box would write."""
-    gaps, ids, decode = reading.gaps(), reading.ids, model.encoder.decode
-    at = gaps.index(max(gaps))
+def _complaint(
+    model: WhiteBox,
+    prompts: Sequence[Prompt],
+    answers: Sequence[Answer],
+    readings: Sequence[Reading],
+) -> str:
+    """Say what is wrong with the answers, and where they are furthest from the white box's."""
+    if not any(answer.text or answer.thinking for answer in answers):
+        return f"answered {len(prompts)} prompts, such as {prompts[0].place}, with nothing at all."
+    gaps, lost = [reading.gaps() for reading in readings], loss(readings)
+    worst = max(range(len(gaps)), key=lambda index: (prompts[index].is_own, max(gaps[index])))
+    if max(gaps[worst]) <= GAP:
+        if lost <= LOSS:
+            return ""
+        worst = max(range(len(gaps)), key=lambda index: sum(gaps[index]))
+    answer, reading, decode = answers[worst], readings[worst], model.encoder.decode
     cause = (
         "it holds other weights (another quantization of the same model is that, too: load here "
         "the file that it serves), or answers with other settings"
@@ -211,16 +163,58 @@ def _difference(model: WhiteBox, prompt: Prompt, answer: Answer, reading: Readin
             f"it read {answer.prompt_tokens} tokens where the white box reads {reading.read}, so "
             "its chat template or tokenizer is another one"
         )
-    if at < len(ids):
+    at, step = gaps[worst].index(max(gaps[worst])), "ended its answer, where the white box goes on"
+    if at < len(reading.ids):
         best = decode([int(reading.table[at].argmax())])
-        step = f"it took {decode([ids[at]])!r}, where the white box takes {best!r}"
-    else:
-        step = "it ended its answer, where the white box goes on"
+        step = f"took {decode([reading.ids[at]])!r}, where the white box takes {best!r}"
     return (
-        f"{cause}. To {prompt.place} it wrote {answer.thinking + answer.text!r} and the white box "
-        f"{reading.own!r}. Behind {decode(ids[:at])[-40:]!r} {step}: a difference of "
-        f"{gaps[at]:.2f} in log-probability."
+        f"does not answer as the white box {model.name} does: {cause}. To {prompts[worst].place} "
+        f"it wrote {answer.thinking + answer.text!r} and the white box {reading.own!r}. Behind "
+        f"{decode(reading.ids[:at])[-40:]!r} it {step}: a difference of {gaps[worst][at]:.2f} in "
+        f"log-probability. Of a token of such a prompt {GAP:g} are allowed, and of all "
+        f"{sum(map(len, gaps))} tokens in the mean, each at most 1, {LOSS:g}; here it is "
+        f"{lost:.3f}."
     )
+
+
+def _asked(lm: BaseLM, questions: Sequence[tuple[Prompt, Sampling]]) -> list[Answer]:
+    """Ask a server, without DSPy's warnings of answers that end at their limit as they are to."""
+
+    def is_other(entry: logging.LogRecord) -> bool:
+        return TRUNCATED not in entry.getMessage()
+
+    logger = logging.getLogger("dspy.clients.lm")
+    logger.addFilter(is_other)
+    try:
+        with ThreadPoolExecutor(max_workers=len(questions)) as pool:
+            return list(pool.map(lambda question: _ask(lm, *question), questions))
+    finally:
+        logger.removeFilter(is_other)
+
+
+def _ask(lm: BaseLM, prompt: Prompt, sampling: Sampling) -> Answer:
+    request = lm15.request_from_openai_chat({"model": lm.model, "messages": list(prompt.messages)})
+    given = (key for key, value in lm.kwargs.items() if value is not None)
+    config = lm15.Config(
+        temperature=sampling.temperature,
+        max_tokens=sampling.max_tokens,
+        seed=sampling.seed,
+        extensions={key: lm.kwargs[key] for key in given if key not in NOT_ASKED} or None,
+    )
+    try:
+        with dspy.context(callbacks=[]):  # no run of the program, of which the user's are to hear
+            response = lm(replace(request, config=config), cache=False)
+    except LMError as error:
+        raise ServedError(
+            f"rollout_lm {lm.model} gave no answer to {prompt.place}: "
+            f"{type(error).__name__}: {error}. {REMEDY}"
+        ) from error
+    text, thinking = (
+        "".join(part.text for part in response.message.parts if isinstance(part, kind))
+        for kind in (lm15.TextPart, lm15.ThinkingPart)
+    )
+    ended = response.finish_reason == "stop"
+    return Answer(text, thinking, ended, response.usage.input_tokens or 0)
 
 
 def _check_samples(
