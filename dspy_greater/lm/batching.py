@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
+from dspy_greater.basics.arguments import check_count, check_positive
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -37,10 +39,8 @@ class Batcher(Generic[Item, Result]):
         max_batch: int,
         batch_wait: float,
     ) -> None:
-        if max_batch < 1:
-            raise ValueError(f"max_batch must be at least 1, not {max_batch}")
-        if batch_wait < 0:
-            raise ValueError(f"batch_wait must not be negative, not {batch_wait}")
+        check_count("max_batch", max_batch)
+        check_positive("batch_wait", batch_wait, or_zero=True)
         self._answer = answer
         self.max_batch = max_batch
         self._batch_wait = batch_wait

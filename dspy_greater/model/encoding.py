@@ -31,12 +31,10 @@ BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 
 @dataclass(frozen=True)
 class Encoding:
-    """A tokenised prompt.
+    """A tokenised prompt, the begin-of-text token included.
 
-    Attributes:
-        ids: Token ids, the begin-of-text token included.
-        spans: Name -> the tokens that overlap the text of that name.
-        overhang: Name -> what these hold beside it; mostly nothing, or the space before a word.
+    By name, ``spans`` are the tokens that overlap a text, and ``overhang`` is what these hold
+    beside it: mostly nothing, or the space before a word.
     """
 
     ids: tuple[int, ...]
@@ -72,8 +70,7 @@ class ChatEncoder:
             thinking: What the assistant thought before it, which gets the span ``THINKING``; left
                 out where the model has no marks for it or the prompt turns thinking off.
             spans: Texts to find, by name; ``message == len(messages)`` means the completion.
-            open_end: End right after the last message's content: no end of turn, no generation
-                prompt.
+            open_end: End right after the last message's content, without a generation prompt.
 
         Raises:
             TemplateError: The chat template refuses the messages or rewrites a text with a span.
@@ -201,15 +198,10 @@ def _check(texts: Sequence[str], spans: Mapping[str, TextSpan]) -> None:
 
 
 def allowed_tokens(tokenizer: Any, vocab_size: int) -> torch.Tensor:
-    """Mark the tokens that are plain, printable ASCII.
+    """Mark the tokens that are plain, printable ASCII, bool ``[vocab]``.
 
-    Args:
-        tokenizer: A fast tokenizer.
-        vocab_size: Rows of the embedding; may exceed the tokenizer's vocabulary (padding rows).
-
-    Returns:
-        Bool tensor ``[vocab]``: False for special and added tokens, parts of UTF-8 characters,
-        control characters and line breaks, adapter markup, and tokens of white space only.
+    False are special and added tokens, parts of UTF-8 characters, control characters and line
+    breaks, adapter markup, white space alone, and rows of the embedding without a token.
     """
     size = min(vocab_size, len(tokenizer))
     refused = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)

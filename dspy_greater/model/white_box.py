@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from dspy_greater.basics.arguments import check_positive
 from dspy_greater.basics.spans import Span
 from dspy_greater.cost import Counts, Meter
 from dspy_greater.model import checks
@@ -337,8 +338,7 @@ class WhiteBox:
                 raise ValueError(
                     f"Item {index}: inputs [{inputs.start}, {inputs.end}) lie outside."
                 )
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive, not {temperature}.")
+        check_positive("temperature", temperature)
 
     def _check_length(self, length: int, purpose: str = "") -> None:
         if length == 0:
