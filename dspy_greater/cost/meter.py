@@ -25,12 +25,9 @@ SETUP = "setup"
 
 @dataclass(frozen=True)
 class Usage(Summed):
-    """What one language model did.
+    """What one language model did, without what DSPy's cache answered.
 
-    Attributes:
-        calls: Requests that it answered; what DSPy's cache answered does not count.
-        tokens_read: Tokens of their prompts as it reported them; 0 where it reports none.
-        tokens_written: Tokens of its answers, likewise.
+    Tokens are those of prompts and answers as it reported them; 0 where it reports none.
     """
 
     calls: int = 0
@@ -45,12 +42,9 @@ class Usage(Summed):
 
 @dataclass
 class Spent(Summed):
-    """What bounds are about.
+    """What bounds are about: scored runs of the program, tokens and wall-clock time.
 
-    Attributes:
-        metric_calls: Runs of the program that were scored.
-        tokens: Tokens through the white box, and through what runs in its place.
-        seconds: Wall-clock time.
+    The tokens are those through the white box, and through what runs in its place.
     """
 
     metric_calls: int = 0
@@ -65,9 +59,8 @@ class Meter:
     Attributes:
         counts: Work of the white box.
         parse_failures: Runs whose output did not parse.
-        target: By name, what language models did on which candidates are verified, in the place
-            of the white box.
-        rollout_lm: By name, what the language model did that runs in the place of the white box.
+        target: By name, what language models did that verify candidates in the white box's place.
+        rollout_lm: By name, what the language model did that runs in the white box's place.
         phases: Seconds by phase.
         spent: By whose turn it was, see :meth:`turn`.
         engine: The local model that books here what it generates; None for any.
@@ -110,10 +103,7 @@ class Meter:
         on_target: bool = False,
         on_rollout_lm: bool = False,
     ) -> None:
-        """Count a scored run of the program, and what LMs in the white box's place did for it.
-
-        ``usage`` is by name; it counts where the run was on the target or the rollout LM.
-        """
+        """Count a scored run, and what LMs, by name, did for it in the white box's place."""
         with self._lock:
             own = self.spent[self._whose]
             own.metric_calls += 1

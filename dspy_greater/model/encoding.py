@@ -188,13 +188,9 @@ def tokens_over(offsets: Sequence[tuple[int, int]], start: int, end: int) -> Spa
 
 def _check(texts: Sequence[str], spans: Mapping[str, TextSpan]) -> None:
     for name, span in spans.items():
-        if not 0 <= span.message < len(texts):
-            raise ValueError(f"Span {name!r} is in message {span.message}, which does not exist.")
-        if not 0 <= span.start <= span.end <= len(texts[span.message]):
-            raise ValueError(
-                f"Span {name!r} = [{span.start}, {span.end}) lies outside its message of "
-                f"{len(texts[span.message])} characters."
-            )
+        length = len(texts[span.message]) if 0 <= span.message < len(texts) else -1
+        if not 0 <= span.start <= span.end <= length:
+            raise ValueError(f"Span {name!r} lies outside of the messages: {span}.")
 
 
 def allowed_tokens(tokenizer: Any, vocab_size: int) -> torch.Tensor:

@@ -50,11 +50,8 @@ def find(
 ) -> Path | None:
     """Return the GGUF file that is meant, fetched from the hub if need be; None if none is.
 
-    ``hub`` may hold ``revision``, ``cache_dir`` and ``local_files_only``.
-
-    Raises:
-        MissingModelError: There is no such file.
-        LoadingError: There are several and none is named, or the file is of another kind.
+    ``hub`` may hold ``revision``, ``cache_dir`` and ``local_files_only``. An error says which file
+    there is not, that one of several is to be named, or that it is of another kind.
     """
     path = Path(model).expanduser()
     if gguf_file is None:
@@ -125,11 +122,7 @@ def default_dtype(path: Path, dtype: torch.dtype) -> torch.dtype:
 def dequantized(path: Path, dtype: torch.dtype, cache: Path | None) -> Path | tuple[Any, Any]:
     """Return a file as a folder of transformers in ``cache``, made now or at an earlier time.
 
-    Returns:
-        The folder, or model and tokenizer if nothing is kept or the disk has no room for it.
-
-    Raises:
-        LoadingError: The file cannot be read, or holds no causal language model.
+    Where nothing is kept, or the disk has no room for it, it is model and tokenizer instead.
     """
     header = _checked_header(path)
     if cache is None:

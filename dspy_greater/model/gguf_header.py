@@ -52,11 +52,7 @@ def is_gguf(path: Path) -> bool:
 
 
 def read_header(path: Path) -> Header:
-    """Read the head of a GGUF file.
-
-    Raises:
-        LoadingError: The file is cut off, damaged, or of an unknown version.
-    """
+    """Read the head of a GGUF file, refusing what is cut off, damaged or of an unknown version."""
     try:
         with path.open("rb") as file:
             return _Reader(file).header()

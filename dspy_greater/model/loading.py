@@ -29,6 +29,8 @@ from dspy_greater.model.errors import (
 from dspy_greater.model.white_box import WhiteBox
 
 ADAPTER_CONFIG = "adapter_config.json"
+#: What transformers raise for files that they cannot read.
+CANNOT_LOAD = (OSError, ValueError, ImportError, AttributeError, TypeError, KeyError)
 #: What torch calls the instructions that multiply matrices in bfloat16, on x86 and on Arm.
 _BF16_PRODUCTS = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
 _CPU = torch.device("cpu")
@@ -251,7 +253,7 @@ def _tokenizer(source: Any, options: dict[str, Any]) -> Any:
         return source
     try:
         return AutoTokenizer.from_pretrained(source, **options)
-    except (OSError, ValueError, ImportError, AttributeError, TypeError, KeyError) as error:
+    except CANNOT_LOAD as error:
         raise TokenizerError(
             f"Cannot load a tokenizer from {os.fspath(source)!r}; give one with tokenizer=…. "
             f"{first_line(error)}"
@@ -262,8 +264,7 @@ def _weights(source: str, base: str, config: Any, place: _Place, options: dict[s
     """Return the model on its device, or spread over several, in its dtype."""
     device, dtype, device_map = place.default_device(), place.dtype, place.device_map
     quantization = place.quantization
-    own_quantization = getattr(config, "quantization_config", None)
-    quantized = quantization is not None or own_quantization is not None
+    quantized = (quantization or getattr(config, "quantization_config", None)) is not None
     if dtype == "auto":
         # Quantized weights are computed with in a format that their method chooses.
         own = None if quantized and device == _CPU else config.dtype
@@ -271,11 +272,6 @@ def _weights(source: str, base: str, config: Any, place: _Place, options: dict[s
     if quantized and device_map is None and device != _CPU:
         device_map = {"": device}  # quantized where they will be: some can't be moved
     extra: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
-    errors: list[type[Exception]] = [OSError, ImportError, ValueError]
-    if quantized:
-        errors += [AttributeError, KeyError, TypeError]
-    if quantized or base != source:
-        errors.append(RuntimeError)
     try:
         if isinstance(quantization, Mapping):
             quantization = AutoQuantizationConfig.from_dict(dict(quantization))
@@ -284,7 +280,9 @@ def _weights(source: str, base: str, config: Any, place: _Place, options: dict[s
         model = AutoModelForCausalLM.from_pretrained(
             source, config=config, dtype=dtype, **extra, **options
         )
-    except tuple(errors) as error:
+    except (*CANNOT_LOAD, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and base == source and not quantized:
+            raise  # no memory
         if "Unrecognized configuration class" in str(error):
             raise ModelError(
                 f"{config.model_type} has no language-model head in transformers, so it cannot "

@@ -67,12 +67,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Reading:
-    """An answer as the white box reads it.
+    """An answer as the white box reads it, and its ``own`` behind the ``read`` tokens.
 
-    Attributes:
-        own: What the white box itself writes there, behind ``read`` tokens.
-        table: ``[ids, vocab]`` log-probabilities, from which each of them was chosen.
-        end: By how much the white box would rather go on where the server ended its answer.
+    Each of the ids was chosen from log-probabilities ``[ids, vocab]``; ``end`` is by how much the
+    white box would rather go on where the server ended its answer.
     """
 
     own: str
@@ -84,7 +82,7 @@ class Reading:
     def log_probs(self, temperature: float = 1.0) -> torch.Tensor:
         """Return those of the answer's tokens, ``[ids]``."""
         tempered = torch.log_softmax(self.table / temperature, dim=-1)
-        return tempered.gather(1, torch.tensor(self.ids, dtype=torch.long)[:, None])[:, 0]
+        return tempered[range(len(self.ids)), self.ids]
 
     def gaps(self) -> list[float]:
         """Return by how much the likeliest token is likelier than each of the answer's."""
@@ -232,8 +230,7 @@ def _check_samples(
     samplings = [Sampling(TOKENS, temperature, seed=seed) for seed in range(SAMPLES)]
     sampled = _asked(lm, list(product(asked, samplings)))
     texts = [(answer.thinking, answer.text) for answer in sampled]
-    rows = [texts[start : start + SAMPLES] for start in range(0, len(texts), SAMPLES)]
-    if all(len(set(row)) == 1 for row in rows):
+    if texts == [text for text in texts[::SAMPLES] for _ in samplings]:
         raise ServedError(
             f"rollout_lm {lm.model} does not sample: asked for {SAMPLES} answers at temperature "
             f"{temperature:g} and with {SAMPLES} seeds, to {asked[0].place} it gave "
@@ -260,7 +257,11 @@ def read(
             ids = model.encode(messages, completion=written).ids[len(prompt) :][:limit]
             ended = ended and not half
         table = model.next_log_probs([(*prompt, *ids)], last=len(ids) + 1)[0]
-        end = _end(model, (*prompt, *ids), table[-1]) if ended else 0.0
+        end = 0.0
+        if ended:
+            (rest,) = model.generate([(*prompt, *ids)], [Sampling(max_tokens=2)])
+            if rest.text.strip() or rest.finish != "stop":  # more than white space
+                end = float(table[-1].max() - table[-1, list(model.end_ids)].max())
         readings.append(Reading(text, len(prompt), ids, table[:-1], end))
     return readings
 
@@ -271,14 +272,6 @@ def loss(readings: Sequence[Reading]) -> float:
     Few that are far off may be near ties that went another way.
     """
     return mean(min(1.0, gap) for reading in readings for gap in reading.gaps())
-
-
-def _end(model: WhiteBox, ids: tuple[int, ...], row: torch.Tensor) -> float:
-    """Return by how much the white box would rather go on; 0 for white space alone."""
-    rest = model.generate([ids], [Sampling(max_tokens=2)])[0]
-    if not rest.text.strip() and rest.finish == "stop":
-        return 0.0
-    return float(row.max() - row[list(model.end_ids)].max())
 
 
 def _written(model: WhiteBox, before: Sequence[int], answer: Answer) -> str:
