@@ -61,7 +61,7 @@ class Meter:
         parse_failures: Runs whose output did not parse.
         target: By name, what language models did that verify candidates in the white box's place.
         rollout_lm: By name, what the language model did that runs in the white box's place.
-        phases: Seconds by phase.
+        phases: Seconds by phase, see :class:`Phases`.
         spent: By whose turn it was, see :meth:`turn`.
         engine: The local model that books here what it generates; None for any.
     """
@@ -70,11 +70,12 @@ class Meter:
     parse_failures: int = 0
     target: dict[str, Usage] = field(default_factory=dict)
     rollout_lm: dict[str, Usage] = field(default_factory=dict)
-    phases: Phases = field(default_factory=Phases)
+    phases: dict[str, float] = field(default_factory=dict)
     spent: dict[str, Spent] = field(default_factory=lambda: {SETUP: Spent()})
 
     def __post_init__(self) -> None:
         self.engine: object = None
+        self._phases = Phases(self.phases)
         self._lock = threading.Lock()
         self._whose = SETUP
         self._since = time.perf_counter()
@@ -117,7 +118,7 @@ class Meter:
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Count the seconds of a block under a phase, see :data:`PHASES`."""
-        return self.phases(name)
+        return self._phases(name)
 
     def total(self, *without: str) -> Spent:
         """Return what was spent in all, some turns left out."""
@@ -127,21 +128,14 @@ class Meter:
 
     def seconds_by_phase(self) -> dict[str, float]:
         """Return the seconds in each phase, and in none of them, ``"other"``."""
-        by_phase = self.phases.seconds()
+        by_phase = dict(self.phases)
         busy = by_phase.pop(ANY)
         return {**by_phase, "other": self.total().seconds - busy}
 
     def dump(self) -> dict[str, Any]:
         """Return everything as plain data."""
         self.total()
-        return {
-            "counts": self.counts.to_dict(),
-            "parse_failures": self.parse_failures,
-            "target": {name: asdict(usage) for name, usage in self.target.items()},
-            "rollout_lm": {name: asdict(usage) for name, usage in self.rollout_lm.items()},
-            "phases": self.phases.seconds(),
-            "spent": {name: asdict(spent) for name, spent in self.spent.items()},
-        }
+        return asdict(self)
 
     @classmethod
     def load(cls, saved: Mapping[str, Any]) -> Meter:
@@ -151,7 +145,7 @@ class Meter:
             parse_failures=saved["parse_failures"],
             target={name: Usage(**each) for name, each in saved["target"].items()},
             rollout_lm={name: Usage(**each) for name, each in saved["rollout_lm"].items()},
-            phases=Phases(saved["phases"]),
+            phases=dict(saved["phases"]),
             spent={SETUP: Spent()} | {name: Spent(**s) for name, s in saved["spent"].items()},
         )
 

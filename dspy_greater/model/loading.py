@@ -78,13 +78,11 @@ def load(
             weights, tokenizer = _from_gguf(file, tokenizer, place, cache)
             name = file.stem
     else:
-        whole = {
-            "device_map": device_map,
-            "quantization_config": quantization_config,
-            "gguf_file": gguf_file,
-        }
-        for option in (key for key, value in whole.items() if value is not None):
-            raise LoadingError(f"{option} is for loading: a loaded model stays as it is.")
+        if (device_map, quantization_config, gguf_file) != (None, None, None):
+            raise LoadingError(
+                "device_map, quantization_config and gguf_file are for loading: a loaded model "
+                "stays as it is."
+            )
         weights, tokenizer = _from_memory(model, tokenizer, place.device, place.dtype)
     return WhiteBox(
         weights,

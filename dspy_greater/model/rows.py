@@ -149,12 +149,9 @@ class RowStops(StoppingCriteria):
     """Ends each row at its own length, at an end token, a stop string or an object's last brace.
 
     The whole batch ends, if it is ``leaving``, as soon as enough rows have ended. No stop string
-    counts within the block of what a model thinks.
-
-    Attributes:
-        rows: Which request each row of the batch continues.
-        length: By request, tokens generated when it ended, end token included; None before.
-        stopped: By request, whether a stop string or a last brace ended it.
+    counts within the block of what a model thinks. ``rows`` are the requests that the batch
+    continues. By request, ``length`` is how many tokens it had when it ended, end token included
+    (None before), and ``stopped`` tells whether a stop string or a last brace ended it.
     """
 
     def __init__(

@@ -335,9 +335,7 @@ class WhiteBox:
                     f"[1, {length}): a first token has nothing to be predicted from."
                 )
             if not 0 <= inputs.start <= inputs.end <= length:
-                raise ValueError(
-                    f"Item {index}: inputs [{inputs.start}, {inputs.end}) lie outside."
-                )
+                raise ValueError(f"Item {index}: inputs lie outside, at {inputs}.")
         check_positive("temperature", temperature)
 
     def _check_length(self, length: int, purpose: str = "") -> None:
