@@ -62,15 +62,12 @@ class ChatEncoder:
         spans: Mapping[str, TextSpan] = NOTHING,
         open_end: bool = False,
     ) -> Encoding:
-        """Tokenise a conversation.
+        """Tokenise a conversation, and find the texts of ``spans`` in it, by name.
 
-        Args:
-            messages: The conversation.
-            completion: The assistant's text, appended after the generation prompt.
-            thinking: What the assistant thought before it, which gets the span ``THINKING``; left
-                out where the model has no marks for it or the prompt turns thinking off.
-            spans: Texts to find, by name; ``message == len(messages)`` means the completion.
-            open_end: End right after the last message's content, without a generation prompt.
+        The ``completion`` is the assistant's text, appended after the generation prompt; spans in
+        it have ``message == len(messages)``. What the assistant was ``thinking`` before it gets the
+        span ``THINKING``; it is left out where the model has no marks for it or the prompt turns
+        thinking off. An ``open_end`` is right after the last content, without a generation prompt.
 
         Raises:
             TemplateError: The chat template refuses the messages or rewrites a text with a span.
@@ -78,7 +75,11 @@ class ChatEncoder:
         if open_end and completion is not None:
             raise ValueError("open_end leaves the last message unfinished; it takes no completion.")
         answer = [] if completion is None else [completion]
-        _check([*(message["content"] for message in messages), *answer], spans)
+        lengths = [*(len(message["content"]) for message in messages), *map(len, answer)]
+        for name, span in spans.items():
+            length = lengths[span.message] if 0 <= span.message < len(lengths) else -1
+            if not 0 <= span.start <= span.end <= length:
+                raise ValueError(f"Span {name!r} lies outside of the messages: {span}.")
         wanted = {span.message for span in spans.values()}
         text, places = self._template.layout(messages, wanted, open_end=open_end)
         if completion is not None:
@@ -184,13 +185,6 @@ def tokens_over(offsets: Sequence[tuple[int, int]], start: int, end: int) -> Spa
         return Span(hits[0], hits[-1] + 1)
     at = next((i for i, (_, right) in enumerate(offsets) if right > start), len(offsets))
     return Span(at, at)
-
-
-def _check(texts: Sequence[str], spans: Mapping[str, TextSpan]) -> None:
-    for name, span in spans.items():
-        length = len(texts[span.message]) if 0 <= span.message < len(texts) else -1
-        if not 0 <= span.start <= span.end <= length:
-            raise ValueError(f"Span {name!r} lies outside of the messages: {span}.")
 
 
 def allowed_tokens(tokenizer: Any, vocab_size: int) -> torch.Tensor:

@@ -155,8 +155,7 @@ class BatchedGeneration:
     ) -> Any:
         """Let the library add up to ``most`` tokens to ids ``[batch, width]``, the likeliest.
 
-        After an end token a row is only filled up. With ``logits`` none ends a row, and what comes
-        back is an output that has them.
+        With ``logits`` no end token ends a row, and what comes back is an output that has them.
         """
         config = GenerationConfig(
             do_sample=False,

@@ -66,9 +66,9 @@ def damaged(path: Path) -> LoadingError:
     return LoadingError(f"{path} is cut off or damaged ({size:,} bytes): download it again.")
 
 
+@dataclass
 class _Reader:
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
+    file: BinaryIO
 
     def header(self) -> Header:
         magic, version, tensors, keys = self.unpack("4sIQQ")

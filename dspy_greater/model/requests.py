@@ -52,10 +52,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class TokenLogProb:
-    """Log-probability of a generated token under the model (temperature 1, nothing cut away).
-
-    ``top`` are the likeliest (token, log-probability) pairs at its place, likeliest first.
-    """
+    """Log-probability of a token, at temperature 1, and of the likeliest at its place, in order."""
 
     id: int
     log_prob: float

@@ -120,10 +120,7 @@ def prompts_of(
 def check_served(
     lm: BaseLM, model: WhiteBox, prompts: Sequence[Prompt], temperature: float | None = None
 ) -> None:
-    """Raise a ServedError unless a server answers a few prompts as the white box would.
-
-    ``temperature`` is that of the rollouts that it is to sample, if there are any.
-    """
+    """Raise unless a server answers as the white box, and samples at the rollouts' temperature."""
     answers = _asked(lm, [(prompt, Sampling(max_tokens=TOKENS)) for prompt in prompts])
     readings = read(model, [prompt.messages for prompt in prompts], answers, TOKENS)
     if complaint := _complaint(model, prompts, answers, readings):
@@ -267,10 +264,7 @@ def read(
 
 
 def loss(readings: Sequence[Reading]) -> float:
-    """Return how far behind the likeliest tokens are in the mean, each at most 1.
-
-    Few that are far off may be near ties that went another way.
-    """
+    """Return the mean gap, each at most 1: few large ones may be near ties that went elsewhere."""
     return mean(min(1.0, gap) for reading in readings for gap in reading.gaps())
 
 
@@ -280,6 +274,6 @@ def _written(model: WhiteBox, before: Sequence[int], answer: Answer) -> str:
     if not answer.thinking or thinking is None:
         return answer.text
     block = thinking.written(answer.thinking, model.encoder.decode(before))
-    if answer.text:
-        return block + answer.text
-    return block.partition(answer.thinking)[0] + answer.thinking  # the limit came before its end
+    if not answer.text:  # the limit came before the block's end
+        block = block.partition(answer.thinking)[0] + answer.thinking
+    return block + answer.text
