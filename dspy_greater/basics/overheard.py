@@ -20,10 +20,8 @@ _LENGTH = 200
 class Overheard(logging.Filter):
     """Keeps warnings of other libraries from the handlers that it filters, and counts them.
 
-    What is more than a warning, or less, passes: errors, and what a user asked to see.
-
-    Attributes:
-        counts: How often each message came.
+    What is more than a warning, or less, passes: errors, and what a user asked to see. ``counts``
+    tells how often each message came.
     """
 
     def __init__(self) -> None:

@@ -13,10 +13,7 @@ from dspy_greater.cost.meter import Spent
 class Bounds:
     """The stop conditions of a compile, checked after every step; the first that holds ends it.
 
-    Each is on what :class:`Spent` has under its name; None is no bound.
-
-    Raises:
-        ValueError: If a bound is no number above 0.
+    Each is on what :class:`Spent` has under its name: a number above 0, or None for no bound.
     """
 
     max_metric_calls: float | None = None
@@ -56,10 +53,7 @@ class Bounds:
         return Bounds(**shares)
 
     def affords(self, most: int, each: Spent, parts: int) -> int:
-        """Return how many things, up to ``most``, one of several equal parts of all pays for.
-
-        One has been paid for already; ``each`` is what it cost.
-        """
+        """Return how many more things, up to ``most``, of this cost one of equal parts pays for."""
         shares = self.share(parts, Spent())._given
         counts = [math.floor(part / max(_of(each, n), 1e-9)) - 1 for n, part in shares.items()]
         return max(0, min([most, *counts]))

@@ -25,12 +25,9 @@ SETUP = "setup"
 
 @dataclass(frozen=True)
 class Usage(Summed):
-    """What one language model did.
+    """What one language model did, without what DSPy's cache answered.
 
-    Attributes:
-        calls: Requests that it answered; what DSPy's cache answered does not count.
-        tokens_read: Tokens of their prompts as it reported them; 0 where it reports none.
-        tokens_written: Tokens of its answers, likewise.
+    Tokens are those of prompts and answers as it reported them; 0 where it reports none.
     """
 
     calls: int = 0
@@ -45,12 +42,9 @@ class Usage(Summed):
 
 @dataclass
 class Spent(Summed):
-    """What bounds are about.
+    """What bounds are about: scored runs of the program, tokens and wall-clock time.
 
-    Attributes:
-        metric_calls: Runs of the program that were scored.
-        tokens: Tokens through the white box, and through what runs in its place.
-        seconds: Wall-clock time.
+    The tokens are those through the white box, and through what runs in its place.
     """
 
     metric_calls: int = 0
@@ -65,10 +59,9 @@ class Meter:
     Attributes:
         counts: Work of the white box.
         parse_failures: Runs whose output did not parse.
-        target: By name, what language models did on which candidates are verified, in the place
-            of the white box.
-        rollout_lm: By name, what the language model did that runs in the place of the white box.
-        phases: Seconds by phase.
+        target: By name, what language models did that verify candidates in the white box's place.
+        rollout_lm: By name, what the language model did that runs in the white box's place.
+        phases: Seconds by phase, see :class:`Phases`.
         spent: By whose turn it was, see :meth:`turn`.
         engine: The local model that books here what it generates; None for any.
     """
@@ -77,11 +70,12 @@ class Meter:
     parse_failures: int = 0
     target: dict[str, Usage] = field(default_factory=dict)
     rollout_lm: dict[str, Usage] = field(default_factory=dict)
-    phases: Phases = field(default_factory=Phases)
+    phases: dict[str, float] = field(default_factory=dict)
     spent: dict[str, Spent] = field(default_factory=lambda: {SETUP: Spent()})
 
     def __post_init__(self) -> None:
         self.engine: object = None
+        self._phases = Phases(self.phases)
         self._lock = threading.Lock()
         self._whose = SETUP
         self._since = time.perf_counter()
@@ -110,10 +104,7 @@ class Meter:
         on_target: bool = False,
         on_rollout_lm: bool = False,
     ) -> None:
-        """Count a scored run of the program, and what LMs in the white box's place did for it.
-
-        ``usage`` is by name; it counts where the run was on the target or the rollout LM.
-        """
+        """Count a scored run, and what LMs, by name, did for it in the white box's place."""
         with self._lock:
             own = self.spent[self._whose]
             own.metric_calls += 1
@@ -127,7 +118,7 @@ class Meter:
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Count the seconds of a block under a phase, see :data:`PHASES`."""
-        return self.phases(name)
+        return self._phases(name)
 
     def total(self, *without: str) -> Spent:
         """Return what was spent in all, some turns left out."""
@@ -137,21 +128,14 @@ class Meter:
 
     def seconds_by_phase(self) -> dict[str, float]:
         """Return the seconds in each phase, and in none of them, ``"other"``."""
-        by_phase = self.phases.seconds()
+        by_phase = dict(self.phases)
         busy = by_phase.pop(ANY)
         return {**by_phase, "other": self.total().seconds - busy}
 
     def dump(self) -> dict[str, Any]:
         """Return everything as plain data."""
         self.total()
-        return {
-            "counts": self.counts.to_dict(),
-            "parse_failures": self.parse_failures,
-            "target": {name: asdict(usage) for name, usage in self.target.items()},
-            "rollout_lm": {name: asdict(usage) for name, usage in self.rollout_lm.items()},
-            "phases": self.phases.seconds(),
-            "spent": {name: asdict(spent) for name, spent in self.spent.items()},
-        }
+        return asdict(self)
 
     @classmethod
     def load(cls, saved: Mapping[str, Any]) -> Meter:
@@ -161,7 +145,7 @@ class Meter:
             parse_failures=saved["parse_failures"],
             target={name: Usage(**each) for name, each in saved["target"].items()},
             rollout_lm={name: Usage(**each) for name, each in saved["rollout_lm"].items()},
-            phases=Phases(saved["phases"]),
+            phases=dict(saved["phases"]),
             spent={SETUP: Spent()} | {name: Spent(**s) for name, s in saved["spent"].items()},
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 #: Messages to ids, the white box's work, the metric, and runs elsewhere: on the target, or on a
@@ -21,15 +21,16 @@ class Phases:
     A second in which several threads are in one phase counts once for it. Different phases may
     overlap: a metric runs while other rows are still generated.
 
-    Args:
-        earlier: What :meth:`seconds` returned, to go on from.
+    ``seconds`` are those in each phase so far, and, under :data:`ANY`, in at least one.
     """
 
-    def __init__(self, earlier: Mapping[str, float] | None = None) -> None:
+    def __init__(self, seconds: dict[str, float]) -> None:
         self._lock = threading.Lock()
         self._inside: Counter[str] = Counter()
         self._since: dict[str, float] = {}
-        self._total = {**dict.fromkeys((*PHASES, ANY), 0.0), **(earlier or {})}
+        self.seconds = seconds
+        for phase in (*PHASES, ANY):
+            seconds.setdefault(phase, 0.0)
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
@@ -46,8 +47,4 @@ class Phases:
                 for key in (phase, ANY):
                     self._inside[key] -= 1
                     if not self._inside[key]:
-                        self._total[key] += time.perf_counter() - self._since[key]
-
-    def seconds(self) -> dict[str, float]:
-        """Return the seconds in each phase so far, and, under :data:`ANY`, in at least one."""
-        return dict(self._total)
+                        self.seconds[key] += time.perf_counter() - self._since[key]

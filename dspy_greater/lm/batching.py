@@ -10,7 +10,10 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Generic, TypeVar
+
+from dspy_greater.basics.arguments import check_count, check_positive
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -37,10 +40,8 @@ class Batcher(Generic[Item, Result]):
         max_batch: int,
         batch_wait: float,
     ) -> None:
-        if max_batch < 1:
-            raise ValueError(f"max_batch must be at least 1, not {max_batch}")
-        if batch_wait < 0:
-            raise ValueError(f"batch_wait must not be negative, not {batch_wait}")
+        check_count("max_batch", max_batch)
+        check_positive("batch_wait", batch_wait, or_zero=True)
         self._answer = answer
         self.max_batch = max_batch
         self._batch_wait = batch_wait
@@ -119,21 +120,18 @@ class Batcher(Generic[Item, Result]):
         """Return the next batch without the cancelled items, or None when the worker is to end."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closed, _IDLE_SECONDS)
-            while self._queue and not alone and self._more_come(len(self._queue)):
-                pass
+            waiting = 0
+            while not alone and waiting < len(self._queue) < self.max_batch and not self._closed:
+                waiting = len(self._queue)
+                self._changed.wait_for(partial(self._more_came, waiting), self._batch_wait)
             if not self._queue:
                 self._worker = None
                 return None
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), self.max_batch))]
         return [each for each in batch if each[1].set_running_or_notify_cancel()]
 
-    def _more_come(self, waiting: int) -> bool:
-        """Wait for another item; False when none came or no more are wanted."""
-        if waiting >= self.max_batch or self._closed:
-            return False
-        return self._changed.wait_for(
-            lambda: len(self._queue) > waiting or self._closed, self._batch_wait
-        )
+    def _more_came(self, waiting: int) -> bool:
+        return len(self._queue) > waiting or self._closed
 
 
 def _reset_after_fork() -> None:

@@ -99,16 +99,15 @@ class LocalEngine:
     @classmethod
     def load_state(cls, state: Mapping[str, Any]) -> LocalEngine:
         """Return the living engine of a saved one's model; raise where there is none."""
-        name, fingerprint = state["name"], state["fingerprint"]
         with _registry:
             for engine in _engines:
-                if (engine.name, engine.fingerprint) == (name, fingerprint):
+                if engine.dump_state() == dict(state):
                     return engine
         raise RuntimeError(
-            f"The model {name} (fingerprint {fingerprint}) is not loaded in this process, and what "
-            "was saved or pickled holds no weights. Make the language model anew, "
-            "lm = local_lm(...), and load again while it lives; or save the program without one, "
-            "program.set_lm(None), and then dspy.configure(lm=lm) or program.set_lm(lm)."
+            f"The model {state['name']} (fingerprint {state['fingerprint']}) is not loaded in this "
+            "process, and what was saved or pickled holds no weights. Make the language model "
+            "anew, lm = local_lm(...), and load again while it lives; or save the program without "
+            "one, program.set_lm(None), and then dspy.configure(lm=lm) or program.set_lm(lm)."
         )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LocalEngine:

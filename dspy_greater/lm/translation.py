@@ -20,12 +20,9 @@ _REFUSED = {
     "tool_choice": "use a module that describes its tools in the prompt, such as dspy.ReAct",
     "reasoning": "use dspy.ChainOfThought, whose reasoning is a field of the answer",
     "cache": "leave prompt_cache out: nothing is billed per token",
-    "frequency_penalty": "leave it out",
-    "presence_penalty": "leave it out",
-    "service_tier": "leave it out",
-    "user_id": "leave it out",
-    "store": "leave it out",
     "probabilities": "use logprobs=True instead",
+    **dict.fromkeys(("frequency_penalty", "presence_penalty"), "leave it out"),
+    **dict.fromkeys(("service_tier", "user_id", "store"), "leave it out"),
 }
 
 #: The one response format there is, which JSONAdapter asks for wherever it may.

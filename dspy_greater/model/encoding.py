@@ -31,12 +31,10 @@ BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 
 @dataclass(frozen=True)
 class Encoding:
-    """A tokenised prompt.
+    """A tokenised prompt, the begin-of-text token included.
 
-    Attributes:
-        ids: Token ids, the begin-of-text token included.
-        spans: Name -> the tokens that overlap the text of that name.
-        overhang: Name -> what these hold beside it; mostly nothing, or the space before a word.
+    By name, ``spans`` are the tokens that overlap a text, and ``overhang`` is what these hold
+    beside it: mostly nothing, or the space before a word.
     """
 
     ids: tuple[int, ...]
@@ -64,16 +62,12 @@ class ChatEncoder:
         spans: Mapping[str, TextSpan] = NOTHING,
         open_end: bool = False,
     ) -> Encoding:
-        """Tokenise a conversation.
+        """Tokenise a conversation, and find the texts of ``spans`` in it, by name.
 
-        Args:
-            messages: The conversation.
-            completion: The assistant's text, appended after the generation prompt.
-            thinking: What the assistant thought before it, which gets the span ``THINKING``; left
-                out where the model has no marks for it or the prompt turns thinking off.
-            spans: Texts to find, by name; ``message == len(messages)`` means the completion.
-            open_end: End right after the last message's content: no end of turn, no generation
-                prompt.
+        The ``completion`` is the assistant's text, appended after the generation prompt; spans in
+        it have ``message == len(messages)``. What the assistant was ``thinking`` before it gets the
+        span ``THINKING``; it is left out where the model has no marks for it or the prompt turns
+        thinking off. An ``open_end`` is right after the last content, without a generation prompt.
 
         Raises:
             TemplateError: The chat template refuses the messages or rewrites a text with a span.
@@ -81,7 +75,11 @@ class ChatEncoder:
         if open_end and completion is not None:
             raise ValueError("open_end leaves the last message unfinished; it takes no completion.")
         answer = [] if completion is None else [completion]
-        _check([*(message["content"] for message in messages), *answer], spans)
+        lengths = [*(len(message["content"]) for message in messages), *map(len, answer)]
+        for name, span in spans.items():
+            length = lengths[span.message] if 0 <= span.message < len(lengths) else -1
+            if not 0 <= span.start <= span.end <= length:
+                raise ValueError(f"Span {name!r} lies outside of the messages: {span}.")
         wanted = {span.message for span in spans.values()}
         text, places = self._template.layout(messages, wanted, open_end=open_end)
         if completion is not None:
@@ -189,27 +187,11 @@ def tokens_over(offsets: Sequence[tuple[int, int]], start: int, end: int) -> Spa
     return Span(at, at)
 
 
-def _check(texts: Sequence[str], spans: Mapping[str, TextSpan]) -> None:
-    for name, span in spans.items():
-        if not 0 <= span.message < len(texts):
-            raise ValueError(f"Span {name!r} is in message {span.message}, which does not exist.")
-        if not 0 <= span.start <= span.end <= len(texts[span.message]):
-            raise ValueError(
-                f"Span {name!r} = [{span.start}, {span.end}) lies outside its message of "
-                f"{len(texts[span.message])} characters."
-            )
-
-
 def allowed_tokens(tokenizer: Any, vocab_size: int) -> torch.Tensor:
-    """Mark the tokens that are plain, printable ASCII.
+    """Mark the tokens that are plain, printable ASCII, bool ``[vocab]``.
 
-    Args:
-        tokenizer: A fast tokenizer.
-        vocab_size: Rows of the embedding; may exceed the tokenizer's vocabulary (padding rows).
-
-    Returns:
-        Bool tensor ``[vocab]``: False for special and added tokens, parts of UTF-8 characters,
-        control characters and line breaks, adapter markup, and tokens of white space only.
+    False are special and added tokens, parts of UTF-8 characters, control characters and line
+    breaks, adapter markup, white space alone, and rows of the embedding without a token.
     """
     size = min(vocab_size, len(tokenizer))
     refused = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)

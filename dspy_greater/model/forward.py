@@ -28,12 +28,9 @@ from dspy_greater.model.prefix import Prefix, keeps_every_key
 
 
 class Forward:
-    """Runs a model on right-padded sequences.
+    """Runs a model on right-padded sequences; ``pad`` is the token that stands for nothing.
 
-    Attributes:
-        model: The model.
-        pad: The token that stands for nothing.
-        recomputes: Whether a gradient is to run layers twice instead of remembering them.
+    ``recomputes`` tells whether a gradient is to run layers twice instead of remembering them.
     """
 
     def __init__(self, model: Any, pad: int) -> None:
@@ -70,12 +67,8 @@ class Forward:
         """
         inputs, starts = self._inputs(sequences, prefix, chosen)
         time = inputs["input_ids"].shape[1]
-        wanted = torch.cat(
-            [
-                torch.arange(own.start, own.stop) + row * time - start
-                for row, (own, start) in enumerate(zip(rows, starts, strict=True))
-            ]
-        )
+        places = enumerate(zip(rows, starts, strict=True))
+        wanted = torch.tensor([row * time + t - start for row, (own, start) in places for t in own])
         leaf: torch.Tensor | None = None
 
         def swap(module: Any, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:

@@ -132,35 +132,30 @@ class BatchedGeneration:
                 stopping_criteria=StoppingCriteriaList([stops]),
             )
             kept = [at for at, row in enumerate(rows) if stops.length[row] is None]
-            ended |= {
-                row: ids[at, width:].tolist() for at, row in enumerate(rows) if at not in kept
-            }
+            ended |= zip(rows, ids[:, width:].tolist(), strict=True)
             rows = [rows[at] for at in kept]
             if cache is not None and rows:
                 ids, mask = ids[kept], mask[kept]
                 new = mask.new_ones(len(rows), ids.shape[1] - mask.shape[1])
                 mask = torch.cat([mask, new], dim=1)
                 cache.batch_select_indices(torch.tensor(kept, device=ids.device))
-        done = []
-        for row, request in enumerate(requests):
-            ids_of_row = ended[row][: stops.length[row]]
-            log_probs = sampler.record(row, ids_of_row)
-            done.append(self._described(request, ids_of_row, stops.stopped[row], log_probs))
-        return done
+        own = [ended[row][:length] for row, length in enumerate(stops.length)]
+        return [
+            self._described(request, own[row], stops.stopped[row], sampler.record(row, own[row]))
+            for row, request in enumerate(requests)
+        ]
 
     def _greedily(
         self,
         ids: torch.Tensor,
         mask: torch.Tensor,
-        *,
         most: int,
         logits: bool = False,
         **settings: Any,
     ) -> Any:
         """Let the library add up to ``most`` tokens to ids ``[batch, width]``, the likeliest.
 
-        After an end token a row is only filled up. With ``logits`` none ends a row, and what comes
-        back is an output that has them.
+        With ``logits`` no end token ends a row, and what comes back is an output that has them.
         """
         config = GenerationConfig(
             do_sample=False,

@@ -23,12 +23,7 @@ import torch
 import transformers
 from filelock import FileLock
 from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-)
+from huggingface_hub.errors import RemoteEntryNotFoundError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dspy_greater.model.errors import LoadingError, MissingModelError, first_line
@@ -55,35 +50,28 @@ def find(
 ) -> Path | None:
     """Return the GGUF file that is meant, fetched from the hub if need be; None if none is.
 
-    Args:
-        model: A file, a folder or a hub id.
-        gguf_file: Its name in the folder or repository.
-        hub: ``revision``, ``token``, ``cache_dir`` and ``local_files_only`` for the hub.
-
-    Raises:
-        MissingModelError: There is no such file.
-        LoadingError: There are several and none is named, or the file is of another kind.
+    ``hub`` may hold ``revision``, ``cache_dir`` and ``local_files_only``. An error says which file
+    there is not, that one of several is to be named, or that it is of another kind.
     """
     path = Path(model).expanduser()
-    if path.is_file():
-        return _checked_file(path, gguf_file)
     if gguf_file is None:
-        if path.suffix.lower() == ".gguf":
-            raise MissingModelError(
-                f"There is no file {path} (working directory: {os.getcwd()}). For a file on the "
-                "hub: local_lm('owner/name', gguf_file='file.gguf')."
-            )
-        return _only_file(path) if path.is_dir() else None
-    if not path.is_dir():
-        return _fetched(os.fspath(model), gguf_file, hub)
-    if not (path / gguf_file).is_file():
-        raise MissingModelError(f"There is no {gguf_file} in {path}{_listed(_files(path))}.")
-    return _checked_file(path / gguf_file, None)
-
-
-def _checked_file(path: Path, gguf_file: str | None) -> Path:
-    if gguf_file is not None:
+        if path.is_dir():
+            return _only_file(path)
+        if not path.is_file() and path.suffix.lower() != ".gguf":
+            return None
+    elif path.is_file():
         raise LoadingError(f"{path} is a file already: leave out gguf_file={gguf_file!r}.")
+    elif not path.is_dir():
+        return _fetched(os.fspath(model), gguf_file, hub)
+    elif not (path / gguf_file).is_file():
+        raise MissingModelError(f"There is no {gguf_file} in {path}{_listed(_files(path))}.")
+    else:
+        path /= gguf_file
+    if not path.is_file():
+        raise MissingModelError(
+            f"There is no file {path} (working directory: {os.getcwd()}). For a file on the "
+            "hub: local_lm('owner/name', gguf_file='file.gguf')."
+        )
     if not is_gguf(path):
         raise LoadingError(
             f"{path} is no GGUF file. Give a GGUF file, a folder of transformers or a hub id."
@@ -94,9 +82,7 @@ def _checked_file(path: Path, gguf_file: str | None) -> Path:
 def _only_file(folder: Path) -> Path | None:
     """Return the GGUF file of a folder that holds no model of transformers."""
     files = _files(folder)
-    if not files or any(
-        (folder / f"{kind}.json").is_file() for kind in ("config", "adapter_config")
-    ):
+    if not files or any((folder / f"{name}config.json").is_file() for name in ("", "adapter_")):
         return None
     if len(files) > 1:
         raise LoadingError(
@@ -116,19 +102,14 @@ def _listed(files: list[str]) -> str:
 def _fetched(repository: str, gguf_file: str, hub: Mapping[str, Any]) -> Path:
     try:
         return Path(hf_hub_download(repository, gguf_file, **hub))
-    except LocalEntryNotFoundError as error:
-        raise MissingModelError(
-            f"{gguf_file} of {repository!r} is not in the hub's cache here, and the hub could not "
-            f"be asked for it. {first_line(error)}"
-        ) from error
-    except EntryNotFoundError as error:
-        names = HfApi(token=hub.get("token")).list_repo_files(repository, revision=hub["revision"])
+    except RemoteEntryNotFoundError as error:
+        names = HfApi().list_repo_files(repository, revision=hub.get("revision"))
         files = sorted(name for name in names if name.lower().endswith(".gguf"))
         raise MissingModelError(f"{repository!r} has no {gguf_file}{_listed(files)}.") from error
-    except (RepositoryNotFoundError, HfHubHTTPError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise MissingModelError(
-            f"There is no folder {repository!r}, and the hub has no such model that you may read. "
-            f"{first_line(error)}"
+            f"There is no folder {repository!r}, and the hub (or its local cache, when there is no "
+            f"connection) has no {gguf_file} of such a model that you may read. {first_line(error)}"
         ) from error
 
 
@@ -139,62 +120,41 @@ def default_dtype(path: Path, dtype: torch.dtype) -> torch.dtype:
 
 
 def dequantized(path: Path, dtype: torch.dtype, cache: Path | None) -> Path | tuple[Any, Any]:
-    """Return a file as a folder of transformers, made now or kept from an earlier time.
+    """Return a file as a folder of transformers in ``cache``, made now or at an earlier time.
 
-    Args:
-        path: The file.
-        dtype: Number format of the weights.
-        cache: Where such folders are kept; None to keep nothing.
-
-    Returns:
-        The folder, or model and tokenizer if nothing is kept or the disk has no room for it.
-
-    Raises:
-        LoadingError: The file cannot be read, or holds no causal language model.
+    Where nothing is kept, or the disk has no room for it, it is model and tokenizer instead.
     """
     header = _checked_header(path)
     if cache is None:
         return _read(path, header, dtype)
     folder = cache / f"{_digest(path)}-{str(dtype).removeprefix('torch.')}"
-    if folder.is_dir():
-        return folder
+    pair = None
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):  # another process may be at it
-            return folder if folder.is_dir() else _kept(path, header, dtype, folder)
+            if not folder.is_dir():
+                free = shutil.disk_usage(cache).free
+                pair = _read(path, header, dtype)
+                _keep(pair, folder, free - header.parameters * dtype.itemsize - _SPARE)
+        return folder
     except OSError as error:
-        logger.warning("%s is not kept dequantized: %s. %s", path.name, error, _REMEDY)
-        return _read(path, header, dtype)
-
-
-_REMEDY = (
-    "The next load takes as long as this one; make room, or give another folder with cache_dir=."
-)
-
-
-def _kept(path: Path, header: Header, dtype: torch.dtype, folder: Path) -> Path | tuple[Any, Any]:
-    """Read a file and keep what is made of it, whole or not at all."""
-    needed, free = (
-        header.parameters * dtype.itemsize + _SPARE,
-        shutil.disk_usage(folder.parent).free,
-    )
-    model, tokenizer = _read(path, header, dtype)
-    if free < needed:
         logger.warning(
-            "%s is not kept dequantized: %s has %.1f GB free, and %.1f are needed. %s",
-            *(path.name, folder.parent, free / 1e9, needed / 1e9, _REMEDY),
+            "%s is not kept dequantized: %s. The next load takes as long as this one; make room, "
+            "or give another folder with cache_dir=.",
+            *(path.name, error),
         )
-        return model, tokenizer
+        return pair or _read(path, header, dtype)
+
+
+def _keep(pair: tuple[Any, Any], folder: Path, left: int) -> None:
+    """Save model and tokenizer, whole or not at all, if bytes will be left on the disk."""
+    if left < 0:
+        raise OSError(f"{folder.parent} lacks {-left / 1e9:.1f} GB")
     with tempfile.TemporaryDirectory(prefix="partial.", dir=folder.parent) as partial:
         made = Path(partial) / folder.name
-        try:
-            model.save_pretrained(made)
-            tokenizer.save_pretrained(made)
-            made.replace(folder)
-        except OSError as error:
-            logger.warning("%s is not kept dequantized: %s. %s", path.name, error, _REMEDY)
-            return model, tokenizer
-    return folder
+        for each in pair:
+            each.save_pretrained(made)
+        made.replace(folder)
 
 
 def _digest(path: Path) -> str:
@@ -214,14 +174,12 @@ def _checked_header(path: Path) -> Header:
         )
     header = read_header(path)
     name = header.architecture
-    kind = None
-    if header.metadata.get(f"{name}.pooling_type"):
-        kind = "an embedding model"
-    elif header.metadata.get(f"{name}.attention.causal") is False:
-        kind = "an encoder"
-    elif name == "clip":
-        kind = "the image encoder of a model"
-    if kind is not None:
+    kinds = {
+        "an embedding model": header.metadata.get(f"{name}.pooling_type"),
+        "an encoder": header.metadata.get(f"{name}.attention.causal") is False,
+        "the image encoder of a model": name == "clip",
+    }
+    for kind in (kind for kind, holds in kinds.items() if holds):
         raise LoadingError(
             f"{path.name} holds {kind} ({name}), which cannot generate. Use a causal "
             "(decoder-only) language model."

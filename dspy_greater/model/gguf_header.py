@@ -52,11 +52,7 @@ def is_gguf(path: Path) -> bool:
 
 
 def read_header(path: Path) -> Header:
-    """Read the head of a GGUF file.
-
-    Raises:
-        LoadingError: The file is cut off, damaged, or of an unknown version.
-    """
+    """Read the head of a GGUF file, refusing what is cut off, damaged or of an unknown version."""
     try:
         with path.open("rb") as file:
             return _Reader(file).header()
@@ -70,9 +66,9 @@ def damaged(path: Path) -> LoadingError:
     return LoadingError(f"{path} is cut off or damaged ({size:,} bytes): download it again.")
 
 
+@dataclass
 class _Reader:
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
+    file: BinaryIO
 
     def header(self) -> Header:
         magic, version, tensors, keys = self.unpack("4sIQQ")

@@ -11,12 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from huggingface_hub import HfApi
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    HFValidationError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.quantizers import AutoQuantizationConfig
@@ -24,7 +19,6 @@ from transformers.utils import find_adapter_config_file
 
 from dspy_greater.model import gguf
 from dspy_greater.model.checks import check_config
-from dspy_greater.model.dtypes import on_cpu, preferred
 from dspy_greater.model.errors import (
     LoadingError,
     MissingModelError,
@@ -35,11 +29,11 @@ from dspy_greater.model.errors import (
 from dspy_greater.model.white_box import WhiteBox
 
 ADAPTER_CONFIG = "adapter_config.json"
-#: What to install, by method; transformers names the package of any other.
-INSTALL = {
-    "torchao": "'dspy-greater[quantized]'",
-    "bitsandbytes": "bitsandbytes accelerate",
-}
+#: What transformers raise for files that they cannot read.
+CANNOT_LOAD = (OSError, ValueError, ImportError, AttributeError, TypeError, KeyError)
+#: What torch calls the instructions that multiply matrices in bfloat16, on x86 and on Arm.
+_BF16_PRODUCTS = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
+_CPU = torch.device("cpu")
 
 
 def load(
@@ -61,24 +55,7 @@ def load(
 ) -> WhiteBox:
     """Load a causal language model as a white box.
 
-    Args:
-        model: Hub id or folder of a model or an adapter, a GGUF file, or a loaded ``(model,
-            tokenizer)`` pair, which is frozen and put into eval mode.
-        tokenizer: A loaded tokenizer, hub id or folder, when it is not the model's own.
-        gguf_file: The GGUF file to take of a folder or hub id.
-        device: ``cuda``, ``mps``, ``cpu`` …; by default the best there is, or where the loaded
-            model is.
-        dtype: ``"auto"`` is what :func:`dtypes.preferred` says, or the loaded model's own.
-        device_map: Passed to transformers, for models spread over devices; excludes ``device``.
-        quantization_config: Of transformers, such as ``TorchAoConfig``, or its ``to_dict()``.
-        cache_dir: Folder for what is downloaded and for dequantized GGUF files, each in their usual
-            place by default.
-        cache_gguf: Keep GGUF files dequantized.
-        revision: Branch, tag or commit on the hub.
-        trust_remote_code: Run model code from the hub.
-        local_files_only: Never download.
-        token_budget: See `WhiteBox`.
-        chat_template_kwargs: See `WhiteBox`.
+    The settings are those of ``local_lm``; for ``token_budget`` see `WhiteBox`.
 
     Raises:
         MissingModelError: No such folder or name.
@@ -86,18 +63,14 @@ def load(
     """
     if device is not None and device_map is not None:
         raise LoadingError("Give device or device_map, not both.")
-    dtype = "auto" if dtype is None or dtype == "auto" else _dtype(dtype)
-    if device is not None:
-        device = _device(device)
+    place = _Place(_device(device), _dtype(dtype), device_map, quantization_config)
     name = None
     if isinstance(model, str | os.PathLike):
-        options: dict[str, Any] = {"revision": revision} if revision is not None else {}
-        options["trust_remote_code"] = trust_remote_code
+        hub = {"revision": revision, "cache_dir": cache_dir}
+        options: dict[str, Any] = {key: value for key, value in hub.items() if value is not None}
         options["local_files_only"] = bool(local_files_only)
-        if cache_dir is not None:
-            options["cache_dir"] = cache_dir
-        place = _Place(device, dtype, device_map, quantization_config)
-        file = gguf.find(model, gguf_file, _for_hub(options))
+        file = gguf.find(model, gguf_file, options)
+        options["trust_remote_code"] = trust_remote_code
         if file is None:
             weights, tokenizer, name = _from_source(model, tokenizer, place, options)
         else:
@@ -105,14 +78,12 @@ def load(
             weights, tokenizer = _from_gguf(file, tokenizer, place, cache)
             name = file.stem
     else:
-        for option, given in (
-            ("device_map", device_map),
-            ("quantization_config", quantization_config),
-            ("gguf_file", gguf_file),
-        ):
-            if given is not None:
-                raise LoadingError(f"{option} is for loading: a loaded model stays as it is.")
-        weights, tokenizer = _from_memory(model, tokenizer, device, dtype)
+        if (device_map, quantization_config, gguf_file) != (None, None, None):
+            raise LoadingError(
+                "device_map, quantization_config and gguf_file are for loading: a loaded model "
+                "stays as it is."
+            )
+        weights, tokenizer = _from_memory(model, tokenizer, place.device, place.dtype)
     return WhiteBox(
         weights,
         tokenizer,
@@ -138,11 +109,6 @@ class _Place(NamedTuple):
         return torch.device("cuda" if torch.cuda.is_available() else gpu)
 
 
-def _for_hub(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what also goes for a single file of the hub."""
-    return {key: value for key, value in options.items() if key != "trust_remote_code"}
-
-
 def _from_gguf(file: Path, tokenizer: Any, place: _Place, cache: Path | None) -> tuple[Any, Any]:
     """Return the dequantized weights of a GGUF file, on their device, and their tokenizer."""
     if place.quantization is not None:
@@ -152,8 +118,7 @@ def _from_gguf(file: Path, tokenizer: Any, place: _Place, cache: Path | None) ->
         )
     device, dtype = place.default_device(), place.dtype
     if not isinstance(dtype, torch.dtype):
-        usual = preferred(torch.bfloat16, device)
-        dtype = gguf.default_dtype(file, usual or torch.bfloat16)
+        dtype = gguf.default_dtype(file, _preferred(torch.bfloat16, device) or torch.bfloat16)
     found = gguf.dequantized(file, dtype, cache)
     if isinstance(found, Path):
         options = {"trust_remote_code": False, "local_files_only": True}
@@ -170,20 +135,16 @@ def _from_gguf(file: Path, tokenizer: Any, place: _Place, cache: Path | None) ->
 
 
 def _from_source(
-    model: str | os.PathLike[str],
-    tokenizer: Any,
-    place: _Place,
-    options: dict[str, Any],
+    model: str | os.PathLike[str], tokenizer: Any, place: _Place, options: dict[str, Any]
 ) -> tuple[Any, Any, str]:
     """Return the weights of a folder or hub id, their tokenizer and name."""
-    source, is_folder = _source(model)
+    source = _source(model)
     _look_where_files_are(source, options)
     # The small files first: a mistake should show before gigabytes of weights are read.
-    base = _base(source, options)
-    for_base = {name: options[name] for name in options if base == source or name != "revision"}
+    base, for_base = _base(source, options), options
     if base != source:
-        _look_where_files_are(base, for_base)
-        options["local_files_only"] = for_base["local_files_only"]
+        _look_where_files_are(base, options)
+        for_base = {name: value for name, value in options.items() if name != "revision"}
     config = _config(base, for_base)
     if tokenizer is None:
         try:
@@ -195,7 +156,7 @@ def _from_source(
     else:
         tokenizer = _tokenizer(tokenizer, {"trust_remote_code": options["trust_remote_code"]})
     weights = _weights(source, base, config, place, options)
-    return weights, tokenizer, Path(source).name if is_folder else source
+    return weights, tokenizer, Path(source).name if os.path.isdir(source) else source
 
 
 def _from_memory(pair: Any, tokenizer: Any, device: Any, dtype: Any) -> tuple[Any, Any]:
@@ -218,8 +179,8 @@ def _from_memory(pair: Any, tokenizer: Any, device: Any, dtype: Any) -> tuple[An
     return model, tokenizer
 
 
-def _source(model: str | os.PathLike[str]) -> tuple[str, bool]:
-    """Return what to hand to transformers, and whether it is a folder, not mistyped."""
+def _source(model: str | os.PathLike[str]) -> str:
+    """Return what to hand to transformers: a hub id or a folder, not mistyped."""
     text = os.path.expanduser(os.fspath(model))
     if os.path.isdir(text):
         if not any((Path(text) / name).is_file() for name in ("config.json", ADAPTER_CONFIG)):
@@ -227,7 +188,7 @@ def _source(model: str | os.PathLike[str]) -> tuple[str, bool]:
                 f"The folder {text} has no config.json and no {ADAPTER_CONFIG}, so it is neither a "
                 "saved transformers model nor an adapter."
             )
-        return text, True
+        return text
     try:
         validate_repo_id(text)
         is_path = not isinstance(model, str) or ("/" in text and Path(text).parent.is_dir())
@@ -238,7 +199,7 @@ def _source(model: str | os.PathLike[str]) -> tuple[str, bool]:
             f"There is no folder {text} (working directory: {os.getcwd()}). Give an existing "
             "folder with config.json, weights and tokenizer, or a hub id such as 'owner/name'."
         )
-    return text, False
+    return text
 
 
 def _look_where_files_are(source: str, options: dict[str, Any]) -> None:
@@ -246,13 +207,8 @@ def _look_where_files_are(source: str, options: dict[str, Any]) -> None:
     if os.path.isdir(source) or options["local_files_only"]:
         return
     try:
-        HfApi().model_info(source, revision=options.get("revision"), timeout=10)
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise MissingModelError(
-            f"There is no folder {source!r}, and the hub has no such model or revision that you "
-            f"may read (misspelt, private, or a folder meant?). {first_line(error)}"
-        ) from error
-    except HfHubHTTPError:  # the hub answers, but not this question: a mirror, or a busy hour
+        HfApi().model_info(source, timeout=10)
+    except HfHubHTTPError:  # the hub answers: no such model, a mirror, or a busy hour
         pass
     except Exception:  # no connection; which error says so depends on the HTTP library
         options["local_files_only"] = True
@@ -260,23 +216,20 @@ def _look_where_files_are(source: str, options: dict[str, Any]) -> None:
 
 def _base(source: str, options: dict[str, Any]) -> str:
     """Return the model that an adapter was made for; the source itself if it holds a model."""
-    path = find_adapter_config_file(source, **_for_hub(options))
+    for_hub = {name: value for name, value in options.items() if name != "trust_remote_code"}
+    path = find_adapter_config_file(source, **for_hub)
     if path is None:
         return source
     if importlib.util.find_spec("peft") is None:
-        raise LoadingError(
-            f"{source} is an adapter, which needs the package peft: "
-            "pip install 'dspy-greater[lora]'."
-        )
+        raise LoadingError(f"{source} is an adapter: pip install 'dspy-greater[lora]' for peft.")
     if (Path(source) / "config.json").is_file():
         return source
     base = json.loads(Path(path).read_text(encoding="utf-8")).get("base_model_name_or_path")
     try:
-        return _source(str(base or ""))[0]
+        return _source(str(base or ""))
     except MissingModelError as error:
         raise MissingModelError(
-            f"The base model of the adapter {source} is missing: {error} Or correct "
-            f"base_model_name_or_path in {ADAPTER_CONFIG}."
+            f"{error} Or correct base_model_name_or_path in the {ADAPTER_CONFIG} of {source}."
         ) from error
 
 
@@ -285,8 +238,9 @@ def _config(source: str, options: dict[str, Any]) -> Any:
         config = AutoConfig.from_pretrained(source, **options)
     except (OSError, ValueError) as error:
         raise MissingModelError(
-            f"Cannot load {source!r}: neither a folder nor the hub (or its local cache, when there "
-            f"is no connection) has a model of that name. {first_line(error)}"
+            f"Cannot load {source!r}: no folder has that name, and the hub (or its local cache, "
+            "when there is no connection) has no such model or revision that you may read. "
+            f"{first_line(error)}"
         ) from error
     check_config(config)
     return config
@@ -297,93 +251,82 @@ def _tokenizer(source: Any, options: dict[str, Any]) -> Any:
         return source
     try:
         return AutoTokenizer.from_pretrained(source, **options)
-    except (OSError, ValueError, ImportError, AttributeError, TypeError, KeyError) as error:
+    except CANNOT_LOAD as error:
         raise TokenizerError(
             f"Cannot load a tokenizer from {os.fspath(source)!r}; give one with tokenizer=…. "
             f"{first_line(error)}"
         ) from error
 
 
-def _weights(
-    source: str,
-    base: str,
-    config: Any,
-    place: _Place,
-    options: dict[str, Any],
-) -> Any:
+def _weights(source: str, base: str, config: Any, place: _Place, options: dict[str, Any]) -> Any:
     """Return the model on its device, or spread over several, in its dtype."""
     device, dtype, device_map = place.default_device(), place.dtype, place.device_map
-    quantization = _quantization(place.quantization, config)
-    if device_map is not None and importlib.util.find_spec("accelerate") is None:
-        raise LoadingError("device_map needs the package accelerate: pip install accelerate.")
+    quantization = place.quantization
+    quantized = (quantization or getattr(config, "quantization_config", None)) is not None
     if dtype == "auto":
         # Quantized weights are computed with in a format that their method chooses.
-        own = None if quantization is not None and on_cpu(device) else config.dtype
-        dtype = preferred(own, device) or "auto"
-    if quantization is not None and device_map is None and not on_cpu(device):
+        own = None if quantized and device == _CPU else config.dtype
+        dtype = _preferred(own, device) or "auto"
+    if quantized and device_map is None and device != _CPU:
         device_map = {"": device}  # quantized where they will be: some can't be moved
     extra: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
-    if quantization is not getattr(config, "quantization_config", None):
-        extra["quantization_config"] = quantization
-    failed = f"Cannot load {source!r}"
-    if base != source:
-        failed = f"The adapter {source} cannot be put onto {base!r}"
     try:
+        if isinstance(quantization, Mapping):
+            quantization = AutoQuantizationConfig.from_dict(dict(quantization))
+        if quantization is not None:
+            extra["quantization_config"] = quantization
         model = AutoModelForCausalLM.from_pretrained(
             source, config=config, dtype=dtype, **extra, **options
         )
-    except (OSError, ImportError, ValueError, RuntimeError) as error:
+    except (*CANNOT_LOAD, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and base == source and not quantized:
+            raise  # no memory
         if "Unrecognized configuration class" in str(error):
             raise ModelError(
                 f"{config.model_type} has no language-model head in transformers, so it cannot "
                 "generate. Use a causal (decoder-only) language model."
             ) from error
-        if isinstance(error, RuntimeError) and quantization is not None:
-            failed = f"The weights of {source!r} cannot be quantized like this"
-        elif isinstance(error, RuntimeError) and base == source:
-            raise
-        raise LoadingError(f"{failed}: {first_line(error)}") from error
+        what = repr(source) if base == source else f"the adapter {source!r} onto {base!r}"
+        how = (
+            " quantization_config takes a config of transformers, such as "
+            "TorchAoConfig(Int8WeightOnlyConfig()), or its to_dict(). For torchao: "
+            "pip install 'dspy-greater[quantized]'."
+        )
+        raise LoadingError(
+            f"Cannot load {what}. {first_line(error)}{how if quantized else ''}"
+        ) from error
     return model if device_map is not None else model.to(device)
 
 
-def _quantization(wanted: Any, config: Any) -> Any:
-    """Return the quantization to load with: the wanted one, the checkpoint's own, or None."""
-    own = getattr(config, "quantization_config", None)
-    found = own if wanted is None else wanted
-    if not isinstance(found, Mapping):
-        if found is not None and not hasattr(found, "quant_method"):
-            raise LoadingError(
-                "quantization_config must be a quantization config of transformers, such as "
-                f"TorchAoConfig(Int8WeightOnlyConfig()), or its to_dict(), not {found!r}."
-            )
-        return found
-    method = str(getattr(found.get("quant_method"), "value", found.get("quant_method")))
-    if method in INSTALL and importlib.util.find_spec(method) is None:
-        raise LoadingError(
-            f"The weights are quantized with {method}, which is not installed: "
-            f"pip install {INSTALL[method]}."
-        )
+def _device(device: str | torch.device | None) -> torch.device | None:
+    if device is None:
+        return None
     try:
-        return own if wanted is None else AutoQuantizationConfig.from_dict(dict(found))
-    except (ValueError, TypeError, KeyError, ImportError) as error:
-        raise LoadingError(
-            f"quantization_config is not that of a method of transformers. {first_line(error)}"
-        ) from error
-
-
-def _device(device: str | torch.device) -> torch.device:
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
+        return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise LoadingError(
             f"device {str(device)!r} is not available here. {first_line(error)}"
         ) from error
-    return found
 
 
-def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | str:
+    if dtype is None or dtype == "auto":
+        return "auto"
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise LoadingError(f"dtype must be a float type such as 'bfloat16', not {dtype!r}.")
     return found
+
+
+def _preferred(own: torch.dtype | None, device: torch.device | None) -> torch.dtype | None:
+    """Return the number format for a checkpoint of format ``own`` on a device or, None, several.
+
+    On a CPU that is bfloat16, which halves the time of a product where there are instructions for
+    it, and float32 on other CPUs and for checkpoints in float32 or of unknown format, which keep
+    what precision they have. Elsewhere it is the checkpoint's own.
+    """
+    if device != _CPU:
+        return own
+    can: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch
+    halved = own not in (None, torch.float32) and any(can.get(name) for name in _BF16_PRODUCTS)
+    return torch.bfloat16 if halved else torch.float32

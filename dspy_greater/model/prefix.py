@@ -23,12 +23,10 @@ SHORTEST = 8
 
 @dataclass(frozen=True)
 class Prefix:
-    """Beginnings and what a model's layers keep of them.
+    """Beginnings, of so many tokens each, and what a model's layers keep of them.
 
-    Attributes:
-        lengths: Tokens of each beginning.
-        mask: ``[beginnings, places]``, 1 where a place holds a token and not padding.
-        layers: Keys and values by layer, each ``[beginnings, heads, places, size]``.
+    ``mask`` is ``[beginnings, places]``, 1 where a place holds a token and not padding; keys and
+    values are ``[beginnings, heads, places, size]``.
     """
 
     lengths: tuple[int, ...]

@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from dspy_greater.basics.arguments import check_count, check_positive
 from dspy_greater.basics.spans import Span
 
 
@@ -38,16 +39,12 @@ class Sampling:
     logprobs: int | None = None
 
     def __post_init__(self) -> None:
-        if self.max_tokens < 1:
-            raise ValueError(f"max_tokens must be at least 1, not {self.max_tokens}.")
-        if not self.temperature >= 0:
-            raise ValueError(f"temperature must be 0 (greedy) or more, not {self.temperature}.")
+        check_count("max_tokens", self.max_tokens)
+        check_positive("temperature", self.temperature, or_zero=True)
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be in (0, 1], not {self.top_p}.")
-        if self.top_k < 0:
-            raise ValueError(f"top_k must be 0 (off) or more, not {self.top_k}.")
-        if self.logprobs is not None and self.logprobs < 0:
-            raise ValueError(f"logprobs must be None, 0 or more, not {self.logprobs}.")
+        check_count("top_k", self.top_k, least=0)
+        check_count("logprobs", self.logprobs, least=0, optional=True)
         stop: object = self.stop  # a bare string is an easy mistake: it would stop at each letter
         if not isinstance(stop, tuple) or not all(isinstance(s, str) and s for s in stop):
             raise ValueError(f"stop must be a tuple of non-empty strings, not {self.stop!r}.")
@@ -55,10 +52,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class TokenLogProb:
-    """Log-probability of a generated token under the model (temperature 1, nothing cut away).
-
-    ``top`` are the likeliest (token, log-probability) pairs at its place, likeliest first.
-    """
+    """Log-probability of a token, at temperature 1, and of the likeliest at its place, in order."""
 
     id: int
     log_prob: float
@@ -97,12 +91,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Targeted:
-    """One sequence with positions to score.
+    """One sequence, and positions in it.
 
     Attributes:
-        ids: Token ids of the whole sequence.
-        targets: Token positions whose log-probability is asked: ``log p(ids[t] | ids[:t])``.
-        inputs: Positions whose embedding gradient is asked (for gradients only).
+        targets: Those whose log-probability is asked: ``log p(ids[t] | ids[:t])``.
+        inputs: Those whose embedding gradient is asked (for gradients only).
     """
 
     ids: Sequence[int]

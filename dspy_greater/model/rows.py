@@ -149,12 +149,9 @@ class RowStops(StoppingCriteria):
     """Ends each row at its own length, at an end token, a stop string or an object's last brace.
 
     The whole batch ends, if it is ``leaving``, as soon as enough rows have ended. No stop string
-    counts within the block of what a model thinks.
-
-    Attributes:
-        rows: Which request each row of the batch continues.
-        length: By request, tokens generated when it ended, end token included; None before.
-        stopped: By request, whether a stop string or a last brace ended it.
+    counts within the block of what a model thinks. ``rows`` are the requests that the batch
+    continues. By request, ``length`` is how many tokens it had when it ended, end token included
+    (None before), and ``stopped`` tells whether a stop string or a last brace ended it.
     """
 
     def __init__(
@@ -163,7 +160,6 @@ class RowStops(StoppingCriteria):
         ends: Sequence[int],
         requests: Sequence[Request],
         width: int,
-        *,
         leaving: bool,
     ) -> None:
         self.rows = list(range(len(requests)))
@@ -174,10 +170,10 @@ class RowStops(StoppingCriteria):
         self._width, self._leaving = width, leaving
         # A stop string spans at most as many tokens as it has bytes; a few more, because decoding
         # may drop a space at the start of the tail.
-        self._tails = [
-            max((len(text.encode()) + 4 for text in sampling.stop), default=0)
-            for sampling in self._samplings
+        longest = [
+            max((len(s.encode()) for s in each.stop), default=-4) for each in self._samplings
         ]
+        self._tails = [length + 4 for length in longest]
         self._objects = [ObjectEnd() if each.json_object else None for each in self._samplings]
         self._produced = 0
         self._blocks = [Block(encoder.thinking, request.prompt) for request in requests]
@@ -203,10 +199,8 @@ class RowStops(StoppingCriteria):
 
     def _closes(self, row: int, token: int) -> bool:
         """Whether a token closes the object that a row is to end with: none of its block."""
-        closing = self._objects[row]
-        if closing is None or self._blocks[row].is_open:
-            return False
-        return closing.read(str(self._tokenizer.decode([token])))
+        closing = None if self._blocks[row].is_open else self._objects[row]
+        return closing is not None and closing.read(str(self._tokenizer.decode([token])))
 
     def _stops(self, row: int, ids: torch.Tensor) -> bool:
         """Whether a row's last tokens, none of its block, hold one of its stop strings."""

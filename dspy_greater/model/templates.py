@@ -31,10 +31,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Place:
-    """Where one message's content lies in a text: ``start`` to ``end`` of it were kept.
-
-    Its character 0 is at ``origin``, or was, if trimmed away.
-    """
+    """Where what was kept of a content lies in a text; ``origin`` is that of its character 0."""
 
     origin: int
     start: int

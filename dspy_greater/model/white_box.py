@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from dspy_greater.basics.arguments import check_positive
 from dspy_greater.basics.spans import Span
 from dspy_greater.cost import Counts, Meter
 from dspy_greater.model import checks
@@ -69,16 +70,10 @@ class WhiteBox:
         token_budget: int | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
-        """Take over a loaded model: its weights are frozen and it is put into eval mode.
+        """Take over a model, also inside of peft's wrapper: it is frozen and put into eval mode.
 
-        Args:
-            model: A causal language model.
-            tokenizer: Its fast tokenizer.
-            name: How to call it; its own name or path by default.
-            token_budget: ``rows × longest row`` of a micro-batch, for gradients a quarter of it.
-                By default 16k tokens on the CPU and 64k elsewhere.
-            chat_template_kwargs: Further variables of the chat template, e.g.
-                ``{"enable_thinking": False}``.
+        ``token_budget`` is ``rows × longest row`` of a micro-batch, for gradients a quarter of it;
+        by default 16k tokens on the CPU and 64k elsewhere.
 
         Raises:
             ModelError: Not a causal language model with a head, or no gradient goes through it.
@@ -172,12 +167,7 @@ class WhiteBox:
     def log_probs(
         self, items: Sequence[Targeted], *, temperature: float = 1.0
     ) -> list[torch.Tensor]:
-        """Return log-probabilities of each item's targets, ``[targets]`` float32 on the CPU.
-
-        Args:
-            items: Sequences with targets.
-            temperature: Divides the logits.
-        """
+        """Return log-probabilities of each item's targets, ``[targets]`` float32 on the CPU."""
         self._check(items, temperature)
         most = [item.targets.start - 1 for item in items]
         work = partial(self._log_probs_batch, temperature=temperature)
@@ -187,10 +177,6 @@ class WhiteBox:
         """Return the gradient of each item's mean target loss at its input positions.
 
         When not even one item fits into memory, layers are from then on run twice.
-
-        Args:
-            items: Sequences with targets and inputs.
-            temperature: Divides the logits in the loss.
         """
         self._check(items, temperature)
         for index, item in enumerate(items):
@@ -212,14 +198,9 @@ class WhiteBox:
         return self._behind_prefixes(items, most, "gradient", work)
 
     def next_log_probs(self, sequences: Sequence[Sequence[int]], last: int = 1) -> torch.Tensor:
-        """Return log-probabilities of the next token after each sequence's last positions.
+        """Return log-probabilities of the next token after each sequence's ``last`` positions.
 
-        Args:
-            sequences: Token ids.
-            last: How many positions of each.
-
-        Returns:
-            ``[batch, last, vocab]`` float32 on the CPU.
+        They are ``[batch, last, vocab]``, float32 on the CPU.
         """
         for sequence in sequences:
             self._check_length(len(sequence))
@@ -234,13 +215,8 @@ class WhiteBox:
     def substitution(self, gradient: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         """Return the first-order loss of putting each token at each position.
 
-        Args:
-            gradient: ``[positions, hidden]``, from `gradients`.
-            tokens: Token ids.
-
-        Returns:
-            ``[positions, tokens]`` float32 on the CPU. Two tokens of a row differ by the estimated
-            change of the loss when one replaces the other.
+        From a gradient ``[positions, hidden]`` it is ``[positions, tokens]``, float32 on the CPU:
+        two tokens of a row differ by the estimated change of the loss when one replaces the other.
         """
         parts = []
         with self._lock, torch.no_grad():
@@ -340,10 +316,9 @@ class WhiteBox:
         self.counts.targets_backward += len(logits)
         self.counts.tokens_backward += sum(len(item.ids) - start for item in items)
         results = []
-        for row, item in enumerate(items):
+        for row, (item, loss) in enumerate(zip(items, losses.tolist(), strict=True)):
             span = item.inputs or Span(start, start)
             positions = gradient[row, span.start - start : span.end - start].float() / scale
-            loss = float(losses[row].detach())
             results.append(Gradient(log_probs[row].clone(), loss, positions.cpu()))
         return results
 
@@ -367,11 +342,8 @@ class WhiteBox:
                     f"[1, {length}): a first token has nothing to be predicted from."
                 )
             if not 0 <= inputs.start <= inputs.end <= length:
-                raise ValueError(
-                    f"Item {index}: inputs [{inputs.start}, {inputs.end}) lie outside."
-                )
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive, not {temperature}.")
+                raise ValueError(f"Item {index}: inputs lie outside, at {inputs}.")
+        check_positive("temperature", temperature)
 
     def _check_length(self, length: int, purpose: str = "") -> None:
         if length == 0:

@@ -23,6 +23,7 @@ from dspy import lm15
 from dspy.clients.base_lm import BaseLM
 from dspy.utils.exceptions import LMError
 
+from dspy_greater.basics.overheard import TRUNCATED
 from dspy_greater.basics.spans import Message
 from dspy_greater.model import Sampling, WhiteBox
 from dspy_greater.program import Predictor, call_of, render
@@ -52,11 +53,9 @@ class ServedError(ValueError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server wrote.
+    """What a server wrote, ``ended`` by itself or at the limit.
 
-    Attributes:
-        ended: Whether the server ended it by itself, not at the limit.
-        prompt_tokens: How many tokens the server read; 0 where it does not say.
+    ``prompt_tokens`` is how many the server read; 0 where it does not say.
     """
 
     text: str
@@ -67,12 +66,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Reading:
-    """An answer as the white box reads it.
+    """An answer as the white box reads it, and its ``own`` behind the ``read`` tokens.
 
-    Attributes:
-        own: What the white box itself writes there, behind ``read`` tokens.
-        table: ``[ids, vocab]`` log-probabilities, from which each of them was chosen.
-        end: By how much the white box would rather go on where the server ended its answer.
+    Each of the ids was chosen from log-probabilities ``[ids, vocab]``; ``end`` is by how much the
+    white box would rather go on where the server ended its answer.
     """
 
     own: str
@@ -84,7 +81,7 @@ class Reading:
     def log_probs(self, temperature: float = 1.0) -> torch.Tensor:
         """Return those of the answer's tokens, ``[ids]``."""
         tempered = torch.log_softmax(self.table / temperature, dim=-1)
-        return tempered.gather(1, torch.tensor(self.ids, dtype=torch.long)[:, None])[:, 0]
+        return tempered[range(len(self.ids)), self.ids]
 
     def gaps(self) -> list[float]:
         """Return by how much the likeliest token is likelier than each of the answer's."""
@@ -122,30 +119,10 @@ def prompts_of(
 def check_served(
     lm: BaseLM, model: WhiteBox, prompts: Sequence[Prompt], temperature: float | None = None
 ) -> None:
-    """Raise a ServedError unless a server answers a few prompts as the white box would.
-
-    ``temperature`` is that of the rollouts that it is to sample, if there are any.
-    """
+    """Raise unless a server answers as the white box, and samples at the rollouts' temperature."""
     answers = _asked(lm, [(prompt, Sampling(max_tokens=TOKENS)) for prompt in prompts])
     readings = read(model, [prompt.messages for prompt in prompts], answers, TOKENS)
-    gaps, lost = [reading.gaps() for reading in readings], loss(readings)
-    worst = max(range(len(gaps)), key=lambda index: (prompts[index].is_own, max(gaps[index])))
-    is_far, complaint = max(gaps[worst]) > GAP, ""
-    if not any(answer.text or answer.thinking for answer in answers):
-        complaint = (
-            f"answered {len(prompts)} prompts with nothing at all, the first of them "
-            f"{prompts[0].place}."
-        )
-    elif is_far or lost > LOSS:
-        if not is_far:
-            worst = max(range(len(gaps)), key=lambda index: sum(gaps[index]))
-        told = _difference(model, prompts[worst], answers[worst], readings[worst])
-        complaint = (
-            f"does not answer as the white box {model.name} does: {told} Of a token of such a "
-            f"prompt {GAP:g} are allowed, and of all {sum(map(len, gaps))} tokens in the mean, "
-            f"each at most 1, {LOSS:g}; here it is {lost:.3f}."
-        )
-    if complaint:
+    if complaint := _complaint(model, prompts, answers, readings):
         raise ServedError(
             f"rollout_lm {lm.model} {complaint} Serve the model and chat template that the white "
             f"box was loaded from ({model.name}), or give it as target_lm= if another model is "
@@ -155,52 +132,22 @@ def check_served(
         _check_samples(lm, prompts, readings, temperature)
 
 
-def _asked(lm: BaseLM, questions: Sequence[tuple[Prompt, Sampling]]) -> list[Answer]:
-    """Ask a server, without DSPy's warnings of answers that end at their limit as they are to."""
-    logger = logging.getLogger("dspy.clients.lm")
-    logger.addFilter(_is_other)
-    try:
-        with ThreadPoolExecutor(max_workers=len(questions)) as pool:
-            return list(pool.map(lambda question: _ask(lm, *question), questions))
-    finally:
-        logger.removeFilter(_is_other)
-
-
-def _is_other(entry: logging.LogRecord) -> bool:
-    return "truncated" not in entry.getMessage()
-
-
-def _ask(lm: BaseLM, prompt: Prompt, sampling: Sampling) -> Answer:
-    """Ask a server."""
-    given = {key: value for key, value in lm.kwargs.items() if value is not None}
-    request = lm15.request_from_openai_chat({"model": lm.model, "messages": list(prompt.messages)})
-    config = lm15.Config(
-        temperature=sampling.temperature,
-        max_tokens=sampling.max_tokens,
-        seed=sampling.seed,
-        extensions={key: given[key] for key in given if key not in NOT_ASKED} or None,
-    )
-    try:
-        with dspy.context(callbacks=[]):  # no run of the program, of which the user's are to hear
-            response = lm(replace(request, config=config), cache=False)
-    except LMError as error:
-        raise ServedError(
-            f"rollout_lm {lm.model} gave no answer to {prompt.place}: "
-            f"{type(error).__name__}: {error}. {REMEDY}"
-        ) from error
-    parts = response.message.parts
-    return Answer(
-        text="".join(part.text for part in parts if isinstance(part, lm15.TextPart)),
-        thinking="".join(part.text for part in parts if isinstance(part, lm15.ThinkingPart)),
-        ended=response.finish_reason == "stop",
-        prompt_tokens=response.usage.input_tokens or 0,
-    )
-
-
-def _difference(model: WhiteBox, prompt: Prompt, answer: Answer, reading: Reading) -> str:
-    """Say where an answer is furthest from what the white box would write."""
-    gaps, ids, decode = reading.gaps(), reading.ids, model.encoder.decode
-    at = gaps.index(max(gaps))
+def _complaint(
+    model: WhiteBox,
+    prompts: Sequence[Prompt],
+    answers: Sequence[Answer],
+    readings: Sequence[Reading],
+) -> str:
+    """Say what is wrong with the answers, and where they are furthest from the white box's."""
+    if not any(answer.text or answer.thinking for answer in answers):
+        return f"answered {len(prompts)} prompts, such as {prompts[0].place}, with nothing at all."
+    gaps, lost = [reading.gaps() for reading in readings], loss(readings)
+    worst = max(range(len(gaps)), key=lambda index: (prompts[index].is_own, max(gaps[index])))
+    if max(gaps[worst]) <= GAP:
+        if lost <= LOSS:
+            return ""
+        worst = max(range(len(gaps)), key=lambda index: sum(gaps[index]))
+    answer, reading, decode = answers[worst], readings[worst], model.encoder.decode
     cause = (
         "it holds other weights (another quantization of the same model is that, too: load here "
         "the file that it serves), or answers with other settings"
@@ -210,16 +157,58 @@ def _difference(model: WhiteBox, prompt: Prompt, answer: Answer, reading: Readin
             f"it read {answer.prompt_tokens} tokens where the white box reads {reading.read}, so "
             "its chat template or tokenizer is another one"
         )
-    if at < len(ids):
+    at, step = gaps[worst].index(max(gaps[worst])), "ended its answer, where the white box goes on"
+    if at < len(reading.ids):
         best = decode([int(reading.table[at].argmax())])
-        step = f"it took {decode([ids[at]])!r}, where the white box takes {best!r}"
-    else:
-        step = "it ended its answer, where the white box goes on"
+        step = f"took {decode([reading.ids[at]])!r}, where the white box takes {best!r}"
     return (
-        f"{cause}. To {prompt.place} it wrote {answer.thinking + answer.text!r} and the white box "
-        f"{reading.own!r}. Behind {decode(ids[:at])[-40:]!r} {step}: a difference of "
-        f"{gaps[at]:.2f} in log-probability."
+        f"does not answer as the white box {model.name} does: {cause}. To {prompts[worst].place} "
+        f"it wrote {answer.thinking + answer.text!r} and the white box {reading.own!r}. Behind "
+        f"{decode(reading.ids[:at])[-40:]!r} it {step}: a difference of {gaps[worst][at]:.2f} in "
+        f"log-probability. Of a token of such a prompt {GAP:g} are allowed, and of all "
+        f"{sum(map(len, gaps))} tokens in the mean, each at most 1, {LOSS:g}; here it is "
+        f"{lost:.3f}."
     )
+
+
+def _asked(lm: BaseLM, questions: Sequence[tuple[Prompt, Sampling]]) -> list[Answer]:
+    """Ask a server, without DSPy's warnings of answers that end at their limit as they are to."""
+
+    def is_other(entry: logging.LogRecord) -> bool:
+        return TRUNCATED not in entry.getMessage()
+
+    logger = logging.getLogger("dspy.clients.lm")
+    logger.addFilter(is_other)
+    try:
+        with ThreadPoolExecutor(max_workers=len(questions)) as pool:
+            return list(pool.map(lambda question: _ask(lm, *question), questions))
+    finally:
+        logger.removeFilter(is_other)
+
+
+def _ask(lm: BaseLM, prompt: Prompt, sampling: Sampling) -> Answer:
+    request = lm15.request_from_openai_chat({"model": lm.model, "messages": list(prompt.messages)})
+    given = (key for key, value in lm.kwargs.items() if value is not None)
+    config = lm15.Config(
+        temperature=sampling.temperature,
+        max_tokens=sampling.max_tokens,
+        seed=sampling.seed,
+        extensions={key: lm.kwargs[key] for key in given if key not in NOT_ASKED} or None,
+    )
+    try:
+        with dspy.context(callbacks=[]):  # no run of the program, of which the user's are to hear
+            response = lm(replace(request, config=config), cache=False)
+    except LMError as error:
+        raise ServedError(
+            f"rollout_lm {lm.model} gave no answer to {prompt.place}: "
+            f"{type(error).__name__}: {error}. {REMEDY}"
+        ) from error
+    text, thinking = (
+        "".join(part.text for part in response.message.parts if isinstance(part, kind))
+        for kind in (lm15.TextPart, lm15.ThinkingPart)
+    )
+    ended = response.finish_reason == "stop"
+    return Answer(text, thinking, ended, response.usage.input_tokens or 0)
 
 
 def _check_samples(
@@ -237,8 +226,7 @@ def _check_samples(
     samplings = [Sampling(TOKENS, temperature, seed=seed) for seed in range(SAMPLES)]
     sampled = _asked(lm, list(product(asked, samplings)))
     texts = [(answer.thinking, answer.text) for answer in sampled]
-    rows = [texts[start : start + SAMPLES] for start in range(0, len(texts), SAMPLES)]
-    if all(len(set(row)) == 1 for row in rows):
+    if texts == [text for text in texts[::SAMPLES] for _ in samplings]:
         raise ServedError(
             f"rollout_lm {lm.model} does not sample: asked for {SAMPLES} answers at temperature "
             f"{temperature:g} and with {SAMPLES} seeds, to {asked[0].place} it gave "
@@ -265,25 +253,18 @@ def read(
             ids = model.encode(messages, completion=written).ids[len(prompt) :][:limit]
             ended = ended and not half
         table = model.next_log_probs([(*prompt, *ids)], last=len(ids) + 1)[0]
-        end = _end(model, (*prompt, *ids), table[-1]) if ended else 0.0
+        end = 0.0
+        if ended:
+            (rest,) = model.generate([(*prompt, *ids)], [Sampling(max_tokens=2)])
+            if rest.text.strip() or rest.finish != "stop":  # more than white space
+                end = float(table[-1].max() - table[-1, list(model.end_ids)].max())
         readings.append(Reading(text, len(prompt), ids, table[:-1], end))
     return readings
 
 
 def loss(readings: Sequence[Reading]) -> float:
-    """Return how far behind the likeliest tokens are in the mean, each at most 1.
-
-    Few that are far off may be near ties that went another way.
-    """
+    """Return the mean gap, each at most 1: few large ones may be near ties that went elsewhere."""
     return mean(min(1.0, gap) for reading in readings for gap in reading.gaps())
-
-
-def _end(model: WhiteBox, ids: tuple[int, ...], row: torch.Tensor) -> float:
-    """Return by how much the white box would rather go on; 0 for white space alone."""
-    rest = model.generate([ids], [Sampling(max_tokens=2)])[0]
-    if not rest.text.strip() and rest.finish == "stop":
-        return 0.0
-    return float(row.max() - row[list(model.end_ids)].max())
 
 
 def _written(model: WhiteBox, before: Sequence[int], answer: Answer) -> str:
@@ -292,6 +273,6 @@ def _written(model: WhiteBox, before: Sequence[int], answer: Answer) -> str:
     if not answer.thinking or thinking is None:
         return answer.text
     block = thinking.written(answer.thinking, model.encoder.decode(before))
-    if answer.text:
-        return block + answer.text
-    return block.partition(answer.thinking)[0] + answer.thinking  # the limit came before its end
+    if not answer.text:  # the limit came before the block's end
+        block = block.partition(answer.thinking)[0] + answer.thinking
+    return block + answer.text

@@ -196,7 +196,7 @@ def test_decoding_completes_a_character_begun_before() -> None:
 @pytest.mark.parametrize(
     ("spans", "options", "message"),
     [
-        ({"x": TextSpan(1, 0, 1)}, {}, "does not exist"),
+        ({"x": TextSpan(1, 0, 1)}, {}, "outside of the messages: .*message=1"),
         ({"x": TextSpan(0, 0, 99)}, {}, "outside"),
         ({}, {"completion": "yes", "open_end": True}, "open_end"),
     ],

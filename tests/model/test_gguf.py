@@ -235,7 +235,7 @@ def test_a_chat_template_that_does_not_compile_is_refused(tmp_path: Path) -> Non
 def test_weights_are_not_quantized_twice(file: Path) -> None:
     with pytest.raises(LoadingError, match=r"quantized already.*leave out quantization_config"):
         load(file, quantization_config={"quant_method": "torchao"})
-    with pytest.raises(LoadingError, match=r"gguf_file is for loading"):
+    with pytest.raises(LoadingError, match=r"gguf_file are for loading"):
         load(pair(), gguf_file="tiny.gguf")
 
 
