@@ -15,6 +15,7 @@ from dspy_greater.basics.arguments import check_count, check_function, check_sco
 from dspy_greater.basics.overheard import overheard
 from dspy_greater.conclusion import conclude, finished
 from dspy_greater.cost import Bounds
+from dspy_greater.cost.meter import SETTING
 from dspy_greater.lm import white_box
 from dspy_greater.loop import Loop, Setup
 from dspy_greater.program import (
@@ -219,14 +220,13 @@ class GreaterTeleprompter(Teleprompter):
         data = (train, validation, labels)
         with self._checkpoint(student, predictors, data, lms) as checkpoint:
             loop = self._loop(student, predictors, data, lms, checkpoint)
-            record = loop.state.record
-            with overheard() as heard:
+            record, meter = loop.state.record, loop.state.meter
+            with overheard(record.hear, lambda: dspy.settings.get(SETTING) is meter):
                 self._check(loop)
                 record.left_out = left_out
                 if not record.outcomes:  # it was not over when it was saved
                     loop.run()
                     conclude(loop)
-            record.hear(heard.counts)
             return finished(loop)
 
     def get_params(self) -> dict[str, Any]:

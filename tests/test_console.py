@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from collections import Counter
 
 import dspy
 import pytest
@@ -28,13 +29,14 @@ def dspy_on_stderr() -> logging.Handler:
 def test_warnings_of_libraries_are_counted_and_errors_pass(
     dspy_on_stderr: logging.Handler, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with overheard() as heard:
+    heard: Counter[str] = Counter()
+    with overheard(lambda text: heard.update([text]), lambda: True):
         for _ in range(3):
             logging.getLogger("dspy.clients.lm").warning("LM response was %s.", "truncated")
         logging.getLogger("dspy.clients.lm").error("It broke.")
         logging.getLogger("mine").warning("Mine stays.")
         warnings.warn("Old.", UserWarning, stacklevel=1)
-    assert heard.counts == {
+    assert heard == {
         "dspy: LM response was truncated.": 3,
         "UserWarning: Old.": 1,
     }
@@ -45,16 +47,29 @@ def test_warnings_of_libraries_are_counted_and_errors_pass(
     assert "Heard again." in told
 
 
+def test_another_thread_s_truncated_answers_are_its_own(
+    dspy_on_stderr: logging.Handler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heard: list[str] = []
+    with overheard(heard.append, lambda: False):
+        logging.getLogger("dspy.clients.lm").warning("LM response was truncated.")
+    assert not heard
+    assert "truncated" in capsys.readouterr().err
+
+
 def test_what_was_heard_is_told_once() -> None:
     record = Record(counts={"rollouts": 200})
-    record.hear({"dspy: LM response was truncated; increase it.": 82, "torch: slow": 2, "a: b": 1})
+    for text in ["dspy: LM response was truncated; increase it."] * 82 + ["torch: slow"] * 2:
+        record.hear(text)
+    record.hear("a: b")
     assert record.summary().splitlines() == [
         "82 of 200 answers (41.0%) ended at max_tokens: give the LM more, "
         "local_lm(..., max_tokens=...), or let the instruction ask for short answers",
         "torch: slow (2 times)",
         "a: b",
     ]
-    record.hear({f"torch: {n}": 1 for n in range(4)})
+    for n in range(4):
+        record.hear(f"torch: {n}")
     assert record.summary().endswith("\n3 more warnings are in detailed_results.warnings")
 
 

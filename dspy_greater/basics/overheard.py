@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,40 +17,45 @@ _LENGTH = 200
 
 
 class Overheard(logging.Filter):
-    """Keeps warnings of other libraries from the handlers that it filters, and counts them.
+    """Keeps warnings of other libraries from the handlers that it filters, and notes them.
 
-    What is more than a warning, or less, passes: errors, and what a user asked to see. ``counts``
-    tells how often each message came.
+    What is more than a warning, or less, passes: errors, and what a user asked to see.
+
+    Args:
+        note: Called with each message, by one thread at a time.
+        ours: Whether the present thread runs for the compile; another's truncated answers pass.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, note: Callable[[str], object], ours: Callable[[], bool]) -> None:
         super().__init__()
-        self.counts: Counter[str] = Counter()
+        self._told, self._ours = note, ours
         self._lock = threading.Lock()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Say whether a handler is to show a message."""
-        library = record.name.partition(".")[0]
+        library, message = record.name.partition(".")[0], record.getMessage()
         if record.levelno != logging.WARNING or library not in LIBRARIES:
+            return True
+        if TRUNCATED in message and not self._ours():
             return True
         if not hasattr(record, "overheard"):  # it goes through several handlers
             record.overheard = True
-            self._note(f"{library}: {record.getMessage()}")
+            self._note(f"{library}: {message}")
         return False
 
     def show(self, message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-        """Count a warning of Python's; stands in for ``warnings.showwarning``."""
+        """Note a warning of Python's; stands in for ``warnings.showwarning``."""
         self._note(f"{category.__name__}: {message}")
 
     def _note(self, text: str) -> None:
         with self._lock:
-            self.counts[" ".join(text.split())[:_LENGTH]] += 1
+            self._told(" ".join(text.split())[:_LENGTH])
 
 
 @contextmanager
-def overheard() -> Iterator[Overheard]:
-    """Count, within a block, what other libraries would put on the console."""
-    heard = Overheard()
+def overheard(note: Callable[[str], object], ours: Callable[[], bool]) -> Iterator[None]:
+    """Note, within a block, what other libraries would put on the console."""
+    heard = Overheard(note, ours)
     named = [logging.getLogger(), *map(logging.getLogger, LIBRARIES)]
     handlers = {handler for logger in named for handler in logger.handlers}
     if logging.lastResort is not None:
@@ -61,7 +65,7 @@ def overheard() -> Iterator[Overheard]:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = heard.show
-            yield heard
+            yield
     finally:
         for handler in handlers:
             handler.removeFilter(heard)

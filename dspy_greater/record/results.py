@@ -98,13 +98,12 @@ class Record:
         self.target_usage = {name: asdict(usage) for name, usage in meter.target.items()}
         self.rollout_usage = {name: asdict(usage) for name, usage in meter.rollout_lm.items()}
 
-    def hear(self, counts: Mapping[str, int]) -> None:
-        """Add what other libraries said; see :mod:`dspy_greater.basics.overheard`."""
-        for text, count in counts.items():
-            if TRUNCATED in text:
-                self.truncated += count
-            else:
-                self.warnings[text] = self.warnings.get(text, 0) + count
+    def hear(self, text: str) -> None:
+        """Add what another library said; see :mod:`dspy_greater.basics.overheard`."""
+        if TRUNCATED in text:
+            self.truncated += 1
+        else:
+            self.warnings[text] = self.warnings.get(text, 0) + 1
 
     def summary(self) -> str:
         """Say in a few lines what changed, or that nothing did."""

@@ -56,6 +56,7 @@ class FakeModel:
 
     class encoder:  # noqa: N801
         decode = staticmethod(lambda ids: " ".join(WORDS[token] for token in ids))
+        special_tokens_in = staticmethod(lambda text: [])
 
     def loss(self, item: Targeted) -> float:
         kind, example, *ids = item.ids

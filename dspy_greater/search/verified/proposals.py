@@ -7,6 +7,7 @@ itself, after an example's inputs.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -16,6 +17,8 @@ import torch
 from dspy_greater.model import Generation, Sampling, WhiteBox
 from dspy_greater.search.verified.edits import Edit, Kind
 
+#: Where an instruction ends: a blank line, a control character, half a character.
+_END = re.compile("\n\n|[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ufffd]")
 #: Sampled phrases have between these many tokens.
 PHRASE = (2, 8)
 
@@ -86,13 +89,20 @@ def starts(
     count: int,
     max_tokens: int,
 ) -> list[str]:
-    """Let the model write whole instructions, each up to its first blank line."""
+    """Let the model write whole instructions, each up to a blank line or what is no text.
+
+    What fills the limit was cut off in the middle, and counts up to its last whole line.
+    """
     prompts = [rng.choice(contexts) for _ in range(count)]
     texts = []
     for written in _sampled(model, prompts, max_tokens, rng):
-        text, ended, _ = model.encoder.decode(written.ids).partition("\n\n")
-        # What fills the limit was cut off in the middle.
-        if len(written.ids) >= PHRASE[0] and (ended or written.finish == "stop"):
+        decoded = model.encoder.decode(written.ids)
+        for special in model.encoder.special_tokens_in(decoded):
+            decoded = decoded.replace(special, "\n\n")
+        text, *rest = _END.split(decoded, maxsplit=1)
+        if not rest and written.finish != "stop":
+            text = text.rpartition("\n")[0]
+        if len(written.ids) >= PHRASE[0] and text:
             texts.append(text)
     return texts
 
