@@ -128,6 +128,8 @@ def dequantized(path: Path, dtype: torch.dtype, cache: Path | None) -> Path | tu
     if cache is None:
         return _read(path, header, dtype)
     folder = cache / f"{_digest(path)}-{str(dtype).removeprefix('torch.')}"
+    if folder.is_dir():  # which needs no lock: the cache may be another user's
+        return folder
     pair = None
     try:
         cache.mkdir(parents=True, exist_ok=True)

@@ -138,6 +138,20 @@ def test_a_second_load_reads_what_the_first_one_kept(
     assert not list(cache.glob("partial.*"))
 
 
+def test_what_is_kept_is_read_from_a_cache_that_cannot_be_written(
+    file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = load(file, device="cpu")
+
+    def refused(path: str) -> None:
+        raise PermissionError(f"cannot write {path}")
+
+    monkeypatch.setattr(gguf, "FileLock", refused)
+    monkeypatch.setattr(gguf, "_read", None)
+    assert load(file, device="cpu").fingerprint == first.fingerprint
+    assert not caplog.text
+
+
 def test_another_folder_or_none_keeps_it(file: Path, cache: Path, tmp_path: Path) -> None:
     load(file, device="cpu", cache_gguf=False)
     assert not cache.exists()
