@@ -31,14 +31,7 @@ class Answers:
     description: str
     read: Callable[[str, str], Hashable | None]
 
-    def metric(
-        self,
-        example: dspy.Example,
-        prediction: Any,
-        trace: Any = None,
-        pred_name: Any = None,
-        pred_trace: Any = None,
-    ) -> bool:
+    def score(self, example: dspy.Example, prediction: Any) -> bool:
         """Say whether the answer of a prediction means the same as the published one."""
         question = str(example.get("question", ""))
         given = self.read(unwrapped(getattr(prediction, "answer", None)), question)

@@ -35,8 +35,7 @@ class BenchmarkTask:
     Args:
         name: The name in `NAMES`.
         answers: The kind of answer, for tables.
-        metric: Called like any of DSPy's, `metric(example, prediction, trace=None)`, or like
-            GEPA's, with five arguments.
+        score: Compares a prediction with what was published; `metric` is the same for optimizers.
         handwritten: A plain instruction, as a person would write it without trying any.
         module: Makes the program with DSPy's own instruction.
         splits: Called with a seed; the same seed gives the same splits.
@@ -44,10 +43,21 @@ class BenchmarkTask:
 
     name: str
     answers: str
-    metric: Callable[..., float]
+    score: Callable[[dspy.Example, Any], float]
     handwritten: str
     module: Callable[[], dspy.Module]
     splits: Callable[[int], Splits]
+
+    def metric(
+        self,
+        example: dspy.Example,
+        prediction: Any,
+        trace: Any = None,
+        pred_name: Any = None,
+        pred_trace: Any = None,
+    ) -> float:
+        """Score a prediction, called as DSPy's optimizers do or, with five arguments, as GEPA."""
+        return self.score(example, prediction)
 
     def program(self, instruction: str | None = None) -> dspy.Module:
         """Return a fresh program; without an instruction it has DSPy's own."""
@@ -203,7 +213,7 @@ def _published(
         fields["answer"] = (str, dspy.OutputField(desc=answers.description))
         return dspy.ChainOfThought(dspy.Signature(fields))
 
-    return BenchmarkTask(name, answers.kind, answers.metric, handwritten, module, splits)
+    return BenchmarkTask(name, answers.kind, answers.score, handwritten, module, splits)
 
 
 def _everyday(name: str, data: sources.Data) -> BenchmarkTask:
@@ -214,7 +224,7 @@ def _everyday(name: str, data: sources.Data) -> BenchmarkTask:
     if name == "scone":
         draw = partial(_two_files, name, lambda split: sources.scone(split, data))
         text = everyday.SCONE_INSTRUCTION
-        return BenchmarkTask(name, YES_NO.kind, YES_NO.metric, text, everyday.scone, draw)
+        return BenchmarkTask(name, YES_NO.kind, YES_NO.score, text, everyday.scone, draw)
     return BenchmarkTask(
         name,
         "three typed fields",
@@ -239,19 +249,10 @@ def _folio_splits(data: sources.Data, seed: int) -> Splits:
 
 
 def _synthetic(task: small_model.Task) -> BenchmarkTask:
-    def metric(
-        example: dspy.Example,
-        prediction: Any,
-        trace: Any = None,
-        pred_name: Any = None,
-        pred_trace: Any = None,
-    ) -> bool:
-        return task.metric(example, prediction)
-
     def splits(seed: int) -> Splits:
         draw = partial(small_model.examples, task.name, seed=seed)
         return Splits(draw("train", TRAIN), draw("validation", VALIDATION), draw("test", TEST))
 
     return BenchmarkTask(
-        task.name, "exact text", metric, task.good_instruction, task.program, splits
+        task.name, "exact text", task.metric, task.good_instruction, task.program, splits
     )

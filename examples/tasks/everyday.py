@@ -84,24 +84,12 @@ def facility() -> dspy.Module:
     return dspy.Predict(dspy.Signature(fields))
 
 
-def same_intent(
-    example: dspy.Example,
-    prediction: Any,
-    trace: Any = None,
-    pred_name: Any = None,
-    pred_trace: Any = None,
-) -> bool:
+def same_intent(example: dspy.Example, prediction: Any) -> bool:
     """Say whether the intent is the published one."""
     return bool(getattr(prediction, "answer", None) == example.answer)
 
 
-def facility_score(
-    example: dspy.Example,
-    prediction: Any,
-    trace: Any = None,
-    pred_name: Any = None,
-    pred_trace: Any = None,
-) -> float:
+def facility_score(example: dspy.Example, prediction: Any) -> float:
     """Return the published score: the mean over urgency, sentiment and categories.
 
     Of the categories it is the part of the ten that are rightly there or rightly absent, as in

@@ -29,7 +29,7 @@ TORN = "Find a movie like these:\nOptions:\n(A) Rivers\n(B) Ltd\n(C) A long walk
 
 def is_right(answers: Answers, gold: str, given: Any, question: str = "") -> bool:
     example = dspy.Example(question=question, answer=gold).with_inputs("question")
-    return answers.metric(example, dspy.Prediction(answer=given))
+    return answers.score(example, dspy.Prediction(answer=given))
 
 
 RIGHT = [
@@ -188,8 +188,8 @@ def test_no_answer_is_wrong_and_no_error(answers: Answers, given: Any) -> None:
     for gold in GOLD[answers]:
         assert not is_right(answers, gold, given)
         example = dspy.Example(question="?", answer=gold).with_inputs("question")
-        assert not answers.metric(example, dspy.Prediction())
-        assert not answers.metric(example, None)
+        assert not answers.score(example, dspy.Prediction())
+        assert not answers.score(example, None)
 
 
 def test_options_torn_apart_by_a_comma_are_answered_in_words() -> None:
