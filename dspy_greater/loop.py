@@ -88,7 +88,7 @@ class Loop:
             while state.untold and not self.stopped:
                 self._tell(state.untold.pop(0))
             total = setup.config.max_steps * len(setup.runner.predictors)
-            with tqdm(total=total, disable=not (setup.progress and moves())) as bar:
+            with tqdm(total=total, disable=not (setup.progress and _redraws())) as bar:
                 while not self.stopped and (predictor := self._next()) is not None:
                     bar.set_description_str(predictor.name, refresh=False)
                     self._turn(predictor, bar)
@@ -153,7 +153,7 @@ class Loop:
         bar.set_postfix_str(status, refresh=False)
         steps = sum(search.steps for search in state.searches.values())
         bar.update(steps - bar.n)  # a run taken up begins in the middle
-        if self.setup.progress and not moves():
+        if self.setup.progress and not _redraws():
             print(f"{name}: step {step.number}, {status}", file=sys.stderr, flush=True)
         self._tell(self._event(predictor, step.number, step.accepted, tuple(step.attempts)))
 
@@ -303,7 +303,7 @@ class Loop:
         )
 
 
-def moves() -> bool:
+def _redraws() -> bool:
     """Whether a bar can be drawn over: on a terminal, and in a notebook."""
     return sys.stderr.isatty() or "ipykernel" in sys.modules
 

@@ -33,9 +33,10 @@ class Overheard(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Say whether a handler is to show a message."""
-        library, message = record.name.partition(".")[0], record.getMessage()
+        library = record.name.partition(".")[0]
         if record.levelno != logging.WARNING or library not in LIBRARIES:
             return True
+        message = record.getMessage()
         if TRUNCATED in message and not self._ours():
             return True
         if not hasattr(record, "overheard"):  # it goes through several handlers

@@ -33,8 +33,6 @@ logger = logging.getLogger(__name__)
 
 #: Part of a split file: its number, and of how many.
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
-#: How ``general.file_type`` says that all numbers are in float32.
-_ALL_FLOAT32 = 0
 #: Kept free on the disk beside the weights, in bytes.
 _SPARE = 1 << 30
 
@@ -113,18 +111,13 @@ def _fetched(repository: str, gguf_file: str, hub: Mapping[str, Any]) -> Path:
         ) from error
 
 
-def default_dtype(path: Path, dtype: torch.dtype) -> torch.dtype:
-    """Return the number format for a file: ``dtype``, but float32 if all of it is in float32."""
-    whole = read_header(path).metadata.get("general.file_type") == _ALL_FLOAT32
-    return torch.float32 if whole else dtype
-
-
-def dequantized(path: Path, dtype: torch.dtype, cache: Path | None) -> Path | tuple[Any, Any]:
+def dequantized(
+    path: Path, header: Header, dtype: torch.dtype, cache: Path | None
+) -> Path | tuple[Any, Any]:
     """Return a file as a folder of transformers in ``cache``, made now or at an earlier time.
 
     Where nothing is kept, or the disk has no room for it, it is model and tokenizer instead.
     """
-    header = _checked_header(path)
     if cache is None:
         return _read(path, header, dtype)
     folder = cache / f"{_digest(path)}-{str(dtype).removeprefix('torch.')}"
@@ -167,7 +160,7 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()[:32]
 
 
-def _checked_header(path: Path) -> Header:
+def checked_header(path: Path) -> Header:
     """Return the head of a file that a causal language model can be read from."""
     if part := _PART.search(path.name):
         raise LoadingError(

@@ -17,6 +17,8 @@ MAGIC = b"GGUF"
 #: Formats of numbers by the type that stands before them; a string is 8, a list 9.
 _NUMBERS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
 _STRING, _LIST = 8, 9
+#: How ``general.file_type`` says that all numbers are in float32.
+_ALL_FLOAT32 = 0
 
 
 class Tensor(NamedTuple):
@@ -33,6 +35,11 @@ class Header:
 
     metadata: dict[str, Any]
     tensors: tuple[Tensor, ...]
+
+    @property
+    def is_float32(self) -> bool:
+        """Whether all numbers are in float32."""
+        return bool(self.metadata.get("general.file_type") == _ALL_FLOAT32)
 
     @property
     def parameters(self) -> int:

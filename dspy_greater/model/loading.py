@@ -116,22 +116,22 @@ def _from_gguf(file: Path, tokenizer: Any, place: _Place, cache: Path | None) ->
             f"{file.name} holds weights that are quantized already, and are computed with "
             "dequantized: leave out quantization_config, or load the model's folder instead."
         )
-    device, dtype = place.default_device(), place.dtype
-    if not isinstance(dtype, torch.dtype):
-        dtype = gguf.default_dtype(file, _preferred(torch.bfloat16, device) or torch.bfloat16)
-    found = gguf.dequantized(file, dtype, cache)
+    device, header = place.default_device(), gguf.checked_header(file)
+    own = torch.float32 if header.is_float32 else torch.bfloat16
+    asked = place.dtype if isinstance(place.dtype, torch.dtype) else None
+    dtype = asked or _preferred(own, device) or own
+    found = gguf.dequantized(file, header, dtype, cache)
     if isinstance(found, Path):
         options = {"trust_remote_code": False, "local_files_only": True}
         place = place._replace(dtype=dtype)
         weights, tokenizer, _ = _from_source(found, tokenizer, place, options)
         return weights, tokenizer
-    model, own = found
     if place.device_map is not None:
         raise LoadingError(
             f"device_map needs {file.name} to be kept dequantized: leave cache_gguf on, and room "
             "on the disk."
         )
-    return _from_memory((model, own), tokenizer, device, dtype)
+    return _from_memory(found, tokenizer, device, dtype)
 
 
 def _from_source(

@@ -6,11 +6,13 @@ Both get the same token ids and take the likeliest token. *Next token*: where th
 llama.cpp's answer, how often it would have written the same next. *Whole answers*: the part of the
 first tokens that comes before the two, each left to itself, part ways. llama.cpp rounds what goes
 into each product to 8 bits, so near-ties fall either way, and after one the answers differ.
+*Load* is by ``local_lm``: the first time it dequantizes, later it reads what it kept.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 from dspy_greater import local_lm
@@ -55,10 +57,14 @@ def run(options: argparse.Namespace) -> str:
     """Measure and return the table."""
     rows = []
     for file in options.files:
+        began = time.perf_counter()
         model = white_box(local_lm(file, dtype=options.dtype))
+        seconds = time.perf_counter() - began
         following, whole = agreement(model, file)
-        rows.append([file.stem, f"{100 * following:.0f} %", f"{100 * whole:.0f} %"])
-    return markdown(["file", "next token", "whole answers"], rows)
+        rows.append(
+            [file.stem, f"{100 * following:.0f} %", f"{100 * whole:.0f} %", f"{seconds:.1f}"]
+        )
+    return markdown(["file", "next token", "whole answers", "load, s"], rows)
 
 
 def agreement(model: WhiteBox, file: Path) -> tuple[float, float]:

@@ -9,8 +9,10 @@ from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import torch
+from huggingface_hub.errors import RemoteEntryNotFoundError
 
 from dspy_greater.model import LoadingError, MissingModelError, gguf, load
 from dspy_greater.model.gguf_header import read_header
@@ -78,12 +80,15 @@ def test_an_output_matrix_of_its_own_stays_apart(file: Path, tmp_path: Path) -> 
 
 
 def test_a_file_in_float32_stays_so_and_a_quantized_one_may_be_halved(
-    file: Path, tmp_path: Path
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quantized = write_gguf(tmp_path / "q8.gguf", quantized=True)
-    assert gguf.default_dtype(file, torch.bfloat16) == torch.float32
-    assert gguf.default_dtype(quantized, torch.bfloat16) == torch.bfloat16
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"bf16": True}, raising=False)
+    assert model_of(load(file, device="cpu")).dtype == torch.float32
+    assert model_of(load(quantized, device="cpu")).dtype == torch.bfloat16
     assert model_of(load(file, device="cpu", dtype="bfloat16")).dtype == torch.bfloat16
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
+    assert model_of(load(quantized, device="cpu")).dtype == torch.float32
 
 
 # --- Where it lies -------------------------------------------------------------------------------
@@ -124,6 +129,30 @@ def test_a_missing_file_is_no_download(tmp_path: Path, monkeypatch: pytest.Monke
         load("models/none.gguf")
 
 
+def test_a_name_that_a_repository_lacks_is_told_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    response = httpx.Response(404, request=httpx.Request("GET", "https://hub"))
+
+    def lacks(*_: Any, **__: Any) -> None:
+        raise RemoteEntryNotFoundError("no such file", response=response)
+
+    monkeypatch.setattr(gguf, "hf_hub_download", lacks)
+    names = ["README.md", "a-q4_k_m.gguf", "a-q8_0.gguf"]
+    monkeypatch.setattr(gguf.HfApi, "list_repo_files", lambda *_, **__: names)
+    with pytest.raises(MissingModelError, match=r"no b\.gguf; there are a-q4_k_m\.gguf, a-q8_0"):
+        load("owner/a-GGUF", gguf_file="b.gguf")
+
+
+def test_a_repository_out_of_reach_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise OSError("no connection")
+
+    monkeypatch.setattr(gguf, "hf_hub_download", unreachable)
+    with pytest.raises(MissingModelError, match=r"no a\.gguf of such a model.*no connection"):
+        load("owner/a-GGUF", gguf_file="a.gguf")
+
+
 # --- What is kept --------------------------------------------------------------------------------
 
 
@@ -131,7 +160,7 @@ def test_a_second_load_reads_what_the_first_one_kept(
     file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = load(file, device="cpu")
-    monkeypatch.setattr(gguf, "_read", None)
+    monkeypatch.setattr(gguf, "AutoModelForCausalLM", None)
     assert load(file, device="cpu").fingerprint == first.fingerprint
     (folder,) = (path for path in cache.iterdir() if path.is_dir())
     assert (folder / "model.safetensors").is_file()
@@ -147,7 +176,7 @@ def test_what_is_kept_is_read_from_a_cache_that_cannot_be_written(
         raise PermissionError(f"cannot write {path}")
 
     monkeypatch.setattr(gguf, "FileLock", refused)
-    monkeypatch.setattr(gguf, "_read", None)
+    monkeypatch.setattr(gguf, "AutoModelForCausalLM", None)
     assert load(file, device="cpu").fingerprint == first.fingerprint
     assert not caplog.text
 
