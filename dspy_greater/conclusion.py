@@ -89,6 +89,7 @@ def _outcome(loop: Loop, predictor: Predictor) -> Outcome:
     scores_after = state.scores.validation[program]
     scores_before = state.scores.validation[state.start] if changed else scores_after
     comparison = verdict.comparison if changed else compare(scores_after, scores_before)
+    best = comparison if changed else verdict.best
     view, search = loop.view(predictor, program), state.searches.get(name)
     scored = enumerate(zip(setup.runner.validation, scores_before, scores_after, strict=True))
     steps = max((c.step for c in state.record.candidates if c.predictor == name), default=0)
@@ -105,7 +106,9 @@ def _outcome(loop: Loop, predictor: Predictor) -> Outcome:
         steps=steps,
         stopped=(search.ended if search else "") or loop.stopped,
         together=changes if changed and len(changes) > 1 else [],
-        noise=search.state.noise if search else None,
+        expected_gain=verdict.expected_gain if changed else 0.0,
+        examples_needed=best.examples_needed(len(scores_after)) if best else None,
+        yields=search.state.yields if search else {},
         stood_in=search.state.stood_in if search else 0,
         tokens_before=len(view.tokens(before)),
         tokens_after=len(view.tokens(after)),

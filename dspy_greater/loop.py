@@ -4,8 +4,8 @@ All that is compared are whole programs, and scores belong to programs. Each pre
 edits its own instruction within the program as it stands; where another predictor has changed since
 its last step it begins anew there, and keeps its place, its patience and its promising edits.
 
-One after the other, a search begins in the best program that could be verified so far. In turns it
-begins in the current one: waiting for a verdict would make every step a look to pay for.
+A search begins in the program that the one before it ended with: nothing is chosen on validation
+examples before the verdict, for which the last current program and the best others are run on them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from statistics import mean
 import dspy
 from tqdm.auto import tqdm
 
-from dspy_greater.cost import SETUP, Bounds
+from dspy_greater.cost import SETUP, Bounds, Spent
 from dspy_greater.model import WhiteBox
 from dspy_greater.program import Predictor
 from dspy_greater.record import Candidate, Checkpoint, StepEvent, usage_text
@@ -36,6 +36,8 @@ from dspy_greater.search import (
 )
 from dspy_greater.state import CompileState, SearchUnderWay
 
+#: Programs, the best on training examples, among which the verdict chooses besides the user's.
+FINALISTS = 3
 #: In whose name the race of whole programs spends, and the kind of candidate it tries.
 TOGETHER = "together"
 
@@ -92,6 +94,8 @@ class Loop:
                 while not self.stopped and (predictor := self._next()) is not None:
                     bar.set_description_str(predictor.name, refresh=False)
                     self._turn(predictor, bar)
+            for program in self._finalists():
+                self.board.validation_score(program)
         except KeyboardInterrupt:
             self.stopped = "interrupted"
 
@@ -99,6 +103,14 @@ class Loop:
         """Return the best program so far that beats the user's beyond doubt."""
         state = self.state
         return choose(state.scores.validation, state.start, self.setup.confidence)
+
+    def _finalists(self) -> list[Program]:
+        """Return the best programs on training examples, of those better than the user's."""
+        start, board = self.state.start, self.board
+        if start not in self.state.scores.training:
+            return []
+        level = board.training_mean(start)
+        return [p for p in board.ranked()[:FINALISTS] if board.training_mean(p) > level]
 
     def view(
         self, predictor: Predictor, program: Program, labelled_only: bool = False
@@ -163,13 +175,17 @@ class Loop:
         What is left is shared evenly among the searches that go on.
         """
         waiting, meter = self._waiting(), self.state.meter
-        gone = meter.total(*waiting)
+        gone = meter.total(*waiting) + self._verdicts_cost()
         return self.setup.bounds.share(len(waiting), gone)(gone + meter.spent[name])
+
+    def _verdicts_cost(self) -> Spent:
+        """Return what the finalists will cost, at the mean of a run so far."""
+        total, runs = self.state.meter.total(), FINALISTS * len(self.setup.runner.validation)
+        share = runs / max(total.metric_calls, 1)
+        return Spent(runs, round(share * total.tokens), share * total.seconds)
 
     def _end(self, search: SearchUnderWay, reason: str) -> None:
         search.ended = reason
-        if not self.setup.round_robin:
-            self.state.current = self.verdict().program
 
     def _opened(self, predictor: Predictor) -> Schedule:
         """Return a predictor's schedule, begun anew if another predictor has changed."""
@@ -182,6 +198,7 @@ class Loop:
             began = time.perf_counter()
             self._note(name, schedule.begin(state.current), 0, True, state.current)
             self._estimate(predictor, time.perf_counter() - began)
+            self.board.validation_score(state.start)  # a fault in the valset shows before the work
         elif search.around != around:
             search.around = around
             schedule = self._schedules[name] = self._schedule(predictor, search)
@@ -281,7 +298,8 @@ class Loop:
         if not setup.progress:
             return
         config, train = setup.config, len(setup.runner.train)
-        runs = config.most_runs(train, len(setup.runner.validation))
+        validation = len(setup.runner.validation)
+        runs = config.most_runs(train, validation) + FINALISTS * validation
         where, cost = "", ""
         sampled, runner = config.most_sampled(train), setup.runner
         if runner.target is not None:

@@ -17,6 +17,7 @@ from dspy_greater.program.labels import (
     check_labels,
     given_labels,
     gold_outputs,
+    gold_value,
     labelled_fields,
     relabelled,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "excerpt",
     "given_labels",
     "gold_outputs",
+    "gold_value",
     "labelled_fields",
     "normalise",
     "predictors_of",

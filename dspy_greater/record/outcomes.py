@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from statistics import mean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from dspy_greater.search import Attempt
+
+#: Largest p-value of a gain that is vouched for.
+VOUCHED = 0.05
 
 
 @dataclass
@@ -18,8 +21,9 @@ class Candidate:
         predictor: Name of the predictor.
         instruction: The text, without what DSPy wrote behind an agent's.
         step: Step in which it was first tried; 0 for the instruction at the start.
-        kind: Where it comes from: ``"replace"``, ``"insert"``, ``"phrase"``, ...; ``"together"``:
-            the race of whole programs; ``"again"``: run again, as another predictor had changed.
+        kind: Where it comes from: ``"library"``, ``"asked"``, ``"replace"``, ``"phrase"``, ...;
+            ``"together"``: the race of whole programs; ``"again"``: run again, as another predictor
+            had changed.
         position: First token position that the edit changed; None at the start.
         train_scores: The metric on the training examples that it was run on.
         estimate: The objective's promise before it was run, if there was one.
@@ -108,12 +112,15 @@ class Outcome:
         score_after: Mean metric of the returned program on them.
         gain: Mean paired difference of the two.
         interval: 95 % interval of ``gain``.
-        p_value: One-sided p-value of ``gain``, times ``looks``; 1 where nothing changed.
+        p_value: One-sided p-value of ``gain``, corrected for ``looks``; 1 where nothing changed.
         looks: Programs that were validated besides the student.
         steps: Steps of the search.
         stopped: Why it ended.
         together: The predictors that changed, if several; the figures are of all their changes.
-        noise: Mean absolute change of a training score when the same prompt is run once more.
+        expected_gain: ``gain``, less what the choice among ``looks`` programs flatters it by.
+        examples_needed: Validation examples that would show the gain, or that of the best program
+            that was not returned, at p <= .05 four times in five; None where there was none.
+        yields: Whole instructions by source: how many were made, different ones, and fit to run.
         stood_in: Steps that the gold answer's likelihood led, as no run had earned a reward.
         tokens_before: Length of ``before`` in tokens of the white box.
         tokens_after: Length of ``after``.
@@ -133,7 +140,9 @@ class Outcome:
     steps: int
     stopped: str
     together: list[str] = field(default_factory=list)
-    noise: float | None = None
+    expected_gain: float = 0.0
+    examples_needed: int | None = None
+    yields: dict[str, list[int]] = field(default_factory=dict)
     stood_in: int = 0
     tokens_before: int = 0
     tokens_after: int = 0
@@ -142,5 +151,12 @@ class Outcome:
 
     @property
     def changed(self) -> bool:
-        """Whether a better instruction was verified."""
+        """Whether another instruction is returned."""
         return self.after != self.before
+
+    @property
+    def grade(self) -> Literal["vouched for", "likely", "kept"]:
+        """How sure the gain is: at p <= .05, less than that, or nothing was changed."""
+        if not self.changed:
+            return "kept"
+        return "vouched for" if self.p_value <= VOUCHED else "likely"

@@ -150,15 +150,20 @@ class Record:
         examples = f"on {self.validation_examples} validation examples"
         if outcome.changed:
             yield (
-                f"{' and '.join(changed)}: {before} -> {outcome.score_after:.1%} {examples} "
-                f"(gain {outcome.gain:+.1%}, 95 % interval {low:+.1%} to {high:+.1%}, "
-                f"p = {outcome.p_value:.2g} after {looks(outcome.looks)}): {outcome.after!r}"
+                f"{' and '.join(changed)}: {before} -> {outcome.score_after:.1%} {examples}, "
+                f"{outcome.grade} (gain {outcome.gain:+.1%}, 95 % interval {low:+.1%} to "
+                f"{high:+.1%}, about {outcome.expected_gain:+.1%} without the luck of having been "
+                f"chosen, p = {outcome.p_value:.2g} after {looks(outcome.looks)}): "
+                f"{outcome.after!r}"
             )
         else:
             yield (
                 f"{outcome.predictor}: kept as it was; no instruction beat its {before} {examples} "
-                f"beyond doubt ({looks(outcome.looks)}; {outcome.stopped})"
+                f"surely enough ({looks(outcome.looks)}; {outcome.stopped})"
             )
+        if outcome.grade != "vouched for" and outcome.examples_needed:
+            which = "this gain" if outcome.changed else "the best one's gain"
+            yield f"to be sure of {which} would take about {outcome.examples_needed} examples"
         if outcome.copied_words:
             yield f"it copied from training examples: {', '.join(outcome.copied_words)}"
         if outcome.stood_in:
@@ -166,8 +171,6 @@ class Record:
                 f"in {outcome.stood_in} of {outcome.steps} steps no run gave the objective "
                 "anything to weigh, and the gold answer's likelihood stood in for it"
             )
-        if outcome.noise:
-            yield f"the same prompt run twice changed scores by {outcome.noise:.1%} in the mean"
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the record as JSON, and return its path.

@@ -23,13 +23,12 @@ from dspy_greater.program import (
     Metric,
     Predictor,
     Run,
-    copy_program,
     current_adapter,
     end_marks,
     replace_instruction,
     run_programs,
 )
-from dspy_greater.running.lms import Target, is_local, program_lms
+from dspy_greater.running.lms import Target, is_local
 from dspy_greater.search.programs import Program
 
 #: Requests at a time that a rollout LM gets: servers batch what is in flight, and up to some dozens
@@ -76,16 +75,11 @@ class ProgramRunner:
         self, programs: Sequence[Program], examples: Sequence[int], limit: int | None = None
     ) -> list[list[Run]]:
         """Run programs on training examples, on what verifies them; see ``search.Runner``."""
-        return self._verify(programs, [self.train[i] for i in examples], {}, limit)
-
-    def repeat(self, program: Program, examples: Sequence[int]) -> list[Run]:
-        """Run a program once more on training examples, past any cache of earlier answers."""
-        (runs,) = self._verify([program], [self.train[i] for i in examples], {"cache": False})
-        return runs
+        return self._verify(programs, [self.train[i] for i in examples], limit)
 
     def validate(self, program: Program) -> list[float]:
         """Return a program's scores on the validation examples."""
-        (runs,) = self._verify([program], self.validation, {})
+        (runs,) = self._verify([program], self.validation)
         return [run.score for run in runs]
 
     def sample(
@@ -105,19 +99,14 @@ class ProgramRunner:
         self,
         programs: Sequence[Program],
         examples: Sequence[dspy.Example],
-        settings: dict[str, Any],
         limit: int | None = None,
     ) -> list[list[Run]]:
         """Run programs on the target, which answers as it will when deployed: without the limit."""
         modules = [self.module(program.instructions) for program in programs]
         if self.target is None:
-            return self._on_white_box(modules, examples, [settings] * len(modules), limit)
-        lms: list[BaseLM] | None = None
-        if self.target.given is None:
-            modules = [_with_own_lms(module, settings) for module in modules]
-        else:
-            given = _ending_at_marks(self.target.given)
-            lms = [given.copy(**settings) if settings else given] * len(modules)
+            return self._on_white_box(modules, examples, [{}] * len(modules), limit)
+        given = self.target.given
+        lms = None if given is None else [_ending_at_marks(given)] * len(modules)
         if self.target.is_local:
             return self._run(modules, examples, lms, MAX_THREADS, on_target=True)
         with self.meter.phase("target"):
@@ -173,13 +162,3 @@ def _ending_at_marks(lm: BaseLM) -> BaseLM:
     if not marks or not is_local(lm):
         return lm
     return lm.copy(stop=[*([stop] if isinstance(stop, str) else stop), *marks])
-
-
-def _with_own_lms(program: dspy.Module, settings: dict[str, Any]) -> dspy.Module:
-    """Return the program, or a copy whose predictors use their own LMs with other settings."""
-    if not settings:
-        return program
-    twin = copy_program(program)
-    for predictor, lm in zip(twin.predictors(), program_lms(twin).values(), strict=True):
-        predictor.lm = lm.copy(**settings)
-    return twin

@@ -19,6 +19,7 @@ MEDIUM = VerifiedConfig(
     exact_size=40,
     race_size=5,
     phrases=10,
+    asked=12,
     starts=16,
     patience=5,
 )
@@ -31,6 +32,7 @@ HEAVY = VerifiedConfig(
     race_size=6,
     gaps=3,
     phrases=16,
+    asked=16,
     starts=32,
     patience=10,
 )

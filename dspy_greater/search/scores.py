@@ -26,9 +26,6 @@ class Runner(Protocol):
         limit if that is less.
         """
 
-    def repeat(self, program: Program, examples: Sequence[int]) -> list[Run]:
-        """Run a program once more on training examples, past any cache of earlier answers."""
-
     def sample(
         self,
         program: Program,
@@ -123,6 +120,13 @@ class ScoreBoard:
     def training_mean(self, program: Program) -> float:
         """Return a program's mean score on the training examples that it was run on."""
         return mean(self.scores.training[program].values())
+
+    def ranked(self) -> list[Program]:
+        """Return the programs that were run on all training examples, the best first."""
+        known = self.scores.training
+        return sorted(
+            (p for p in known if len(known[p]) == self.size), key=lambda p: -self.training_mean(p)
+        )
 
     def runs(self, program: Program, examples: Sequence[int]) -> list[Run]:
         """Return a program's runs on training examples.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from dspy_greater.search.programs import Program
@@ -61,8 +61,7 @@ class ScheduleState:
         stopped: Why the steps ended; empty while they have not.
         skipped: Losses and gradients left out so far because they were not finite.
         stood_in: Steps that the gold answer's likelihood led because no rollout earned a reward.
-        noise: Mean absolute change of a score when a prompt is run once more, in batches of
-            another make-up; None if not measured.
+        yields: Whole instructions by source: how many were made, different ones, and fit to run.
     """
 
     start: str
@@ -70,7 +69,7 @@ class ScheduleState:
     stopped: str = ""
     skipped: int = 0
     stood_in: int = 0
-    noise: float | None = None
+    yields: dict[str, list[int]] = field(default_factory=dict)
 
 
 class Schedule(Protocol):

@@ -29,6 +29,7 @@ from dspy_greater.program import (
     check_instruction,
     copied_words,
     gold_outputs,
+    gold_value,
     labelled_fields,
     normalise,
     render,
@@ -64,6 +65,11 @@ class PredictorView:
     def name(self) -> str:
         """The predictor's name."""
         return self.predictor.name
+
+    @property
+    def fields(self) -> Sequence[str]:
+        """The predictor's output fields."""
+        return list(self.predictor.signature.output_fields)
 
     @cached_property
     def examples(self) -> Sequence[int]:
@@ -216,6 +222,20 @@ class PredictorView:
             return [self._context(index, ()) for index in examples]
         pairs = zip(examples, runs, strict=True)
         return [self._context(i, tuple(self._last_call(run).outputs.items())) for i, run in pairs]
+
+    def texts(self, index: int) -> dict[str, str]:
+        """Return a training example's inputs of this predictor by field, as text."""
+        return {name: str(value) for name, value in self._inputs[index].items()}
+
+    def label_texts(self, index: int) -> dict[str, str]:
+        """Return a training example's labels of this predictor by field, as text."""
+        its = (self.labels or self.train)[index]
+        names = labelled_fields(self.predictor, its)
+        return {name: str(gold_value(self.predictor, name, its)) for name in names}
+
+    def output_texts(self, run: Run) -> dict[str, str]:
+        """Return what this predictor last wrote in a run by field, as text."""
+        return {name: str(value) for name, value in self._last_call(run).outputs.items()}
 
     def copied_words(self, instruction: str) -> Sequence[str]:
         """Return the words that an instruction has taken from single training examples."""

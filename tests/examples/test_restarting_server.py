@@ -35,7 +35,8 @@ CONFIG = VerifiedConfig(
     race_size=2,
     starts=2,
     phrases=1,
-    tidy_rounds=0,
+    library=False,
+    asked=0,
     instructions=(TASK.good_instruction,),
 )
 

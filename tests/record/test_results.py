@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from dspy_greater import DetailedResults
 from dspy_greater.record import Candidate, ChangedExample, Outcome
@@ -21,15 +22,30 @@ def outcome(after: str, gain: float) -> Outcome:
         looks=3,
         steps=8,
         stopped="all steps taken",
+        expected_gain=0.8 * gain,
+        examples_needed=90,
     )
+
+
+def test_a_likely_gain_is_told_as_such_with_what_would_make_it_sure() -> None:
+    likely = replace(outcome("new words", 0.25), p_value=0.15)
+    told = DetailedResults(outcomes=[likely], validation_examples=20).summary()
+    assert "20 validation examples, likely (gain" in told
+    assert told.endswith("to be sure of this gain would take about 90 examples")
+    assert [o.grade for o in (likely, outcome("new", 0.1), outcome("old", 0.0))] == [
+        "likely",
+        "vouched for",
+        "kept",
+    ]
 
 
 def test_a_gain_is_told_with_its_interval_and_the_number_of_looks() -> None:
     record = DetailedResults(outcomes=[outcome("new words", 0.25)], validation_examples=20)
     assert record.improved
     assert record.summary() == (
-        "answer: 50.0% -> 75.0% on 20 validation examples "
-        "(gain +25.0%, 95 % interval +15.0% to +35.0%, p = 0.012 after 3 looks): 'new words'"
+        "answer: 50.0% -> 75.0% on 20 validation examples, vouched for "
+        "(gain +25.0%, 95 % interval +15.0% to +35.0%, about +20.0% without the luck of having "
+        "been chosen, p = 0.012 after 3 looks): 'new words'"
     )
 
 

@@ -115,7 +115,7 @@ def test_what_goes_there_is_said_before(
     student: dspy.Module, engine: Copy, capsys: pytest.CaptureFixture[str]
 ) -> None:
     compiled(student, rollout_lm=elsewhere(engine), progress=True)
-    assert f"26 of them on {NAME}" in (said := capsys.readouterr().err)
+    assert f"32 of them on {NAME}" in (said := capsys.readouterr().err)
     assert "tokens read and" in said
     far = {"target_lm": target(Adder()), "rollout_lm": elsewhere(engine)}
     compiled(student, schedule=VERIFIED, progress=True, **far)

@@ -152,7 +152,7 @@ def test_what_the_target_costs_is_said_before_and_after(
 ) -> None:
     knobs = {"progress": True, "perfect_score": None}
     compiled = small(target_lm=target(Adder()), **knobs).compile(student, trainset=examples())
-    assert "26 of them on far/away" in (said := capsys.readouterr().err)
+    assert "32 of them on far/away" in (said := capsys.readouterr().err)
     assert "and 4 calls, 40 tokens read and 12 written" in said
     usage = compiled.detailed_results.target_usage["far/away"]
     assert f"verified on far/away: {usage['calls']} calls" in compiled.detailed_results.summary()

@@ -65,11 +65,49 @@ def test_many_pairs_give_nearly_the_exact_p_value() -> None:
 OLD, NEW, OTHER = toy("read"), toy("count"), toy("guess")
 
 
-def test_every_look_raises_the_bar() -> None:
+def test_every_look_that_does_otherwise_raises_the_bar() -> None:
     start, better = [0.0] * 8, [1.0] * 5 + [0.0] * 3  # p = 1/32
-    assert choose({OLD: start, NEW: better}, OLD, 0.95).program == NEW
-    verdict = choose({OLD: start, NEW: better, OTHER: start}, OLD, 0.95)
+    alone = choose({OLD: start, NEW: better}, OLD, 0.95)
+    assert (alone.program, alone.looks, alone.p_value) == (NEW, 1, 1 / 32)
+    # One that does the very same adds no chance, one that is right elsewhere does.
+    assert choose({OLD: start, NEW: better, OTHER: better}, OLD, 0.95).p_value == 1 / 32
+    elsewhere = [0.0] * 3 + [1.0] * 5
+    verdict = choose({OLD: start, NEW: better, OTHER: elsewhere}, OLD, 0.95)
     assert (verdict.program, verdict.looks, verdict.p_value) == (OLD, 2, 1.0)
+    assert 1 / 32 < choose({OLD: start, NEW: better, OTHER: elsewhere}, OLD, 0.9).p_value < 0.1
+
+
+def test_pure_luck_passes_no_more_often_than_the_confidence_allows() -> None:
+    rng = random.Random(0)
+    changed = 0
+    for _ in range(400):
+        flips = [[float(rng.random() < 0.5) for _ in range(32)] for _ in range(4)]
+        validated = dict(zip((OLD, NEW, OTHER, toy("items")), flips, strict=True))
+        changed += choose(validated, OLD, 0.8).program != OLD
+    assert 0.1 < changed / 400 < 0.24
+
+
+def test_a_choice_by_luck_is_expected_to_gain_nearly_nothing() -> None:
+    rng = random.Random(0)
+    seen, expected = [], []
+    for _ in range(100):
+        flips = [[float(rng.random() < 0.5) for _ in range(40)] for _ in range(4)]
+        validated = dict(zip((OLD, NEW, OTHER, toy("items")), flips, strict=True))
+        verdict = choose(validated, OLD, 0.8)
+        if verdict.program != OLD:
+            seen.append(verdict.comparison.gain)
+            expected.append(verdict.expected_gain)
+    assert sum(expected) / len(expected) < 0.75 * sum(seen) / len(seen)
+    sure = choose({OLD: [0.0] * 40, NEW: [1.0] * 40}, OLD, 0.8)
+    assert sure.expected_gain == pytest.approx(1.0)
+
+
+def test_examples_that_it_would_take_to_be_sure() -> None:
+    wins = compare([1.0] * 30 + [0.0] * 70, [0.0] * 20 + [0.0] * 70 + [1.0] * 10)
+    needed = wins.examples_needed(100)
+    # Wins on 30 and losses on 10 of 100: n = (2.49 sd / gain)^2 with sd = 0.6, gain = 0.2.
+    assert needed == pytest.approx((2.487 * 0.6 / 0.2) ** 2, rel=0.05)
+    assert compare([0.0], [1.0]).examples_needed(1) is None
 
 
 def test_the_best_of_the_proven_is_chosen() -> None:
@@ -77,7 +115,7 @@ def test_the_best_of_the_proven_is_chosen() -> None:
     verdict = choose(scores, OLD, 0.95)
     assert verdict.program == OTHER
     assert verdict.comparison.gain == 1.0
-    assert verdict.p_value == pytest.approx(2 / 2**9)
+    assert verdict.p_value == pytest.approx(1 / 2**9)
 
 
 def test_among_equals_the_first_is_chosen() -> None:

@@ -22,7 +22,7 @@ from tests.support.fakes import NAME, FakeRunner, FakeView, steps_of, toy
 CONFIGS: dict[str, ScheduleConfig] = {
     "paper": PaperConfig(max_steps=6, top_k=10),
     "verified": VerifiedConfig(
-        max_steps=4, starts=0, phrases=2, exact_size=12, race_size=2, multiple=0.5
+        max_steps=4, library=False, starts=0, phrases=2, exact_size=12, race_size=2
     ),
 }
 START = toy("guess quickly the answer")

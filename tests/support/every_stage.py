@@ -28,7 +28,8 @@ CONFIG = VerifiedConfig(
     starts=1,
     phrases=2,
     gaps=1,
-    tidy_rounds=1,
+    library=False,
+    asked=2,
     max_instruction_tokens=12,
 )
 

@@ -57,6 +57,7 @@ class FakeModel:
     class encoder:  # noqa: N801
         decode = staticmethod(lambda ids: " ".join(WORDS[token] for token in ids))
         special_tokens_in = staticmethod(lambda text: [])
+        end_of_turn = None  # a base model
 
     def loss(self, item: Targeted) -> float:
         kind, example, *ids = item.ids
@@ -141,9 +142,20 @@ class FakeView:
     unstable: frozenset[str] = frozenset()
     name: str = NAME
 
+    fields = ("answer",)
+
     @property
     def examples(self) -> Sequence[int]:
         return range(self.size)
+
+    def texts(self, index: int) -> dict[str, str]:
+        return {"index": str(index)}
+
+    def label_texts(self, index: int) -> dict[str, str]:
+        return {"answer": str(index)}
+
+    def output_texts(self, run: Run) -> dict[str, str]:
+        return {}
 
     def tokens(self, instruction: str) -> tuple[int, ...]:
         return ids_of(instruction)
@@ -152,7 +164,11 @@ class FakeView:
         return self.instruction(self.model.encoder.decode(tokens))
 
     def instruction(self, text: str) -> str | None:
-        return text if text and not self.unstable & set(text.split()) else None
+        return (
+            text
+            if set(text.split()) <= set(WORDS) and text and not self.unstable & set(text.split())
+            else None
+        )
 
     def answers(
         self, instruction: str, runs: Sequence[Run], examples: Sequence[int]
@@ -223,9 +239,6 @@ class FakeRunner:
         self.limits.append(limit)
         self.runs += [(program, example) for program in programs for example in examples]
         return [[self.one(program, example) for example in examples] for program in programs]
-
-    def repeat(self, program: Program, examples: Sequence[int]) -> list[Run]:
-        return [self.one(program, example) for example in examples]
 
     def sample(
         self,

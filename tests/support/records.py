@@ -39,7 +39,8 @@ def outcome(after: str = BEST, predictor: str = "predict", **more: Any) -> Outco
 def improved() -> DetailedResults:
     """A verified run: a race lost early, an edit refused on the validation examples, two taken."""
     told = outcome(
-        noise=0.02,
+        expected_gain=0.1,
+        examples_needed=40,
         tokens_before=3,
         tokens_after=5,
         copied_words=["Lyon"],

@@ -21,8 +21,8 @@ TINY = VerifiedConfig(
     gaps=0,
     starts=0,
     phrases=0,
-    tidy_rounds=0,
-    multiple=0.5,
+    library=False,
+    asked=0,
 )
 #: What the model writes where it is asked for an instruction.
 WRITTEN = " Take care."

@@ -7,7 +7,20 @@ from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 from typing import Literal
 
-Kind = Literal["replace", "insert", "delete", "swap", "phrase", "merge", "start", "tidy"]
+#: The last ones are whole instructions: the user's, of the library, written where an example is
+#: shown, written when asked for.
+Kind = Literal[
+    "replace",
+    "insert",
+    "delete",
+    "swap",
+    "phrase",
+    "merge",
+    "given",
+    "library",
+    "written",
+    "asked",
+]
 
 
 @dataclass(frozen=True)
@@ -22,7 +35,7 @@ class Edit:
     @property
     def is_whole(self) -> bool:
         """Whether the edit puts another instruction in the place of the whole one."""
-        return self.kind in ("merge", "start", "tidy")
+        return self.kind in ("merge", "given", "library", "written", "asked")
 
     def apply(self, tokens: Sequence[int]) -> tuple[int, ...]:
         """Return the edited ids."""
@@ -34,6 +47,16 @@ class Edit:
             by = len(other.tokens) - (other.end - other.start)
             return replace(self, start=self.start + by, end=self.end + by)
         return self if self.end <= other.start else None
+
+
+@dataclass(frozen=True)
+class RatedEdit:
+    """An edit that survives rendering and tokenising; what the objective gains by it, if known."""
+
+    edit: Edit
+    text: str
+    tokens: tuple[int, ...]
+    estimate: float | None = None
 
 
 def merges(edits: Sequence[Edit], tokens: Sequence[int]) -> list[tuple[int, ...]]:

@@ -2,8 +2,8 @@
 
 Where a program is right only if several predictors do well, better words for one of them alone
 hardly show. So each program in this race gives every predictor another instruction: the i-th that
-the model wrote in one predictor's own context goes with the i-th of the others. What wins is
-accepted by the rule for edits: proven on the training examples, and no worse on validation.
+was found for one predictor goes with the i-th of the others, so that those of a library are of one
+family.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from dspy_greater.search.programs import Program
 from dspy_greater.search.scores import ScoreBoard
-from dspy_greater.search.verified.proposer import Proposer
-from dspy_greater.search.verified.race import CONTEXTS, Race, noise_floor
-from dspy_greater.search.verified.rollouts import greedy, solved
-from dspy_greater.search.verified.sizes import Sizes
+from dspy_greater.search.verified.race import Race
+from dspy_greater.search.verified.rollouts import greedy
+from dspy_greater.search.verified.sizes import CONTEXTS, Sizes
+from dspy_greater.search.verified.writer import Writer
 from dspy_greater.search.view import PredictorView
 
 
@@ -32,10 +32,9 @@ class JointRace:
     seed: str
 
     def __post_init__(self) -> None:
-        size, config = self.board.size, self.config
+        size = self.board.size
         self.order = random.Random(self.seed).sample(range(size), size)
-        reads = config.fluency_weight > 0
-        self.race = Race(self.board, self.views, self.order, config.multiple, reads)
+        self.race = Race(self.board, self.order)
 
     def begin(self) -> None:
         """Run the current program on the training examples."""
@@ -43,10 +42,9 @@ class JointRace:
         self.board.hold(self.current)
 
     def hopeful(self) -> bool:
-        """Whether a program that is right on every example would be accepted."""
+        """Whether there is anything left to gain."""
         perfect = self.board.perfect_score
-        left = perfect is None or self.board.training_mean(self.current) < perfect
-        return left and self.race.improvable(self.current)
+        return perfect is None or self.board.training_mean(self.current) < perfect
 
     def programs(self, count: int) -> list[Program]:
         """Return up to ``count`` programs, each with another instruction in every predictor."""
@@ -56,23 +54,20 @@ class JointRace:
         return list(dict.fromkeys(found))[:count]
 
     def winner(self, programs: Sequence[Program]) -> Program | None:
-        """Let programs race and return the accepted one, None where none is."""
-        noise = noise_floor(self.board, self.current, self.order)
-        reached = self.race.run(programs, self.current)
-        return self.race.accepted(reached, self.current, noise)
+        """Let programs race and return the winner, None where none beats the current one."""
+        return self.race.winner(self.race.run(programs, self.current), self.current)
 
     def _written(self, name: str) -> list[str]:
-        """Return what the model, and the user, would have one predictor begin with."""
-        view, config = self.views[name], self.config
-        rollouts = greedy(self.board, view, self.current, self.order)
-        proposer = Proposer(
+        """Return what one predictor might have in the place of its instruction."""
+        view = self.views[name]
+        writer = Writer(
             view=view,
-            config=config,
-            instruction=self.current[name],
-            terms=[],
+            config=self.config,
+            rollouts=greedy(self.board, view, self.current, self.order),
+            second="",
             examples=self.order[:CONTEXTS],
-            solved=solved(view, rollouts, config.solved_contexts),
             rng=random.Random(f"{self.seed} {name}"),
             tried=set(),
+            first=True,
         )
-        return [each.text for each in proposer.whole()]
+        return [each.text for each in writer.instructions()]

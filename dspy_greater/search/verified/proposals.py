@@ -1,7 +1,7 @@
 """Where candidate edits come from, and their order before anything is run.
 
 Single tokens come from the gradient; phrases and whole instructions are written by the model
-itself, after an example's inputs.
+itself, after an example's inputs. How a chat model is asked for them is told in ``requests``.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ def starts(
     count: int,
     max_tokens: int,
 ) -> list[str]:
-    """Let the model write whole instructions, each up to a blank line or what is no text.
+    """Let the model go on with whole instructions, each up to a blank line or what is no text.
+
+    This is how a base model is asked, and one that was trained on such texts.
 
     What fills the limit was cut off in the middle, and counts up to its last whole line.
     """

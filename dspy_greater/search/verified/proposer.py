@@ -11,7 +11,7 @@ from itertools import chain
 import torch
 
 from dspy_greater.search.steps import LossError
-from dspy_greater.search.verified.edits import Edit, small_edits
+from dspy_greater.search.verified.edits import Edit, RatedEdit, small_edits
 from dspy_greater.search.verified.estimates import exact, own_log_probs, slope, substitutions
 from dspy_greater.search.verified.objectives import (
     Term,
@@ -21,7 +21,7 @@ from dspy_greater.search.verified.objectives import (
     sampled,
     with_tokens,
 )
-from dspy_greater.search.verified.proposals import Rated, best_first, phrases, starts
+from dspy_greater.search.verified.proposals import Rated, best_first, phrases
 from dspy_greater.search.verified.sizes import Sizes
 from dspy_greater.search.view import PredictorView
 
@@ -31,16 +31,6 @@ FEW_CONTEXTS = 4
 LOOKS = (1 / 4, 1 / 4, 1 / 2)
 #: Share of the terms on which an insertion's gradient is taken; each gap costs a pass of its own.
 INSERTION = 1 / 3
-
-
-@dataclass(frozen=True)
-class RatedEdit:
-    """An edit that survives rendering and tokenising; what the objective gains by it, if known."""
-
-    edit: Edit
-    text: str
-    tokens: tuple[int, ...]
-    estimate: float | None = None
 
 
 @dataclass
@@ -71,20 +61,6 @@ class Proposer:
         self.allowed = self.view.model.allowed_tokens().nonzero()[:, 0].tolist()
         self.longest = self._longest()
         self.skipped = 0
-
-    def whole(self) -> list[RatedEdit]:
-        """Return instructions in the current one's place: the user's, and some the model writes."""
-        contexts, count = [*self.contexts, *self.solved], self.config.starts
-        written = starts(self.view.model, contexts, self.rng, count, self.longest)
-        kept: dict[str, RatedEdit] = {}
-        for text in map(self.view.instruction, [*self.config.instructions, *written]):
-            if text is None or text in self.tried or text == self.instruction:
-                continue
-            tokens = self.view.tokens(text)
-            if len(tokens) <= self.longest:
-                edit = Edit("start", 0, len(self.tokens), tokens)
-                kept.setdefault(text, RatedEdit(edit, text, tokens))
-        return list(kept.values())
 
     def shortlist(self, merged: Sequence[tuple[int, ...]] = ()) -> list[RatedEdit]:
         """Return the edits to be run, combinations of earlier ones too, most promising first."""

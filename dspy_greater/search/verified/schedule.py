@@ -1,10 +1,10 @@
-"""The verified search: propose widely, estimate cheaply, run few, accept only what is proven.
+"""The verified search: propose widely, race on training examples, verify on others.
 
-The first step lets whole instructions, the user's and the model's, race the one at the start. Each
-other narrows all thinkable edits of the current instruction down (see ``proposer``) and lets the
-best race it. A race is run on the training examples with fresh reasoning; its winner is accepted if
-the paired gain is beyond noise and holds on the validation examples. At the end words that do no
-work are taken away.
+The first step lets whole instructions race the one at the start: the user's, those of a library,
+and what the model writes. Each other asks the model again, told what the current instruction gets
+wrong, and narrows all thinkable edits of it down to a few (see ``proposer``); all of them race. The
+winner becomes the current one. Nothing is chosen on the validation examples but, in the end, by the
+verdict, what is returned.
 """
 
 from __future__ import annotations
@@ -14,16 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dspy_greater.search.programs import Program
-from dspy_greater.search.readability import readability
 from dspy_greater.search.scores import ScoreBoard
 from dspy_greater.search.steps import Attempt, ScheduleState, Step
-from dspy_greater.search.verified.edits import Edit, merges
-from dspy_greater.search.verified.objectives import Term, answer_likelihood, fluency_terms
-from dspy_greater.search.verified.proposer import Proposer, RatedEdit
-from dspy_greater.search.verified.race import CONTEXTS, Race, noise_floor
-from dspy_greater.search.verified.rollouts import RolloutBuffer, greedy, solved
-from dspy_greater.search.verified.sizes import Sizes
-from dspy_greater.search.verified.tidy import shortened
+from dspy_greater.search.verified.edits import Edit, RatedEdit, merges
+from dspy_greater.search.verified.proposer import Proposer
+from dspy_greater.search.verified.race import Race
+from dspy_greater.search.verified.rollouts import RolloutBuffer, greedy
+from dspy_greater.search.verified.sizes import CONTEXTS, Sizes
+from dspy_greater.search.verified.writer import Writer
 from dspy_greater.search.view import PredictorView
 
 
@@ -36,7 +34,6 @@ class SearchState(ScheduleState):
     """
 
     failures: int = 0
-    tidied: int = 0
     promising: list[Edit] = field(default_factory=list)
     merged: list[tuple[int, ...]] = field(default_factory=list)
 
@@ -64,12 +61,11 @@ class VerifiedSchedule:
     state: SearchState
 
     def __post_init__(self) -> None:
-        size, config = self.board.size, self.config
+        size = self.board.size
         self.order = random.Random(self.seed).sample(range(size), size)
-        views = {self.view.name: self.view}
-        self.race = Race(self.board, views, self.order, config.multiple, config.fluency_weight > 0)
+        self.race = Race(self.board, self.order)
         self.rollouts = RolloutBuffer(
-            self.board, self.view, config, self.order, f"{self.seed} rollouts"
+            self.board, self.view, self.config, self.order, f"{self.seed} rollouts"
         )
 
     def begin(self, current: Program) -> Attempt:
@@ -80,81 +76,82 @@ class VerifiedSchedule:
         return Attempt(current[self.view.name], "start", None, scores)
 
     def step(self, current: Program) -> Step | None:
-        """Try edits, or at the end shorter versions; None where nothing is left to gain or try."""
+        """Let other instructions race the current one; None where the search is over."""
         self.begin(current)
-        self.board.validation_score(current)
-        if self.state.noise is None:
-            self.state.noise = noise_floor(self.board, current, self.order)
-        if not self._finished(current):
-            return self._edited(current)
-        return self._tidied(current) if self.state.tidied < self.config.tidy_rounds else None
+        if self._finished(current):
+            return None
+        state, name = self.state, self.view.name
+        state.step += 1
+        racers = self._written(current)
+        if state.step > 1 or not racers:
+            racers += self._edited(current)
+        programs = {current.replaced(name, each.text): each for each in racers}
+        reached = self.race.run(list(programs), current)
+        accepted = self.race.winner(reached, current)
+        level = self.board.training_mean(current)
+        gained = [programs[p] for p in reached if self.board.training_mean(p) > level]
+        self._remember(gained, None if accepted is None else programs[accepted], current)
+        return self._report(current, accepted, racers)
 
     def _finished(self, current: Program) -> bool:
-        """Whether the search is over, but for the tidying; ``stopped`` says why."""
+        """Whether the search is over; ``stopped`` says why."""
         state, perfect = self.state, self.board.perfect_score
         if perfect is not None and self.board.training_mean(current) >= perfect:
             reason = "a perfect training score" if state.step else "nothing left to gain"
-        elif not self.race.improvable(current):
-            reason = f"no edit could be proven better on {len(self.order)} training examples"
         elif state.step >= self.config.max_steps:
             reason = "all steps taken"
         elif state.failures >= self.config.patience:
-            reason = f"no edit accepted in {state.failures} steps"
+            reason = f"nothing better found in {state.failures} steps"
         else:
             reason = ""
         state.stopped = state.stopped or reason
         return bool(state.stopped)
 
-    def _edited(self, current: Program) -> Step:
-        """Let whole instructions, or edits of the current one, race it."""
-        state = self.state
-        state.step += 1
-        racers: list[RatedEdit] = []
-        if state.step == 1:
-            proposer, racers = self._whole(current)
-        if not racers:
-            proposer, racers = self._edits(current)
-        state.skipped += proposer.skipped
-        programs = {current.replaced(self.view.name, each.text): each for each in racers}
-        reached = self.race.run(list(programs), current)
-        accepted = self.race.accepted(reached, current, state.noise or 0.0)
-        level = self.board.training_mean(current)
-        gained = [p for p in reached if self.board.training_mean(p) > level]
-        winner = None if accepted is None else programs[accepted]
-        self._remember(racers, [programs[p] for p in gained], winner, proposer)
-        return self._report(current, accepted, racers)
-
-    def _whole(self, current: Program) -> tuple[Proposer, list[RatedEdit]]:
-        """Return other beginnings; worth more than an edit, and tried without an estimate."""
-        rollouts = greedy(self.board, self.view, current, self.order)
-        proposer = self._proposer(
-            current,
-            answer_likelihood(self.view, rollouts),
-            solved(self.view, rollouts, self.config.solved_contexts),
+    def _written(self, current: Program) -> list[RatedEdit]:
+        """Return whole instructions to put in the current one's place."""
+        name, state = self.view.name, self.state
+        writer = Writer(
+            view=self.view,
+            config=self.config,
+            rollouts=greedy(self.board, self.view, current, self.order),
+            second=self._second(current),
+            examples=self.order[:CONTEXTS],
+            rng=random.Random(f"{self.seed} {state.step} whole"),
+            tried=self.board.scores.tried(current, name),
+            first=state.step == 1,
         )
-        return proposer, proposer.whole()
+        found = writer.instructions()
+        for source, counts in writer.yields.items():
+            known = state.yields.get(source, [0] * len(counts))
+            state.yields[source] = [a + b for a, b in zip(known, counts, strict=True)]
+        return found
 
-    def _edits(self, current: Program) -> tuple[Proposer, list[RatedEdit]]:
+    def _second(self, current: Program) -> str:
+        """Return the best other instruction in the current one's place; empty where none is."""
+        name, around = self.view.name, current.around(self.view.name)
+        others = [p for p in self.board.ranked() if p.around(name) == around and p != current]
+        return others[0][name] if others else ""
+
+    def _edited(self, current: Program) -> list[RatedEdit]:
         """Return the edits of the current instruction that are worth a race."""
+        if not self.config.race_size:
+            return []
+        state, name = self.state, self.view.name
         terms, contexts = self.rollouts.terms(current), self.rollouts.solved(current)
-        self.state.stood_in += self.rollouts.stands_in
-        proposer = self._proposer(current, terms, contexts)
-        return proposer, self._racers(proposer.shortlist(self.state.merged), proposer)
-
-    def _proposer(
-        self, current: Program, terms: Sequence[Term], contexts: Sequence[tuple[int, ...]]
-    ) -> Proposer:
-        name = self.view.name
-        return Proposer(
+        state.stood_in += self.rollouts.stands_in
+        proposer = Proposer(
             view=self.view,
             config=self.config,
             instruction=current[name],
             terms=terms,
             examples=self.order[:CONTEXTS],
             solved=contexts,
-            rng=random.Random(f"{self.seed} {self.state.step}"),
+            rng=random.Random(f"{self.seed} {state.step}"),
             tried=self.board.scores.tried(current, name),
         )
+        racers = self._racers(proposer.shortlist(state.merged), proposer)
+        state.skipped += proposer.skipped
+        return racers
 
     def _racers(self, ranked: Sequence[RatedEdit], proposer: Proposer) -> list[RatedEdit]:
         """Choose who races: the most promising, and combinations of them."""
@@ -171,19 +168,15 @@ class VerifiedSchedule:
         return sorted(chosen, key=lambda each: (each.estimate is None, -(each.estimate or 0.0)))
 
     def _remember(
-        self,
-        racers: Sequence[RatedEdit],
-        gained: Sequence[RatedEdit],
-        accepted: RatedEdit | None,
-        proposer: Proposer,
+        self, gained: Sequence[RatedEdit], accepted: RatedEdit | None, current: Program
     ) -> None:
         """Carry the edits that gained something over to the next step."""
         state = self.state
         others = [e.edit for e in gained if e is not accepted and not e.edit.is_whole]
         if accepted is None:
-            state.failures += not any(each.edit.kind == "start" for each in racers)
+            state.failures += state.step > 1
             state.promising = list(dict.fromkeys([*others, *state.promising]))[:4]
-            state.merged = merges(state.promising, proposer.tokens)
+            state.merged = merges(state.promising, self.view.tokens(current[self.view.name]))
             return
         state.failures = 0
         whole = accepted.edit.is_whole
@@ -191,37 +184,6 @@ class VerifiedSchedule:
         now = self.view.tokens(accepted.text)
         state.promising = [edit for edit in moved if edit is not None]
         state.merged = [edit.apply(now) for edit in state.promising]
-
-    def _tidied(self, current: Program) -> Step | None:
-        """Try the instruction without some of its words; None when nothing can go."""
-        name, order = self.view.name, self.order
-        text = current[name]
-        if text == self.state.start:
-            return None
-        fluency = fluency_terms(self.view, text, order[:CONTEXTS], self.config.fluency_weight)
-        terms = [*self.rollouts.terms(current), *fluency]
-        shorter = shortened(self.view, text, terms, 2 * self.config.race_size)
-        tried: list[RatedEdit] = []
-        level = self.board.training_mean(current)
-        for each in self._better_readers(text, shorter):
-            tried.append(each)
-            program = current.replaced(name, each.text)
-            if self.race.run([program], current) and self.board.training_mean(program) >= level:
-                break
-        else:
-            return None
-        if self.board.validation_score(program) < self.board.validation_score(current):
-            return None
-        self.state.step += 1
-        self.state.tidied += 1
-        return self._report(current, program, tried)
-
-    def _better_readers(self, text: str, shorter: Sequence[RatedEdit]) -> list[RatedEdit]:
-        """Return those that read better than the current instruction, the best reader first."""
-        texts = [text, *(each.text for each in shorter)]
-        own, *marks = readability(self.view, texts, self.order[:CONTEXTS])
-        rated = [pair for pair in zip(marks, shorter, strict=True) if pair[0] > own]
-        return [each for _, each in sorted(rated, key=lambda pair: -pair[0])]
 
     def _report(
         self, current: Program, accepted: Program | None, racers: Sequence[RatedEdit]

@@ -6,6 +6,11 @@ from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from dspy_greater.basics.arguments import check_count, check_positive
+from dspy_greater.search.verified.library import MOST_FAMILIES
+from dspy_greater.search.verified.race import most_raced
+
+#: Examples whose inputs stand before an instruction where the model goes on with it.
+CONTEXTS = 8
 
 
 @dataclass(frozen=True)
@@ -21,24 +26,25 @@ class Sizes:
         terms: Runs of the current program on which edits are estimated, of those that count for the
             objective. A run costs a pass for each call of the predictor in it.
         exact_size: Edits whose objective is recomputed in each step.
-        race_size: Edits that are run for real in each step, up to half of them combinations.
+        race_size: Edits that are run for real in each step after the first, up to half of them
+            combinations; 0 for none.
         plausible: Tokens for each place, the model's likeliest, among which the gradient chooses;
             its choice is better there than among all, see ``examples/results/README.md``.
         gaps: Places of the instruction at which insertions are rated by gradient; each costs
             another backward pass.
         phrases: Phrases that the model writes in each step.
-        starts: Whole instructions that the model writes in the first step.
+        library: Whether plain instructions of well-known families race in the first step.
+        asked: Whole instructions that a chat model is asked for in each step, in its own template.
+        starts: Whole instructions with which the model goes on behind an example, in the first
+            step: how a base model is asked.
         instructions: Instructions of your own that race in the first step, too.
         solved_contexts: Examples that are shown with a successful run where the model writes
             phrases and instructions, besides eight that are shown with their inputs alone.
         fluency_weight: Gain in the objective that one nat of the instruction's mean
             log-probability is worth.
-        multiple: Standard errors by which an edit must beat the current program on the training
-            examples.
-        patience: Steps without an accepted edit after which the search ends; a first step of
-            whole instructions does not count.
-        tidy_rounds: Rounds of taking words away at the end.
-        max_instruction_tokens: No edit makes the instruction longer than this.
+        patience: Steps that find nothing better after which the search ends; the first one does
+            not count.
+        max_instruction_tokens: No instruction is longer than this, but for your own.
 
     Raises:
         ValueError: If a setting is out of range.
@@ -57,38 +63,38 @@ class Sizes:
     plausible: int = 40
     gaps: int = 2
     phrases: int = 6
+    library: bool = True
+    asked: int = 8
     starts: int = 8
     instructions: tuple[str, ...] = ()
     solved_contexts: int = 2
     fluency_weight: float = 0.02
-    multiple: float = 2.0
     patience: int = 3
-    tidy_rounds: int = 2
-    max_instruction_tokens: int = 64
+    max_instruction_tokens: int = 200
 
     @property
     def whole_instructions(self) -> int:
         """Whole instructions that race in the first step, at most."""
-        return self.starts + len(self.instructions)
+        families = MOST_FAMILIES if self.library else 0
+        return families + self.asked + self.starts + len(self.instructions)
 
     def most_runs(self, train: int, validation: int) -> int:
-        """Return how often the program is run at most, on so many examples."""
-        sampled = self.rollouts * min(self.rollout_examples, train)
-        raced = train * self.race_size
-        first = 2 * train + validation + self.whole_instructions * train
-        # Tidying races twice as many as a step.
-        tidied = self.tidy_rounds * (2 * self.race_size * train + sampled + validation)
-        return first + self.max_steps * (sampled + raced + validation) + tidied
+        """Return how often the program is run at most, on so many examples, before the verdict."""
+        sampled = self.rollouts * min(self.rollout_examples, train) if self.race_size else 0
+        step = sampled + most_raced(self.asked + self.race_size, train) + validation
+        first = train + most_raced(self.whole_instructions, train) + validation
+        return first + (self.max_steps - 1) * step + validation
 
     def most_sampled(self, train: int) -> int:
         """Return how many of them are sampled rollouts, which the white box makes, at most."""
-        steps = self.max_steps + self.tidy_rounds
-        return steps * self.rollouts * min(self.rollout_examples, train)
+        sampled = self.rollouts * min(self.rollout_examples, train) if self.race_size else 0
+        return (self.max_steps - 1) * sampled
 
     def __post_init__(self) -> None:
-        may_be_0 = ("gaps", "phrases", "starts", "solved_contexts", "tidy_rounds")
+        may_be_0 = ("asked", "gaps", "phrases", "race_size", "starts", "solved_contexts")
         least = {**dict.fromkeys(may_be_0, 0), "rollouts": 2, "max_instruction_tokens": 2}
-        for name in (each.name for each in fields(self) if isinstance(each.default, int)):
+        counts = [each.name for each in fields(self) if type(each.default) is int]
+        for name in counts:
             check_count(name, getattr(self, name), least.get(name, 1))
         given: object = self.instructions  # a bare string is an easy mistake
         if not isinstance(given, tuple) or not all(isinstance(t, str) and t.strip() for t in given):
@@ -97,5 +103,4 @@ class Sizes:
                 f"{self.instructions!r}"
             )
         check_positive("sampling_temperature", self.sampling_temperature)
-        for name in ("fluency_weight", "multiple"):
-            check_positive(name, getattr(self, name), or_zero=True)
+        check_positive("fluency_weight", self.fluency_weight, or_zero=True)

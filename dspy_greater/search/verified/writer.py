@@ -1,0 +1,100 @@
+"""Whole instructions from several sources, those that can be run."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from dspy_greater.search.verified.edits import Edit, Kind, RatedEdit
+from dspy_greater.search.verified.library import library
+from dspy_greater.search.verified.objectives import Rollouts
+from dspy_greater.search.verified.proposals import starts
+from dspy_greater.search.verified.requests import Material, answers, requests
+from dspy_greater.search.verified.rollouts import solved
+from dspy_greater.search.verified.sizes import Sizes
+from dspy_greater.search.view import PredictorView
+
+#: Most tokens of an instruction that the model is asked for, and of one that it goes on with.
+LONGEST, LONGEST_WRITTEN = 200, 64
+
+
+@dataclass
+class Writer:
+    """Finds instructions to put in the place of the whole current one.
+
+    Attributes:
+        rollouts: The current program's greedy runs.
+        second: Another good instruction; empty where there is none.
+        examples: Those that are shown where the model goes on with an instruction.
+        tried: Instructions that are not to come again.
+        first: Whether none but the user's was tried yet: what hangs on the task alone comes then.
+        yields: By source, how many there were, how many different ones, how many can be run.
+    """
+
+    view: PredictorView
+    config: Sizes
+    rollouts: Rollouts
+    second: str
+    examples: Sequence[int]
+    rng: random.Random
+    tried: set[str]
+    first: bool
+    yields: dict[str, tuple[int, int, int]] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        its, view = self.rollouts, self.view
+        self.material = Material.of(view, its, self.second)
+        self.length = len(view.tokens(its.instruction))
+        # What is run has to fit the model's context.
+        items = view.answers(its.instruction, its.runs, its.examples)
+        around = max((len(each.ids) for each in items if each), default=self.length) - self.length
+        limit = max(self.config.max_instruction_tokens, self.length)
+        self.longest = min(limit, view.model.context - around)
+
+    def instructions(self) -> list[RatedEdit]:
+        """Return instructions, each with its source and once."""
+        sources: dict[Kind, Sequence[str]] = {"asked": self._asked()}
+        if self.first:
+            sources = {
+                "given": self.config.instructions,
+                "library": self._library(),
+                **sources,
+                "written": self._written(),
+            }
+        kept: dict[str, RatedEdit] = {}
+        for kind, texts in sources.items():
+            before = len(kept)
+            for text in dict.fromkeys(texts):
+                self._keep(kind, text, kept)
+            self.yields[kind] = (len(texts), len(set(texts)), len(kept) - before)
+        return list(kept.values())
+
+    def _keep(self, kind: Kind, text: str, kept: dict[str, RatedEdit]) -> None:
+        """Keep a text that can be an instruction, was not tried and is not too long."""
+        instruction = self.view.instruction(text)
+        known = {*self.tried, self.rollouts.instruction, *kept}
+        if instruction is None or instruction in known:
+            return
+        tokens = self.view.tokens(instruction)
+        if len(tokens) <= self.longest:
+            kept[instruction] = RatedEdit(Edit(kind, 0, self.length, tokens), instruction, tokens)
+
+    def _library(self) -> list[str]:
+        its = self.material
+        if not self.config.library:
+            return []
+        return list(library(its.instruction, its.fields[-1], its.labels).values())
+
+    def _asked(self) -> list[str]:
+        model, count = self.view.model, self.config.asked
+        if not count or model.encoder.end_of_turn is None:  # no chat model
+            return []
+        asked = requests(self.material, self.first, count, self.rng)
+        return answers(model, asked, min(LONGEST, self.longest), self.rng)
+
+    def _written(self) -> list[str]:
+        view, longest = self.view, min(LONGEST_WRITTEN, self.longest)
+        right = solved(view, self.rollouts, self.config.solved_contexts)
+        contexts = [*view.contexts(self.examples), *right]
+        return starts(view.model, contexts, self.rng, self.config.starts, longest)
