@@ -5,11 +5,12 @@
     python examples/compare.py --optimizers greater,gepa,mipro --tasks navigate,gsm8k \\
         --data FOLDER --model Qwen/Qwen2.5-1.5B-Instruct --prompt-model openai/gpt-5-mini
 
-Rows: greater (this project's default), edits (the same without the instructions that the model
-writes itself), paper (GReaTer's published schedule), and DSPy's mipro, copro, gepa and simba. Those
-four ask a prompt model for instructions: the same local model, and in a second row a stand-in
-(examples/comparison/stand_in.py), unless --prompt-model names another. Always there: the baselines
-none (the start), "Let's think step by step." and a plain hand-written instruction.
+Rows: greater (this project's default), edits (edits of tokens alone, by gradient), asked (whole
+instructions alone, for which the model is asked), paper (GReaTer's published schedule), and DSPy's
+mipro, copro, gepa and simba. Those four ask a prompt model for instructions: the same local model,
+unless --prompt-model names another; with the small model of this repository, which cannot be asked,
+a stand-in in a second row (examples/comparison/stand_in.py). Always there: the baselines none (the
+start), "Let's think step by step." and a plain hand-written instruction.
 
 Finished cells are kept and not run again, so a comparison may be stopped and taken up, and its
 tasks or seeds may be run apart.
@@ -42,14 +43,16 @@ def main() -> None:
     """Run the cells that are missing and show what was found."""
     options = parse()
     tasks = {name: load_task(name, options.data) for name in options.tasks}
+    if options.direct:
+        tasks = {name: task.without_reasoning() for name, task in tasks.items()}
     for task in tasks.values():
         task.splits(0)  # data that are not there are told of now, not after hours
     lm = load(options.model)
     contest = cells.Contest(lm, options.prompt_model)
-    cases = Cases(
-        options.results, {"model": lm.model, "prompt_model": options.prompt_model or "same"}
-    )
-    rows = [*BASELINES, *cells.rows(options.optimizers, options.prompt_model)]
+    settings = {"model": options.name or lm.model, "prompt_model": options.prompt_model or "same"}
+    cases = Cases(options.results, {**settings, **({"direct": True} if options.direct else {})})
+    helped = options.model == SMALL_MODEL and not options.prompt_model
+    rows = [*BASELINES, *cells.rows(options.optimizers, helped)]
     for seed in range(options.seeds):
         for name, task in tasks.items():
             for row in rows:
@@ -78,6 +81,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0")
     parser.add_argument("--budget", type=_numbers, default=[200_000], help="tokens, one or more")
     parser.add_argument("--model", default=SMALL_MODEL, help="hub id or folder of a causal LM")
+    parser.add_argument("--name", help="what the model is called in the results")
+    parser.add_argument("--direct", action="store_true", help="no reasoning before the answer")
     parser.add_argument("--prompt-model", help="writes instructions, e.g. openai/gpt-5-mini")
     parser.add_argument("--data", help="folder of the published data, see examples/tasks")
     parser.add_argument("--results", type=Path, default=RESULTS / "compare.jsonl")

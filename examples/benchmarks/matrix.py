@@ -64,6 +64,7 @@ def run(options: argparse.Namespace) -> str:
     lm = None
     for name in options.tasks:
         task = load(name, options.data)
+        task = task.without_reasoning() if options.direct else task
         for index, each in enumerate(line for line in listed if line["task"] == name):
             place = {**settings, "task": name, "instruction": index, **each}
             if _key(place) not in kept:
@@ -112,7 +113,7 @@ def _cell(
     splits = task.splits(options.seed)
     sides = ([*splits.train, *splits.validation], splits.test)
     questions = [each[: options.questions] for each in sides]
-    program = _direct(task, instruction) if options.direct else task.program(instruction)
+    program = task.program(instruction)
     meter, began = Meter(), time.perf_counter()
     meter.engine = lm.engine
     # All in one batch: a long answer holds up only one.
@@ -130,15 +131,6 @@ def _cell(
         "tokens": {"read": meter.counts.tokens_prompt, "written": meter.counts.tokens_decoded},
         **dict(zip(SIDES, (shown[:cut], shown[cut:]), strict=True)),
     }
-
-
-def _direct(task: BenchmarkTask, instruction: str) -> dspy.Module:
-    """Return a task's program without reasoning before the answer."""
-    predictor = task.program(instruction).predictors()[0]
-    fields = {k: f for k, f in predictor.signature.fields.items() if k != "reasoning"}
-    return dspy.Predict(
-        dspy.Signature({k: (f.annotation, f) for k, f in fields.items()}, instruction)
-    )
 
 
 def _shown(run: Run) -> dict[str, Any]:

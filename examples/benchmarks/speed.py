@@ -192,7 +192,7 @@ def sizes(effort: Any, options: argparse.Namespace) -> VerifiedConfig:
     """Return the sizes of an effort, without the rounds that take words away."""
     preset = settings("verified", effort, None, bounded=False)
     assert isinstance(preset, VerifiedConfig)
-    return replace(preset, max_steps=options.steps, patience=options.steps, tidy_rounds=0)
+    return replace(preset, max_steps=options.steps, patience=options.steps)
 
 
 def place(box: WhiteBox, options: argparse.Namespace) -> Place:

@@ -27,14 +27,12 @@ FEW = 8
 STAND_IN = " + stand-in"
 
 
-def rows(optimizers: Sequence[str], prompt_model: str | None) -> list[str]:
-    """Return the rows of some optimizers; those that ask have a second one with the stand-in.
+def rows(optimizers: Sequence[str], helped: bool) -> list[str]:
+    """Return the rows of some optimizers.
 
-    Args:
-        optimizers: Names of optimizers and baselines.
-        prompt_model: Another LM that writes instructions for them; no stand-in is needed then.
+    Where they are ``helped``, those that ask a prompt model have a second one with the stand-in.
     """
-    asking = [] if prompt_model else [name for name in optimizers if name in ASKING]
+    asking = [name for name in optimizers if name in ASKING and helped]
     return [row for name in optimizers for row in (name, *([name + STAND_IN] * (name in asking)))]
 
 

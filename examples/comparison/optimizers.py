@@ -192,7 +192,8 @@ _SEARCH = settings("verified", None, None, bounded=True)
 assert isinstance(_SEARCH, VerifiedConfig)
 OURS: dict[str, Optimizer] = {
     "greater": ours("verified"),
-    "edits": ours(replace(_SEARCH, starts=0)),
+    "edits": ours(replace(_SEARCH, library=False, asked=0, starts=0, race_size=4)),
+    "asked": ours(replace(_SEARCH, library=False, asked=4, starts=0)),
     "paper": ours(PaperConfig(max_steps=UNBOUNDED)),
 }
 #: Optimizers that ask a prompt model for instructions.

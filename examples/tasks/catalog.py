@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -59,6 +59,10 @@ class BenchmarkTask:
         """Score a prediction, called as DSPy's optimizers do or, with five arguments, as GEPA."""
         return self.score(example, prediction)
 
+    def without_reasoning(self) -> BenchmarkTask:
+        """Return the task with a program that answers at once."""
+        return replace(self, module=lambda: _direct(self.module()))
+
     def program(self, instruction: str | None = None) -> dspy.Module:
         """Return a fresh program; without an instruction it has DSPy's own."""
         program = self.module()
@@ -66,6 +70,16 @@ class BenchmarkTask:
             for predictor in program.predictors():
                 predictor.signature = predictor.signature.with_instructions(instruction)
         return program
+
+
+def _direct(program: dspy.Module) -> dspy.Module:
+    """Return a program that answers without reasoning."""
+    (predictor,) = program.predictors()
+    fields = {k: f for k, f in predictor.signature.fields.items() if k != "reasoning"}
+    instruction = str(predictor.signature.instructions)
+    return dspy.Predict(
+        dspy.Signature({k: (f.annotation, f) for k, f in fields.items()}, instruction)
+    )
 
 
 _DEDUCE = "Work out the order of the objects from the clues, and choose the statement that holds."

@@ -67,9 +67,9 @@ def test_a_token_of_a_gradient_counts_twice() -> None:
     assert cost(Counts(tokens_forward=5, tokens_backward=7, tokens_decoded=2)) == 5 + 2 * 7 + 2
 
 
-def test_those_that_ask_have_a_row_with_the_stand_in_unless_another_model_writes() -> None:
-    assert rows(["greater", "gepa"], None) == ["greater", "gepa", "gepa" + STAND_IN]
-    assert rows(["greater", "gepa"], "openai/any") == ["greater", "gepa"]
+def test_those_that_ask_have_a_row_with_the_stand_in_where_they_are_helped() -> None:
+    assert rows(["greater", "gepa"], helped=True) == ["greater", "gepa", "gepa" + STAND_IN]
+    assert rows(["greater", "gepa"], helped=False) == ["greater", "gepa"]
 
 
 # --- The stand-in --------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ class Sizes:
     sampling_temperature: float = 1.0
     terms: int = 8
     exact_size: int = 24
-    race_size: int = 4
+    race_size: int = 0
     plausible: int = 40
     gaps: int = 2
     phrases: int = 6
