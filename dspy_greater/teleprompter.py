@@ -101,6 +101,7 @@ class GreaterTeleprompter(Teleprompter):
 
     Raises:
         MetricError: If the metric takes a number of arguments that DSPy never passes.
+        NotWhiteBoxError: If ``lm`` is no ``local_lm(...)``.
         TypeError: If ``target_lm`` or ``rollout_lm`` is no DSPy LM.
         ValueError: If a setting is out of range, or effort and bounds are both given.
     """
@@ -145,10 +146,13 @@ class GreaterTeleprompter(Teleprompter):
         check_function("label_fn", label_fn, labels)
         for name, given in {"target_lm": target_lm, "rollout_lm": rollout_lm}.items():
             if given is not None and not isinstance(given, BaseLM):
+                what = repr(given) if isinstance(given, str) else f"a {type(given).__name__}"
                 raise TypeError(
-                    f"{name} must be a dspy.LM, not {given!r}: write dspy.LM('openai/...') or "
+                    f"{name} must be a dspy.LM, not {what}: write dspy.LM('openai/...') or "
                     "local_lm(...)."
                 )
+        if lm is not None:
+            white_box(lm)
         self.metric = Metric(metric)
         self.lm = lm
         self.target_lm = target_lm

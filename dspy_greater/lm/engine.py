@@ -16,6 +16,7 @@ from dspy_greater.basics.spans import Message
 from dspy_greater.cost.meter import SETTING, Meter
 from dspy_greater.lm.batching import Batcher
 from dspy_greater.lm.translation import (
+    SUPPORTED,
     check_supported,
     events_of,
     messages_of,
@@ -38,10 +39,7 @@ class LocalEngine:
     Pickled or saved it is a name and a fingerprint, which find it again in this process.
     """
 
-    supported_params = frozenset(
-        {"temperature", "max_tokens", "max_completion_tokens", "top_p", "top_k", "stop", "seed"}
-        | {"logprobs", "top_logprobs", "stream", "response_format"}
-    )
+    supported_params = SUPPORTED | {"max_completion_tokens", "stream"}
 
     def __init__(
         self, white_box: WhiteBox, *, max_batch: int = 128, batch_wait: float = 0.02

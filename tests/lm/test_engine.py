@@ -13,8 +13,10 @@ from typing import Any
 import cloudpickle
 import dspy
 import pytest
+import torch
 from dspy import lm15
 
+from dspy_greater import GreaterTeleprompter
 from dspy_greater.lm import AsyncLocalEngine, LocalEngine, NotWhiteBoxError, white_box
 from tests.support.fake_white_box import FakeWhiteBox, MakeLM
 
@@ -376,7 +378,20 @@ def test_white_box_gives_the_model(fake: FakeWhiteBox, make_lm: MakeLM) -> None:
     assert white_box(make_lm(fake)) is fake
 
 
-@pytest.mark.parametrize("lm", [dspy.LM("openai/gpt-4o-mini", api_key="none"), None, object()])
-def test_white_box_of_anything_else_names_the_remedy(lm: Any) -> None:
-    with pytest.raises(NotWhiteBoxError, match=r"lm = local_lm\(\.\.\.\)"):
-        white_box(lm)
+NO_WHITE_BOX = {
+    "lm is a tuple, not": (torch.nn.Linear(2, 2), "a tokenizer"),
+    "lm is a Sequential, not": torch.nn.Sequential(torch.nn.Linear(2, 2)),
+    "lm is a FakeWhiteBox, not": FakeWhiteBox(),
+    "lm is a type, not": dspy.LM,
+    "lm is the text 'owner/name', not": "owner/name",
+    "openai/gpt-4o-mini does not give": dspy.LM("openai/gpt-4o-mini", api_key="none"),
+}
+
+
+@pytest.mark.parametrize("said", NO_WHITE_BOX)
+def test_what_is_no_white_box_is_refused_where_it_is_given(said: str) -> None:
+    with pytest.raises(NotWhiteBoxError, match=rf"^{said}.*lm = local_lm\(\.\.\.\)") as told:
+        GreaterTeleprompter(lambda example, prediction: 1.0, lm=NO_WHITE_BOX[said])
+    assert len(str(told.value)) < 250
+    with pytest.raises(NotWhiteBoxError, match="no language model is configured"):
+        white_box(None)
