@@ -91,11 +91,34 @@ def test_the_student_is_left_alone_and_its_parts_are_kept(
     assert compiled._compiled == student._compiled
 
 
-def test_no_local_lm_is_built_into_the_result(student: dspy.Module, tmp_path: Path) -> None:
-    compiled = small().compile(student, trainset=examples())
-    assert compiled.predictors()[0].lm is None
+LOADED = """
+import sys
+sys.modules["torch"] = sys.modules["transformers"] = sys.modules["dspy_greater"] = None
+import dspy
+program = dspy.ChainOfThought("question -> answer")
+program.load(sys.argv[1])
+dspy.configure(lm=dspy.utils.DummyLM([{"reasoning": "r", "answer": "5"}]))
+print(program(question="?").answer)
+"""
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["configured", "set_lm"])
+def test_no_local_lm_is_built_into_the_result(
+    named: bool, student: dspy.Module, lm: dspy.LM, tmp_path: Path
+) -> None:
+    own = lm.copy(temperature=0.5) if named else None
+    student.set_lm(own)
+    compiled = small(lm=own, log_dir=tmp_path).compile(student, trainset=examples())
+    assert compiled.predictors()[0].lm is own
     compiled.save(tmp_path / "program.json")
-    assert "local/" not in (tmp_path / "program.json").read_text()
+    for name in ("program.json", "best_program.json"):
+        saved = tmp_path / name
+        assert "local/" not in saved.read_text()
+        assert "fingerprint" not in saved.read_text()
+        done = subprocess.run(
+            [sys.executable, "-c", LOADED, str(saved)], capture_output=True, text=True, check=False
+        )
+        assert done.stdout.strip() == "5", done.stderr
 
 
 def test_the_original_comes_back_when_nothing_beats_it_and_it_says_so(

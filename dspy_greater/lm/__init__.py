@@ -11,13 +11,20 @@ import dspy
 from dspy.clients.base_lm import BaseLM
 
 from dspy_greater.basics.arguments import check_count, check_positive
-from dspy_greater.lm.engine import AsyncLocalEngine, LocalEngine
+from dspy_greater.lm.engine import AsyncLocalEngine, LocalEngine, LocalLM
 from dspy_greater.lm.translation import check_settings
 
 if TYPE_CHECKING:
     from dspy_greater.model.white_box import WhiteBox
 
-__all__ = ["AsyncLocalEngine", "LocalEngine", "NotWhiteBoxError", "local_lm", "white_box"]
+__all__ = [
+    "AsyncLocalEngine",
+    "LocalEngine",
+    "LocalLM",
+    "NotWhiteBoxError",
+    "local_lm",
+    "white_box",
+]
 
 #: Further settings of ``dspy.LM``, which are no part of a request.
 _OF_DSPY = frozenset(
@@ -58,8 +65,8 @@ def local_lm(
 
     Calls from several threads or tasks are answered together, in one generation. A fingerprint of
     the weights is part of the model's name, so that DSPy's cache never mixes two models up. The
-    result can be copied, and what is pickled or saved of it holds no weights: to load that in
-    another process, make the same model there first.
+    result can be copied. A program's state is saved without it; what is pickled of it holds no
+    weights: to load that in another process, make the same model there first.
 
     Args:
         model: A hub id, a folder (of either, a model or a LoRA adapter), a GGUF file, a loaded
@@ -133,7 +140,7 @@ def local_lm(
     elif given := [key for key, value in options.items() if value and value != usual.get(key)]:
         raise ValueError(f"A WhiteBox is already loaded: {', '.join(given)} can't be given")
     engine = LocalEngine(model, max_batch=max_batch, batch_wait=batch_wait)
-    return dspy.LM(
+    return LocalLM(
         engine.model,
         engine=engine,
         async_engine=AsyncLocalEngine(engine),
