@@ -134,6 +134,22 @@ def test_the_original_comes_back_when_nothing_beats_it_and_it_says_so(
     assert caplog.records[-1].levelno == logging.WARNING
 
 
+@SCHEDULES
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_examples_whose_right_answer_is_empty_are_learned_from(
+    adapter: str, schedule: ScheduleConfig, lm: dspy.LM
+) -> None:
+    negatives = [dspy.Example(question=each.question, answer="") for each in examples()]
+    negatives = [each.with_inputs("question") for each in negatives]
+    with dspy.context(adapter=ADAPTERS[adapter]):
+        compiled = small(schedule=schedule).compile(
+            dspy.Predict(dspy.Signature("question -> answer", START)), trainset=negatives
+        )
+    record = compiled.detailed_results
+    assert record.counts["backwards"] > 0
+    assert record.skipped_losses == 0
+
+
 def test_a_perfect_program_is_not_searched(student: dspy.Module) -> None:
     class Perfect(dspy.Module):
         def __init__(self) -> None:
