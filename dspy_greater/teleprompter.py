@@ -97,7 +97,7 @@ class GreaterTeleprompter(Teleprompter):
             ``rollout_lm``, ``dspy.settings.num_threads`` on a target elsewhere.
         max_errors: Failing examples after which an evaluation is given up; None for DSPy's.
         seed: Seed of every random choice.
-        progress: Whether to show a progress bar.
+        progress: Whether to show progress, and at the end the summary, which is logged otherwise.
 
     Raises:
         MetricError: If the metric takes a number of arguments that DSPy never passes.
@@ -225,6 +225,7 @@ class GreaterTeleprompter(Teleprompter):
         with self._checkpoint(student, predictors, data, lms) as checkpoint:
             loop = self._loop(student, predictors, data, lms, checkpoint)
             record, meter = loop.state.record, loop.state.meter
+            record.log_dir = os.fspath(self.log_dir or "")
             with overheard(record.hear, lambda: dspy.settings.get(SETTING) is meter):
                 self._check(loop)
                 record.left_out = left_out
