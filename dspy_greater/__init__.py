@@ -1,7 +1,23 @@
 """GReaTer for DSPy: better instructions from a local model's own gradients.
 
-Public names are imported on first use, so that ``import dspy_greater`` costs
-neither torch nor transformers.
+::
+
+    import dspy
+    from dspy_greater import GreaterTeleprompter, local_lm
+
+    dspy.configure(lm=local_lm("Qwen/Qwen2.5-1.5B-Instruct"))
+    program = dspy.ChainOfThought("question -> answer")
+
+    def metric(example, prediction):
+        return example.answer == prediction.answer
+
+    trainset = [dspy.Example(question="...", answer="...").with_inputs("question"), ...]
+    compiled = GreaterTeleprompter(metric).compile(program, trainset=trainset)
+    compiled.save("program.json")
+
+``GreaterTeleprompter`` is the optimizer, with ``VerifiedConfig`` for sizes of its search and
+``StepEvent`` for callbacks. ``local_lm`` loads a model, and ``DetailedResults`` is the record of a
+compile. Each has a ``help(...)`` of its own.
 """
 
 from __future__ import annotations
@@ -37,6 +53,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    # On first use: ``import dspy_greater`` costs neither torch nor transformers.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -98,10 +98,11 @@ class GreaterTeleprompter(Teleprompter):
             ``rollout_lm``, ``dspy.settings.num_threads`` on a target elsewhere.
         max_errors: Failing examples after which an evaluation is given up; None for DSPy's.
         seed: Seed of every random choice.
-        progress: Whether to show a progress bar.
+        progress: Whether to show progress, and at the end the summary, which is logged otherwise.
 
     Raises:
         MetricError: If the metric takes a number of arguments that DSPy never passes.
+        NotWhiteBoxError: If ``lm`` is no ``local_lm(...)``.
         TypeError: If ``target_lm`` or ``rollout_lm`` is no DSPy LM.
         ValueError: If a setting is out of range, or effort and bounds are both given.
     """
@@ -146,10 +147,13 @@ class GreaterTeleprompter(Teleprompter):
         check_function("label_fn", label_fn, labels)
         for name, given in {"target_lm": target_lm, "rollout_lm": rollout_lm}.items():
             if given is not None and not isinstance(given, BaseLM):
+                what = repr(given) if isinstance(given, str) else f"a {type(given).__name__}"
                 raise TypeError(
-                    f"{name} must be a dspy.LM, not {given!r}: write dspy.LM('openai/...') or "
+                    f"{name} must be a dspy.LM, not {what}: write dspy.LM('openai/...') or "
                     "local_lm(...)."
                 )
+        if lm is not None:
+            white_box(lm)
         self.metric = Metric(metric)
         self.lm = lm
         self.target_lm = target_lm
@@ -222,6 +226,7 @@ class GreaterTeleprompter(Teleprompter):
         with self._checkpoint(student, predictors, data, lms) as checkpoint:
             loop = self._loop(student, predictors, data, lms, checkpoint)
             record, meter = loop.state.record, loop.state.meter
+            record.log_dir = os.fspath(self.log_dir or "")
             with overheard(record.hear, lambda: dspy.settings.get(SETTING) is meter):
                 self._check(loop)
                 record.left_out = left_out

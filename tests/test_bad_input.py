@@ -131,10 +131,10 @@ SAID: dict[str, tuple[type[Exception], str]] = {
         "trainset[5] has no label 'answer', an output field of predictor 'self': give it "
         "one, or leave the example out.",
     ),
-    "a label is empty": (
+    "a label is NaN": (
         DataError,
-        "trainset[5] has an empty label 'answer', an output field of predictor 'self': give"
-        " it a text, or leave the example out.",
+        "trainset[5] has no label 'answer' (it is nan), an output field of predictor 'self': give "
+        "it one, or leave the example out.",
     ),
     "a label of another type": (
         DataError,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import dspy
@@ -138,7 +139,7 @@ def contrary(lm: dspy.LM) -> dspy.Module:
     return program
 
 
-def test_better_together_keeps_better_words(lm: dspy.LM) -> None:
+def test_better_together_keeps_better_words(lm: dspy.LM, tmp_path: Path) -> None:
     compiled = BetterTogether(worth, words=willing()).compile(
         contrary(lm), trainset=sums(4), valset=sums(6, start=10), strategy="words"
     )
@@ -147,6 +148,10 @@ def test_better_together_keeps_better_words(lm: dspy.LM) -> None:
     assert (first["strategy"], first["score"]) == ("", 0.0)
     assert START not in instructions(compiled)
     assert compiled.detailed_results.improved
+    compiled.save(tmp_path / "program.json")
+    loaded = Contrary()
+    loaded.load(tmp_path / "program.json")
+    assert instructions(loaded) == instructions(compiled)
 
 
 def test_better_together_hands_on_teachers_and_further_arguments(lm: dspy.LM) -> None:

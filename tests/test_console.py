@@ -6,13 +6,17 @@ import logging
 import sys
 import warnings
 from collections import Counter
+from pathlib import Path
 
 import dspy
 import pytest
 
+from dspy_greater import GreaterTeleprompter
 from dspy_greater.basics.overheard import overheard
 from dspy_greater.record import Record
+from examples.published_schedule import PaperConfig
 from tests.support.compiling import configured, examples, lm, small, student
+from tests.support.composing import Contrary, sums, worth
 
 __all__ = ["configured", "lm", "student"]
 
@@ -75,12 +79,14 @@ def test_what_was_heard_is_told_once() -> None:
 
 def test_off_a_terminal_a_compile_writes_a_line_a_step_and_what_came_of_it(
     student: dspy.Module,
+    tmp_path: Path,
     dspy_on_stderr: logging.Handler,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    compiled = small(progress=True).compile(student, trainset=examples())
+    compiled = small(progress=True, log_dir=tmp_path).compile(student, trainset=examples())
     lines = capsys.readouterr().err.splitlines()
     record = compiled.detailed_results
+    assert str(record) == record.summary()
     assert lines[-len(record.summary().splitlines()) :] == record.summary().splitlines()
     assert lines[0].endswith("in float32 on cpu)")
     steps = [line for line in lines if line.startswith("predict: step ")]
@@ -89,6 +95,26 @@ def test_off_a_terminal_a_compile_writes_a_line_a_step_and_what_came_of_it(
     assert sum("truncated" in line for line in lines) == 0
     assert sum("ended at max_tokens" in line for line in lines) == 1
     assert len(lines) == 1 + len(steps) + len(record.summary().splitlines())
+    assert lines[-1].endswith(f"every step is in {tmp_path}")
+
+
+@pytest.mark.parametrize("knobs", [{}, {"progress": True}], ids=["by default", "asked for"])
+def test_an_improved_compile_ends_with_what_it_found(
+    knobs: dict[str, bool], lm: dspy.LM, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = Contrary()
+    config = PaperConfig(max_steps=4, shortlist_size=2)
+    optimizer = GreaterTeleprompter(worth, schedule=config, confidence=0.5, **knobs)
+    compiled = optimizer.compile(program, trainset=sums(4), valset=sums(6, start=10))
+    record = compiled.detailed_results
+    assert record.improved
+    told = capsys.readouterr().err
+    assert told.endswith(f"{record}\n")
+    first, after = record.outcomes[0], record.outcomes[0].after
+    assert f"{first.score_before:.1%} -> {first.score_after:.1%}" in str(record)
+    for part in ("95 % interval", repr(after), " tokens in ", '.report("run.html")'):
+        assert part in str(record)
+    assert len(str(record).splitlines()) <= 8
 
 
 def test_without_progress_the_console_stays_empty(

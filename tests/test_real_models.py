@@ -167,5 +167,6 @@ def test_the_console_of_a_compile_stays_short(name: str, file: Callable[[str], P
     # A bar draws over itself, behind carriage returns.
     lines = [line.rpartition("\r")[2] for line in found.stderr.splitlines()]
     told = [line for line in lines if line.strip() and "%|" not in line]
-    assert len(told) <= 12, found.stderr
-    assert "runs of the program in" in told[-1]
+    assert len(told) <= 13, found.stderr
+    assert "runs of the program, " in told[-2]
+    assert told[-1].startswith("all of it: detailed_results")

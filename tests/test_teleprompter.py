@@ -91,11 +91,34 @@ def test_the_student_is_left_alone_and_its_parts_are_kept(
     assert compiled._compiled == student._compiled
 
 
-def test_no_local_lm_is_built_into_the_result(student: dspy.Module, tmp_path: Path) -> None:
-    compiled = small().compile(student, trainset=examples())
-    assert compiled.predictors()[0].lm is None
+LOADED = """
+import sys
+sys.modules["torch"] = sys.modules["transformers"] = sys.modules["dspy_greater"] = None
+import dspy
+program = dspy.ChainOfThought("question -> answer")
+program.load(sys.argv[1])
+dspy.configure(lm=dspy.utils.DummyLM([{"reasoning": "r", "answer": "5"}]))
+print(program(question="?").answer)
+"""
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["configured", "set_lm"])
+def test_no_local_lm_is_built_into_the_result(
+    named: bool, student: dspy.Module, lm: dspy.LM, tmp_path: Path
+) -> None:
+    own = lm.copy(temperature=0.5) if named else None
+    student.set_lm(own)
+    compiled = small(lm=own, log_dir=tmp_path).compile(student, trainset=examples())
+    assert compiled.predictors()[0].lm is own
     compiled.save(tmp_path / "program.json")
-    assert "local/" not in (tmp_path / "program.json").read_text()
+    for name in ("program.json", "best_program.json"):
+        saved = tmp_path / name
+        assert "local/" not in saved.read_text()
+        assert "fingerprint" not in saved.read_text()
+        done = subprocess.run(
+            [sys.executable, "-c", LOADED, str(saved)], capture_output=True, text=True, check=False
+        )
+        assert done.stdout.strip() == "5", done.stderr
 
 
 def test_the_original_comes_back_when_nothing_beats_it_and_it_says_so(
@@ -109,6 +132,22 @@ def test_the_original_comes_back_when_nothing_beats_it_and_it_says_so(
     assert not compiled.detailed_results.improved
     assert "kept as it was" in caplog.text
     assert caplog.records[-1].levelno == logging.WARNING
+
+
+@SCHEDULES
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_examples_whose_right_answer_is_empty_are_learned_from(
+    adapter: str, schedule: ScheduleConfig, lm: dspy.LM
+) -> None:
+    negatives = [dspy.Example(question=each.question, answer="") for each in examples()]
+    negatives = [each.with_inputs("question") for each in negatives]
+    with dspy.context(adapter=ADAPTERS[adapter]):
+        compiled = small(schedule=schedule).compile(
+            dspy.Predict(dspy.Signature("question -> answer", START)), trainset=negatives
+        )
+    record = compiled.detailed_results
+    assert record.counts["backwards"] > 0
+    assert record.skipped_losses == 0
 
 
 def test_a_perfect_program_is_not_searched(student: dspy.Module) -> None:

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import dspy
+from dspy.clients.base_lm import BaseLM
 
-from dspy_greater.lm.engine import AsyncLocalEngine, LocalEngine
+from dspy_greater.basics.arguments import check_count, check_positive
+from dspy_greater.lm.engine import AsyncLocalEngine, LocalEngine, LocalLM
+from dspy_greater.lm.translation import check_settings
 
 if TYPE_CHECKING:
     from dspy_greater.model.white_box import WhiteBox
 
-__all__ = ["AsyncLocalEngine", "LocalEngine", "NotWhiteBoxError", "local_lm", "white_box"]
+__all__ = [
+    "AsyncLocalEngine",
+    "LocalEngine",
+    "LocalLM",
+    "NotWhiteBoxError",
+    "local_lm",
+    "white_box",
+]
+
+#: Further settings of ``dspy.LM``, which are no part of a request.
+_OF_DSPY = frozenset(
+    {"callbacks", "num_retries", "provider", "finetuning_model", "launch_kwargs", "train_kwargs"}
+    | {"use_developer_role", "model_type", "rollout_id", "n"}
+)
 
 
 class NotWhiteBoxError(TypeError):
@@ -29,9 +46,11 @@ def local_lm(
     dtype: Any = "auto",
     device_map: Any = None,
     quantization_config: Any = None,
+    attn_implementation: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     cache_gguf: bool = True,
     revision: str | None = None,
+    token: str | bool | None = None,
     trust_remote_code: bool = False,
     local_files_only: bool | None = None,
     chat_template_kwargs: Mapping[str, Any] | None = None,
@@ -46,8 +65,8 @@ def local_lm(
 
     Calls from several threads or tasks are answered together, in one generation. A fingerprint of
     the weights is part of the model's name, so that DSPy's cache never mixes two models up. The
-    result can be copied, and what is pickled or saved of it holds no weights: to load that in
-    another process, make the same model there first.
+    result can be copied. A program's state is saved without it; what is pickled of it holds no
+    weights: to load that in another process, make the same model there first.
 
     Args:
         model: A hub id, a folder (of either, a model or a LoRA adapter), a GGUF file, a loaded
@@ -62,11 +81,15 @@ def local_lm(
         device_map: How to spread the weights over devices, e.g. ``"auto"``.
         quantization_config: ``TorchAoConfig``, ``BitsAndBytesConfig`` or another of transformers,
             for weights in 8 or 4 bits.
+        attn_implementation: How attention is computed, e.g. ``"eager"`` or ``"sdpa"``;
+            transformers chooses by default.
         cache_dir: Folder for downloads and dequantized GGUF files; the hub's own cache and
             ``~/.cache/dspy_greater`` by default.
         cache_gguf: Whether to keep a GGUF file dequantized (1 GB for 0.5 billion parameters), so
             that the next load takes seconds.
         revision: Branch, tag or commit of the hub id.
+        token: Access token of the hub for gated or private models; the one logged in with by
+            default.
         trust_remote_code: Whether to run code that comes with the model.
         local_files_only: Whether never to download.
         chat_template_kwargs: Further variables of the chat template, e.g.
@@ -83,7 +106,15 @@ def local_lm(
 
     Returns:
         A ``dspy.LM``; ``white_box(lm)`` gives the model behind it.
+
+    Raises:
+        TypeError: If a setting has a name of another library, or is mistyped.
+        ValueError: If a value cannot be meant, or the model cannot be loaded.
     """
+    check_count("max_batch", max_batch)
+    check_positive("batch_wait", batch_wait, or_zero=True)
+    sampling = {"temperature": temperature, "max_tokens": max_tokens, **lm_kwargs}
+    check_settings(sampling, _OF_DSPY | inspect.signature(local_lm).parameters.keys())
     from dspy_greater.model.loading import load
     from dspy_greater.model.white_box import WhiteBox
 
@@ -94,9 +125,11 @@ def local_lm(
         "dtype": dtype,
         "device_map": device_map,
         "quantization_config": quantization_config,
+        "attn_implementation": attn_implementation,
         "cache_dir": cache_dir,
         "cache_gguf": cache_gguf,
         "revision": revision,
+        "token": token,
         "trust_remote_code": trust_remote_code,
         "local_files_only": local_files_only,
         "chat_template_kwargs": chat_template_kwargs,
@@ -107,14 +140,12 @@ def local_lm(
     elif given := [key for key, value in options.items() if value and value != usual.get(key)]:
         raise ValueError(f"A WhiteBox is already loaded: {', '.join(given)} can't be given")
     engine = LocalEngine(model, max_batch=max_batch, batch_wait=batch_wait)
-    return dspy.LM(
+    return LocalLM(
         engine.model,
         engine=engine,
         async_engine=AsyncLocalEngine(engine),
-        temperature=temperature,
-        max_tokens=max_tokens,
         cache=cache,
-        **lm_kwargs,
+        **sampling,
     )
 
 
@@ -129,11 +160,11 @@ def white_box(lm: Any) -> WhiteBox:
         return engine.white_box
     if lm is None:
         fault = "no language model is configured"
-    elif isinstance(lm, str):
-        fault = f"lm is the text {lm!r}, not a language model"
+    elif isinstance(lm, BaseLM):
+        fault = f"{lm.model} does not give access to its weights, which gradients need"
     else:
-        name = getattr(lm, "model", None) or type(lm).__name__
-        fault = f"{name} does not give access to its weights, which gradients need"
+        what = f"the text {lm!r}" if isinstance(lm, str) else f"a {type(lm).__name__}"
+        fault = f"lm is {what}, not a language model"
     raise NotWhiteBoxError(
         f"{fault}: load a model of Hugging Face into this process, lm = local_lm(...), and give it "
         "to dspy.configure(lm=lm) or to GreaterTeleprompter(metric=..., lm=lm)."

@@ -13,8 +13,6 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Generic, TypeVar
 
-from dspy_greater.basics.arguments import check_count, check_positive
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -40,8 +38,6 @@ class Batcher(Generic[Item, Result]):
         max_batch: int,
         batch_wait: float,
     ) -> None:
-        check_count("max_batch", max_batch)
-        check_positive("batch_wait", batch_wait, or_zero=True)
         self._answer = answer
         self.max_batch = max_batch
         self._batch_wait = batch_wait

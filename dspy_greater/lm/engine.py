@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +16,7 @@ from dspy_greater.basics.spans import Message
 from dspy_greater.cost.meter import SETTING, Meter
 from dspy_greater.lm.batching import Batcher
 from dspy_greater.lm.translation import (
+    SUPPORTED,
     check_supported,
     events_of,
     messages_of,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from dspy_greater.model.requests import Sampling
     from dspy_greater.model.white_box import WhiteBox
 
-# What lives in this process, where copies and saved programs find it again.
+# What lives in this process, where what was pickled finds it again.
 _engines: weakref.WeakSet[LocalEngine] = weakref.WeakSet()
 _registry = threading.Lock()
 
@@ -35,13 +36,10 @@ _registry = threading.Lock()
 class LocalEngine:
     """Answer DSPy's requests with a white box; copies share it, and batches are a ``Batcher``'s.
 
-    Pickled or saved it is a name and a fingerprint, which find it again in this process.
+    Pickled it is a name and a fingerprint, which find it again in this process.
     """
 
-    supported_params = frozenset(
-        {"temperature", "max_tokens", "max_completion_tokens", "top_p", "top_k", "stop", "seed"}
-        | {"logprobs", "top_logprobs", "stream", "response_format"}
-    )
+    supported_params = SUPPORTED | {"max_completion_tokens", "stream"}
 
     def __init__(
         self, white_box: WhiteBox, *, max_batch: int = 128, batch_wait: float = 0.02
@@ -92,29 +90,11 @@ class LocalEngine:
             _engines.discard(self)
         self._batcher.close()
 
-    def dump_state(self) -> dict[str, Any]:
-        """Return what finds the engine again, for a saved DSPy program."""
-        return {"name": self.name, "fingerprint": self.fingerprint}
-
-    @classmethod
-    def load_state(cls, state: Mapping[str, Any]) -> LocalEngine:
-        """Return the living engine of a saved one's model; raise where there is none."""
-        with _registry:
-            for engine in _engines:
-                if engine.dump_state() == dict(state):
-                    return engine
-        raise RuntimeError(
-            f"The model {state['name']} (fingerprint {state['fingerprint']}) is not loaded in this "
-            "process, and what was saved or pickled holds no weights. Make the language model "
-            "anew, lm = local_lm(...), and load again while it lives; or save the program without "
-            "one, program.set_lm(None), and then dspy.configure(lm=lm) or program.set_lm(lm)."
-        )
-
     def __deepcopy__(self, memo: dict[int, Any]) -> LocalEngine:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _engine_of, (self.dump_state(),)
+        return _engine_of, (self.name, self.fingerprint)
 
 
 class AsyncLocalEngine:
@@ -136,14 +116,16 @@ class AsyncLocalEngine:
         """Close the engine."""
         self.engine.close()
 
-    def dump_state(self) -> dict[str, Any]:
-        """Return the engine's description for a saved DSPy program."""
-        return self.engine.dump_state()
 
-    @classmethod
-    def load_state(cls, state: Mapping[str, Any]) -> AsyncLocalEngine:
-        """Return the counterpart of ``LocalEngine.load_state``."""
-        return cls(LocalEngine.load_state(state))
+class LocalLM(dspy.LM):
+    """A ``dspy.LM`` whose model lives in this process, so that no saved program holds it."""
+
+    def dump_state(self) -> None:
+        """Return nothing: a program that is saved with it loads everywhere, as one without an LM.
+
+        What DSPy would save has a local model's settings and name, but no weights, and loads only
+        where DSPy is told to import classes from files.
+        """
 
 
 class _Job(NamedTuple):
@@ -210,6 +192,15 @@ def _generate(
         return _generate(prompts[:half], jobs[:half]) + _generate(prompts[half:], jobs[half:])
 
 
-def _engine_of(state: dict[str, Any]) -> LocalEngine:
-    # A plain function: cloudpickle would take a class method apart.
-    return LocalEngine.load_state(state)
+def _engine_of(name: str, fingerprint: str) -> LocalEngine:
+    """Return the living engine of a pickled one's model; raise where there is none."""
+    with _registry:
+        for engine in _engines:
+            if (engine.name, engine.fingerprint) == (name, fingerprint):
+                return engine
+    raise RuntimeError(
+        f"The model {name} (fingerprint {fingerprint}) is not loaded in this process, and what was "
+        "pickled holds no weights. Make the language model anew, lm = local_lm(...), and load "
+        "again while it lives; or pickle the program without one, program.set_lm(None), and then "
+        "dspy.configure(lm=lm) or program.set_lm(lm)."
+    )

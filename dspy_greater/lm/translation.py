@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from dspy import lm15
@@ -15,6 +16,8 @@ from dspy_greater.basics.spans import Message
 if TYPE_CHECKING:
     from dspy_greater.model.requests import Generation, Sampling
 
+_BITS = "BitsAndBytesConfig(load_in_"
+
 # lm15.Config fields that a plain causal LM cannot follow, and what to do instead.
 _REFUSED = {
     "tool_choice": "use a module that describes its tools in the prompt, such as dspy.ReAct",
@@ -23,6 +26,30 @@ _REFUSED = {
     "probabilities": "use logprobs=True instead",
     **dict.fromkeys(("frequency_penalty", "presence_penalty"), "leave it out"),
     **dict.fromkeys(("service_tier", "user_id", "store"), "leave it out"),
+}
+
+#: Settings of a request that a local model follows.
+SUPPORTED = frozenset(
+    {"temperature", "max_tokens", "top_p", "top_k", "stop", "seed"}
+    | {"logprobs", "top_logprobs", "response_format"}
+)
+
+# What users write for a setting of ``local_lm``, or for one that it lacks, and what to do instead.
+_INSTEAD = {
+    **_REFUSED,
+    "torch_dtype": "write dtype",
+    **{f"load_in_{n}bit": f"write quantization_config={_BITS}{n}bit=True)" for n in (4, 8)},
+    **dict.fromkeys(("max_new_tokens", "max_length", "max_completion_tokens"), "write max_tokens"),
+    **dict.fromkeys(("stop_strings", "stop_sequences"), "write stop"),
+    "use_auth_token": "write token",
+    "do_sample": "write temperature, which is 0 for the likeliest token",
+    "enable_thinking": "write chat_template_kwargs={'enable_thinking': ...}",
+    "repetition_penalty": "leave it out, since gradients are those of the model without a penalty",
+    "tools": _REFUSED["tool_choice"],
+    "reasoning_effort": _REFUSED["reasoning"],
+    "prompt_cache": _REFUSED["cache"],
+    **dict.fromkeys(("api_key", "api_base", "base_url"), "a server is a dspy.LM('openai/...')"),
+    **dict.fromkeys(("engine", "async_engine"), "leave it out, since the model is the engine"),
 }
 
 #: The one response format there is, which JSONAdapter asks for wherever it may.
@@ -43,6 +70,32 @@ def check_supported(request: lm15.Request) -> None:
             raise _unsupported(name, instead)
     for name in request.config.extensions or {}:
         raise _unsupported(name, "leave it out")
+
+
+def check_settings(settings: Mapping[str, Any], known: Collection[str]) -> None:
+    """Refuse, before a model is loaded, what no request to it could carry.
+
+    Raises:
+        TypeError: A name is neither ``known`` nor a setting of requests.
+        ValueError: A setting of requests has a value that cannot be meant.
+    """
+    asked: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name in SUPPORTED and value is not None:
+            asked[name] = value
+        # A penalty of 0.0 and store=False ask for nothing.
+        elif name not in known and not (name in _REFUSED and not value):
+            names = sorted({*known, *SUPPORTED})
+            close = get_close_matches(name, names, 1)
+            hint = f"did you mean {close[0]}" if close else "help(local_lm) lists its settings"
+            raise TypeError(f"local_lm has no setting {name!r}: {_INSTEAD.get(name, hint)}.")
+    turn = {"role": "user", "content": ""}
+    try:
+        request = lm15.request_from_openai_chat({"model": "local", "messages": [turn], **asked})
+        check_supported(request)
+        sampling_of(request.config)
+    except (lm15.LM15Error, TypeError, ValueError) as error:
+        raise ValueError(f"local_lm: {error}") from error
 
 
 def messages_of(request: lm15.Request) -> list[Message]:

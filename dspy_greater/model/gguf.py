@@ -48,8 +48,8 @@ def find(
 ) -> Path | None:
     """Return the GGUF file that is meant, fetched from the hub if need be; None if none is.
 
-    ``hub`` may hold ``revision``, ``cache_dir`` and ``local_files_only``. An error says which file
-    there is not, that one of several is to be named, or that it is of another kind.
+    ``hub`` may hold ``revision``, ``cache_dir``, ``token`` and ``local_files_only``. An error says
+    which file there is not, that one of several is to be named, or that it is of another kind.
     """
     path = Path(model).expanduser()
     if gguf_file is None:
@@ -101,7 +101,8 @@ def _fetched(repository: str, gguf_file: str, hub: Mapping[str, Any]) -> Path:
     try:
         return Path(hf_hub_download(repository, gguf_file, **hub))
     except RemoteEntryNotFoundError as error:
-        names = HfApi().list_repo_files(repository, revision=hub.get("revision"))
+        which = {name: hub.get(name) for name in ("revision", "token")}
+        names = HfApi().list_repo_files(repository, **which)
         files = sorted(name for name in names if name.lower().endswith(".gguf"))
         raise MissingModelError(f"{repository!r} has no {gguf_file}{_listed(files)}.") from error
     except (OSError, ValueError) as error:

@@ -45,9 +45,11 @@ def load(
     dtype: str | torch.dtype | None = "auto",
     device_map: Any = None,
     quantization_config: Any = None,
+    attn_implementation: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     cache_gguf: bool = True,
     revision: str | None = None,
+    token: str | bool | None = None,
     trust_remote_code: bool = False,
     local_files_only: bool | None = None,
     token_budget: int | None = None,
@@ -63,10 +65,11 @@ def load(
     """
     if device is not None and device_map is not None:
         raise LoadingError("Give device or device_map, not both.")
-    place = _Place(_device(device), _dtype(dtype), device_map, quantization_config)
+    for_weights = (device_map, quantization_config, attn_implementation)
+    place = _Place(_device(device), _dtype(dtype), *for_weights)
     name = None
     if isinstance(model, str | os.PathLike):
-        hub = {"revision": revision, "cache_dir": cache_dir}
+        hub = {"revision": revision, "cache_dir": cache_dir, "token": token}
         options: dict[str, Any] = {key: value for key, value in hub.items() if value is not None}
         options["local_files_only"] = bool(local_files_only)
         file = gguf.find(model, gguf_file, options)
@@ -78,10 +81,10 @@ def load(
             weights, tokenizer = _from_gguf(file, tokenizer, place, cache)
             name = file.stem
     else:
-        if (device_map, quantization_config, gguf_file) != (None, None, None):
+        if any(each is not None for each in (*for_weights, gguf_file)):
             raise LoadingError(
-                "device_map, quantization_config and gguf_file are for loading: a loaded model "
-                "stays as it is."
+                "device_map, quantization_config, attn_implementation and gguf_file are for "
+                "loading: a loaded model stays as it is."
             )
         weights, tokenizer = _from_memory(model, tokenizer, place.device, place.dtype)
     return WhiteBox(
@@ -94,12 +97,13 @@ def load(
 
 
 class _Place(NamedTuple):
-    """Where weights are to be, and in which format."""
+    """Where weights are to be, in which format, and by which kernel attention is computed."""
 
     device: torch.device | None
     dtype: torch.dtype | str
     device_map: Any
     quantization: Any
+    attention: str | None
 
     def default_device(self) -> torch.device | None:
         """Return the device that is asked for, or the best there is; None where a map says it."""
@@ -126,10 +130,10 @@ def _from_gguf(file: Path, tokenizer: Any, place: _Place, cache: Path | None) ->
         place = place._replace(dtype=dtype)
         weights, tokenizer, _ = _from_source(found, tokenizer, place, options)
         return weights, tokenizer
-    if place.device_map is not None:
+    if (place.device_map, place.attention) != (None, None):
         raise LoadingError(
-            f"device_map needs {file.name} to be kept dequantized: leave cache_gguf on, and room "
-            "on the disk."
+            f"device_map and attn_implementation need {file.name} to be kept dequantized: leave "
+            "cache_gguf on, and room on the disk."
         )
     return _from_memory(found, tokenizer, device, dtype)
 
@@ -154,7 +158,8 @@ def _from_source(
                 raise
             tokenizer = _tokenizer(base, for_base)
     else:
-        tokenizer = _tokenizer(tokenizer, {"trust_remote_code": options["trust_remote_code"]})
+        allowed = {name: options.get(name) for name in ("trust_remote_code", "token")}
+        tokenizer = _tokenizer(tokenizer, allowed)
     weights = _weights(source, base, config, place, options)
     return weights, tokenizer, Path(source).name if os.path.isdir(source) else source
 
@@ -207,7 +212,7 @@ def _look_where_files_are(source: str, options: dict[str, Any]) -> None:
     if os.path.isdir(source) or options["local_files_only"]:
         return
     try:
-        HfApi().model_info(source, timeout=10)
+        HfApi().model_info(source, timeout=10, token=options.get("token"))
     except HfHubHTTPError:  # the hub answers: no such model, a mirror, or a busy hour
         pass
     except Exception:  # no connection; which error says so depends on the HTTP library
@@ -239,8 +244,8 @@ def _config(source: str, options: dict[str, Any]) -> Any:
     except (OSError, ValueError) as error:
         raise MissingModelError(
             f"Cannot load {source!r}: no folder has that name, and the hub (or its local cache, "
-            "when there is no connection) has no such model or revision that you may read. "
-            f"{first_line(error)}"
+            "when there is no connection) has no such model or revision that you may read: a gated "
+            f"one needs token=... {first_line(error)}"
         ) from error
     check_config(config)
     return config
@@ -269,7 +274,8 @@ def _weights(source: str, base: str, config: Any, place: _Place, options: dict[s
         dtype = _preferred(own, device) or "auto"
     if quantized and device_map is None and device != _CPU:
         device_map = {"": device}  # quantized where they will be: some can't be moved
-    extra: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
+    how = {"device_map": device_map, "attn_implementation": place.attention}
+    extra: dict[str, Any] = {name: value for name, value in how.items() if value is not None}
     try:
         if isinstance(quantization, Mapping):
             quantization = AutoQuantizationConfig.from_dict(dict(quantization))
@@ -287,13 +293,13 @@ def _weights(source: str, base: str, config: Any, place: _Place, options: dict[s
                 "generate. Use a causal (decoder-only) language model."
             ) from error
         what = repr(source) if base == source else f"the adapter {source!r} onto {base!r}"
-        how = (
+        advice = (
             " quantization_config takes a config of transformers, such as "
             "TorchAoConfig(Int8WeightOnlyConfig()), or its to_dict(). For torchao: "
             "pip install 'dspy-greater[quantized]'."
         )
         raise LoadingError(
-            f"Cannot load {what}. {first_line(error)}{how if quantized else ''}"
+            f"Cannot load {what}. {first_line(error)}{advice if quantized else ''}"
         ) from error
     return model if device_map is not None else model.to(device)
 

@@ -40,17 +40,22 @@ def gold_value(predictor: Predictor, field: str, example: dspy.Example) -> Any:
     """Return the label of an output field as a value of the field's type.
 
     A list of texts for a ``str`` field means several accepted answers, as in
-    ``dspy.evaluate.answer_exact_match``: the first is the gold value.
+    ``dspy.evaluate.answer_exact_match``: the first is the gold value. An empty text is a value;
+    what is missing (see `is_missing`) is none, but for fields that may be None.
     """
     annotation = predictor.signature.output_fields[field].annotation
-    label = example.get(field)
+    label = given = example.get(field)
+    if annotation is str and isinstance(given, (list, tuple)):
+        label = next((each for each in given if not is_missing(each)), None)
+    label = None if is_missing(label) else label
     if label is None and not (field in example and annotation_allows_none(annotation)):
+        found = "" if given is None else f" (it is {shown(given)})"
         raise DataError(
-            f"has no label {field!r}, an output field of predictor {predictor.name!r}: give it "
-            "one, or leave the example out"
+            f"has no label {field!r}{found}, an output field of predictor {predictor.name!r}: give "
+            "it one, or leave the example out"
         )
     try:
-        value = _text(label) if annotation is str else _typed(label, annotation)
+        return _text(label) if annotation is str else _typed(label, annotation)
     except (ValueError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         kind = annotation.__name__ if isinstance(annotation, type) else annotation
@@ -58,12 +63,20 @@ def gold_value(predictor: Predictor, field: str, example: dspy.Example) -> Any:
             f"has the label {field}={shown(label)}, which is not a value of the output field's "
             f"type {kind} in predictor {predictor.name!r}: change the label or the type ({reason})"
         ) from error
-    if value == "":
-        raise DataError(
-            f"has an empty label {field!r}, an output field of predictor {predictor.name!r}: give "
-            "it a text, or leave the example out"
-        )
-    return value
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a value stands for none: None, any NaN, and NA and NaT of pandas.
+
+    What pandas makes of an empty cell is told without pandas: NaN and NaT differ from themselves,
+    and whether NA does has no truth value.
+    """
+    if value is None or type(value).__name__ == "NAType":
+        return True
+    try:
+        return bool(value != value)
+    except Exception:  # an array's comparison has no truth value either
+        return False
 
 
 def check_labels(
@@ -156,9 +169,7 @@ def _check_label(
 
 
 def _text(label: Any) -> str:
-    if isinstance(label, (list, tuple)):
-        return _text(label[0]) if label else ""
-    if isinstance(label, (dict, set)):
+    if isinstance(label, (dict, set, list, tuple)):
         raise TypeError(f"a {type(label).__name__} is not a text")
     # Adapters strip what they read, so a run never has outer white space to match.
     return str(label).strip()

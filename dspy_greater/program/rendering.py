@@ -33,7 +33,8 @@ class Rendered:
     """The prompt of a call, and the assistant turn up to the end of the last given output.
 
     Spans are those of the instruction (:data:`INSTRUCTION`, with the adapter's indentation of its
-    later lines) and of every given value. A JSON string's is inside its quotes, with its escapes.
+    later lines) and of every given value. A JSON string's is inside its quotes, with its escapes;
+    that of an empty value at the end is what stands behind it.
     """
 
     messages: tuple[Message, ...]
@@ -130,7 +131,15 @@ def completion_of(
     for name in given:
         twin = assistant_text(adapter, signature, {**values, name: marker})
         ranges[name] = _value_range(adapter, name, text, twin, marker)
-    return text[: ranges[given[-1]][1]] if given else "", ranges
+    if not given:
+        return "", ranges
+    start, end = ranges[given[-1]]
+    if start == end:  # an empty value is told by what the adapter writes next
+        later = list(signature.output_fields)[len(given) :]
+        twin = assistant_text(adapter, signature, {**values, later[0]: marker}) if later else text
+        end = len(text[: _common(text, twin)].rstrip())
+        ranges[given[-1]] = (start, max(start, end))
+    return text[: max(start, end)], ranges
 
 
 def _value_range(

@@ -15,17 +15,19 @@ from typing_extensions import Self
 
 from dspy_greater.basics.files import write_whole
 from dspy_greater.basics.overheard import TRUNCATED
-from dspy_greater.cost import Meter, Usage
+from dspy_greater.cost import Counts, Meter, Usage
 from dspy_greater.record.outcomes import Candidate, ChangedExample, Outcome
 from dspy_greater.version import __version__
 
 #: Warnings of other libraries that the summary repeats.
 WARNINGS = 3
+#: Characters of an instruction that the summary quotes.
+QUOTED = 400
 
 
-@dataclass
+@dataclass(repr=False)
 class Record:
-    """The whole record of one compile.
+    """The whole record of one compile; ``str`` of it is the summary, ``repr`` one line.
 
     Attributes:
         outcomes: One for each optimized predictor.
@@ -77,6 +79,20 @@ class Record:
     rollout_lm: str = ""
     rollout_usage: dict[str, dict[str, int]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: _versions())
+    # The compile's folder, no field: a record that is saved tells nothing of the machine's paths.
+    log_dir = ""
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def __repr__(self) -> str:
+        told = [
+            f"{each.predictor} {each.score_before:.1%} "
+            + (f"-> {each.score_after:.1%}" if each.changed else "kept")
+            for each in self.outcomes
+        ]
+        tried = f"{len(self.candidates)} instructions tried in {self.seconds:.1f} s"
+        return f"<{type(self).__name__}: {', '.join(told) or 'nothing validated'}; {tried}>"
 
     @property
     def improved(self) -> bool:
@@ -106,10 +122,12 @@ class Record:
             self.warnings[text] = self.warnings.get(text, 0) + 1
 
     def summary(self) -> str:
-        """Say in a few lines what changed, or that nothing did."""
+        """Say in a few lines what changed, or that nothing did, and what it cost."""
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
+        if self.phases and not self.outcomes:
+            yield "stopped before anything was validated: the program is as it was"
         for outcome in self.outcomes:
             yield from self._told(outcome)
         if self.parse_failures:
@@ -134,17 +152,25 @@ class Record:
         if self.phases:
             longest = sorted(self.phases.items(), key=lambda phase: -phase[1])
             spent = ", ".join(f"{name} {seconds:.1f}" for name, seconds in longest if seconds)
-            yield f"{self.total_calls} runs of the program in {self.seconds:.1f} s: {spent}"
+            tokens = f"{Counts(**self.counts).tokens:,} tokens"
+            runs = f"{self.total_calls} runs of the program, {tokens}"
+            yield f"{runs} in {self.seconds:.1f} s: {spent}"
         if self.target:
             yield f"verified on {self.target}: {usage_text(self.target_usage)}"
         if self.rollout_lm:
             yield f"rollouts on {self.rollout_lm}: {usage_text(self.rollout_usage)}"
+        if self.candidates:
+            steps = f"; every step is in {self.log_dir}" if self.log_dir else ""
+            yield (
+                'all of it: detailed_results, .report("run.html") for a page, .save("run.json") to '
+                f"keep it{steps}"
+            )
 
     def _told(self, outcome: Outcome) -> Iterator[str]:
         """Yield what there is to say of one predictor."""
         changed = outcome.together or [outcome.predictor]
         if outcome.changed and outcome.predictor != changed[0]:
-            yield f"and {outcome.predictor}: {outcome.after!r}"
+            yield f"and {outcome.predictor}: {_quoted(outcome.after)}"
             return
         before, (low, high) = f"{outcome.score_before:.1%}", outcome.interval
         examples = f"on {self.validation_examples} validation examples"
@@ -154,7 +180,7 @@ class Record:
                 f"{outcome.grade} (gain {outcome.gain:+.1%}, 95 % interval {low:+.1%} to "
                 f"{high:+.1%}, about {outcome.expected_gain:+.1%} without the luck of having been "
                 f"chosen, p = {outcome.p_value:.2g} after {looks(outcome.looks)}): "
-                f"{outcome.after!r}"
+                f"{_quoted(outcome.after)}"
             )
         else:
             yield (
@@ -228,6 +254,10 @@ def usage_text(total: Mapping[str, Usage] | Mapping[str, Mapping[str, int]]) -> 
 def looks(count: int) -> str:
     """Say how many instructions were validated."""
     return f"{count} look{'' if count == 1 else 's'}"
+
+
+def _quoted(instruction: str) -> str:
+    return repr(instruction if len(instruction) <= QUOTED else f"{instruction[: QUOTED - 1]}…")
 
 
 def _versions() -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 import dspy
 import pytest
 
-from dspy_greater.lm import AsyncLocalEngine, LocalEngine
+from dspy_greater.lm import AsyncLocalEngine, LocalEngine, LocalLM
 from tests.support.fake_white_box import FakeWhiteBox, MakeLM
 
 
@@ -26,7 +26,7 @@ def make_lm() -> Iterator[MakeLM]:
         engine = LocalEngine(white_box, max_batch=max_batch, batch_wait=batch_wait)
         engines.append(engine)
         settings = {"temperature": 0.0, "max_tokens": 20, "cache": False, **kwargs}
-        return dspy.LM(
+        return LocalLM(
             engine.model, engine=engine, async_engine=AsyncLocalEngine(engine), **settings
         )
 

@@ -36,7 +36,7 @@ def lm(box: WhiteBox) -> Iterator[dspy.LM]:
 
 
 def test_it_is_a_plain_lm_over_the_given_model(lm: dspy.LM, box: WhiteBox) -> None:
-    assert type(lm) is dspy.LM
+    assert isinstance(lm, dspy.LM)
     assert white_box(lm) is box
     assert lm.model == f"local/tiny-llama@{box.fingerprint[:12]}"
     assert not lm.supports_function_calling
@@ -152,6 +152,64 @@ def test_loading_options_are_refused_for_a_loaded_model(box: WhiteBox) -> None:
         local_lm(box, device="cpu", dtype="float32")
 
 
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("torch_dtype", "write dtype"),
+        ("load_in_4bit", r"quantization_config=BitsAndBytesConfig\(load_in_4bit=True\)"),
+        ("load_in_8bit", r"quantization_config=BitsAndBytesConfig\(load_in_8bit=True\)"),
+        ("max_new_tokens", "write max_tokens"),
+        ("max_completion_tokens", "write max_tokens"),
+        ("use_auth_token", "write token"),
+        ("do_sample", "write temperature"),
+        ("enable_thinking", r"chat_template_kwargs=\{'enable_thinking'"),
+        ("repetition_penalty", "leave it out, since gradients"),
+        ("frequency_penalty", "leave it out"),
+        ("tools", "dspy.ReAct"),
+        ("api_base", r"a server is a dspy.LM\('openai/...'\)"),
+        ("temprature", "did you mean temperature"),
+        ("quantisation_config", "did you mean quantization_config"),
+        ("devices", "did you mean device"),
+        ("maxtokens", "did you mean max_tokens"),
+        ("wonders", r"help\(local_lm\)"),
+    ],
+)
+def test_a_name_that_is_no_setting_is_refused_before_anything_is_loaded(
+    name: str, instead: str
+) -> None:
+    with pytest.raises(TypeError, match=rf"local_lm has no setting '{name}': .*{instead}"):
+        local_lm("./no/such/model", **{name: 1.5})
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"max_batch": 0},
+        {"batch_wait": -1.0},
+        {"temperature": "warm"},
+        {"temperature": -1.0},
+        {"max_tokens": 0},
+        {"top_p": 3.0},
+        {"stop": [""]},
+        {"response_format": {"type": "xml"}},
+    ],
+    ids=str,
+)
+def test_a_value_that_cannot_be_meant_is_refused_before_anything_is_loaded(
+    setting: dict[str, Any],
+) -> None:
+    with pytest.raises(ValueError, match=next(iter(setting))) as told:
+        local_lm("./no/such/model", **setting)
+    assert not isinstance(told.value, MissingModelError)
+
+
+def test_settings_of_dspy_and_those_that_ask_for_nothing_are_taken(box: WhiteBox) -> None:
+    settings = {"num_retries": 1, "callbacks": [], "presence_penalty": 0.0, "temperature": None}
+    lm = local_lm(box, max_tokens=3, cache=False, top_logprobs=1, logprobs=True, **settings)
+    assert lm.num_retries == 1
+    assert lm(QUESTION)
+
+
 def test_a_missing_folder_is_said_so_at_once() -> None:
     with pytest.raises(MissingModelError, match="no folder"):
         local_lm("./no/such/model")
@@ -176,17 +234,3 @@ def test_nothing_keeps_the_weights_of_an_unused_model(folder: Path) -> None:
     assert living() is None
     with pytest.raises(RuntimeError, match=r"local_lm\(\.\.\.\)"):
         pickle.loads(data)
-
-
-def test_saved_programs_find_the_model_that_was_made_anew(folder: Path, tmp_path: Path) -> None:
-    program = dspy.Predict("question -> answer")
-    program.lm = local_lm(folder, cache=False, temperature=0.7, seed=3, max_tokens=5)
-    answer = program.lm(QUESTION)
-    program.save(tmp_path / "program.json")
-    program.lm.engine.close()
-    program.lm = None
-    gc.collect()
-    anew = local_lm(folder)
-    program.load(tmp_path / "program.json", allow_unsafe_lm_state=True)
-    assert program.lm.engine is anew.engine
-    assert program.lm(QUESTION) == answer

@@ -214,3 +214,75 @@ def test_places_that_do_not_exist_are_refused(
 def test_anything_else_is_refused() -> None:
     with pytest.raises(LoadingError, match="not int"):
         load(3)
+
+
+@pytest.mark.parametrize("kernel", ["eager", "sdpa"])
+def test_attention_is_computed_as_asked(folder: Path, kernel: str) -> None:
+    model = load(folder, device="cpu", attn_implementation=kernel)
+    assert model_of(model).config._attn_implementation == kernel
+    ids = model.encode([{"role": "user", "content": "Hi"}]).ids
+    expected = load(folder, device="cpu").next_log_probs([ids])
+    torch.testing.assert_close(model.next_log_probs([ids]), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_an_unknown_kernel_is_refused_and_a_loaded_model_keeps_its_own(folder: Path) -> None:
+    with pytest.raises(LoadingError, match="flush"):
+        load(folder, device="cpu", attn_implementation="flush")
+    with pytest.raises(LoadingError, match=r"attn_implementation.*a loaded model stays"):
+        load((make_model("llama"), make_tokenizer()), attn_implementation="eager")
+
+
+def test_every_request_to_the_hub_bears_the_token(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hub that gives its files only to those with the token, made of a folder."""
+    asked: list[str] = []
+
+    def gated(name: str, result: Any) -> Any:
+        def answer(*args: Any, token: str | None = None, **_: Any) -> Any:
+            asked.append(name)
+            if token != "hf_secret":
+                raise OSError(f"{name}: 401 Unauthorized")
+            return result(*args)
+
+        return answer
+
+    config, model, tokenizer = (
+        kind.from_pretrained
+        for kind in (
+            loading_module.AutoConfig,
+            loading_module.AutoModelForCausalLM,
+            loading_module.AutoTokenizer,
+        )
+    )
+    whole = model(folder)
+    monkeypatch.setattr(loading_module.HfApi, "model_info", gated("model_info", lambda *_: None))
+    monkeypatch.setattr(
+        loading_module, "find_adapter_config_file", gated("adapter", lambda *_: None)
+    )
+    for kind, result in {
+        "AutoConfig": lambda _: config(folder),
+        "AutoModelForCausalLM": lambda _: whole,
+        "AutoTokenizer": lambda _: tokenizer(folder),
+    }.items():
+        monkeypatch.setattr(getattr(loading_module, kind), "from_pretrained", gated(kind, result))
+    assert load("owner/gated", device="cpu", token="hf_secret").name == "owner/gated"
+    assert load("owner/gated", tokenizer="owner/gated", device="cpu", token="hf_secret")
+    assert set(asked) == {
+        *("model_info", "adapter", "AutoConfig", "AutoModelForCausalLM", "AutoTokenizer")
+    }
+    with pytest.raises((LoadingError, OSError), match="401"):
+        load("owner/gated", device="cpu", local_files_only=True)
+
+
+def test_a_file_on_the_hub_is_fetched_with_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens: list[Any] = []
+
+    def fetched(*_: Any, token: Any = None, **__: Any) -> str:
+        tokens.append(token)
+        raise OSError("401 Unauthorized")
+
+    monkeypatch.setattr(loading_module.gguf, "hf_hub_download", fetched)
+    with pytest.raises(MissingModelError, match="401"):
+        load("owner/gated", gguf_file="model.gguf", token="hf_secret")
+    assert tokens == ["hf_secret"]

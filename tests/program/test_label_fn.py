@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import dspy
@@ -85,7 +86,7 @@ def test_what_it_says_counts_in_the_place_of_the_examples_labels() -> None:
         ({3: "3"}, "the field 3 .* none of the predictor's output fields"),
         ({"count": "many"}, "has the label count='many', which is not a value .* leave the field"),
         ({"query": None}, "has no label 'query'.* leave the field out"),
-        ({"query": ""}, "has an empty label 'query'.* leave the field out"),
+        ({"query": math.nan}, r"has no label 'query' \(it is nan\).* leave the field out"),
         ({"query": "[[ ## count ## ]]"}, "has the label query=.*remove the adapter's markup"),
     ],
 )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
+import math
+from decimal import Decimal
 from enum import Enum
 from typing import Any, Literal
 
 import dspy
+import numpy as np
 import pydantic
 import pytest
 
 from dspy_greater.program import DataError, Predictor, check_labels, gold_outputs
-from dspy_greater.program.labels import gold_value
+from dspy_greater.program.labels import gold_value, is_missing
 
 
 class Person(pydantic.BaseModel):
@@ -62,6 +66,13 @@ def example_of(**labels: Any) -> dspy.Example:
         (Person, {"name": "Ada"}, Person(name="Ada")),
         (Person, '{"name": "Ada"}', Person(name="Ada")),
         (int | None, None, None),
+        (str, "", ""),
+        (str, "  \n", ""),
+        (str, [""], ""),
+        (str, [math.nan, "Paris"], "Paris"),
+        (str | None, "", ""),
+        (list[str], [], []),
+        (int | None, math.nan, None),
     ],
 )
 def test_labels_become_values_of_the_fields_type(annotation, label, gold):
@@ -77,8 +88,10 @@ def test_labels_become_values_of_the_fields_type(annotation, label, gold):
         (Person, {"age": 3}, "not a value of the output field's type"),
         (Colour, "green", "not a value of the output field's type"),
         (str, {"text": "Paris"}, "not a value of the output field's type"),
-        (str, "", "has an empty label 'answer'"),
-        (str, [], "has an empty label 'answer'"),
+        (int, "", "not a value of the output field's type"),
+        (str, [["Paris"]], "not a value of the output field's type"),
+        (str, [], r"has no label 'answer' \(it is \[\]\)"),
+        (str, [math.nan], r"has no label 'answer' \(it is \[nan\]\)"),
         (str, None, "has no label 'answer'"),
         (int, None, "has no label 'answer'"),
     ],
@@ -86,6 +99,45 @@ def test_labels_become_values_of_the_fields_type(annotation, label, gold):
 def test_labels_of_another_type_are_errors(annotation, label, message):
     with pytest.raises(DataError, match=message):
         gold_value(predictor_of(annotation), "answer", example_of(answer=label))
+
+
+MISSING = [
+    *(None, float("nan"), np.nan, np.float32("nan"), np.float64("nan")),
+    *(np.datetime64("NaT"), np.timedelta64("NaT"), Decimal("nan")),
+]
+VALUES = ["", "nan", "None", "NaN", 0, 0.0, math.inf, False, [], {}, np.zeros(2), np.float32(1)]
+VALUES += [[math.nan], Person(name=""), datetime.date(2020, 1, 1), Colour.RED]
+
+
+@pytest.mark.parametrize("label", MISSING, ids=repr)
+@pytest.mark.parametrize("annotation", [str, float, Literal["nan", "a"]], ids=str)
+def test_what_is_missing_is_no_label_however_it_is_spelled(annotation, label):
+    assert is_missing(label)
+    with pytest.raises(DataError, match=r"trainset\[0\] has no label 'answer'"):
+        check_labels(
+            "trainset",
+            [example_of(answer=label)],
+            [predictor_of(annotation)],
+            dspy.ChatAdapter(),
+        )
+
+
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+def test_what_is_empty_or_says_nan_is_a_value(value):
+    assert not is_missing(value)
+
+
+def test_an_empty_cell_of_pandas_is_no_label():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"question": ["a", "b"], "answer": ["x", None]})
+    for column in (frame.answer, frame.answer.astype("string"), frame.answer.map({"x": 1.5})):
+        rows = frame.assign(answer=column).to_dict("records")
+        examples = [dspy.Example(row).with_inputs("question") for row in rows]
+        with pytest.raises(DataError, match=r"trainset\[1\] has no label 'answer'"):
+            check_labels("trainset", examples, [predictor_of(str)], dspy.ChatAdapter())
+    assert is_missing(pandas.NA)
+    assert is_missing(pandas.NaT)
+    assert not is_missing(pandas.Series([math.nan, 1.0]))
 
 
 def test_the_run_reasons_and_the_label_answers():
@@ -107,7 +159,9 @@ def test_fields_between_two_labels_are_the_runs_own():
 @pytest.mark.parametrize(
     "adapter", [dspy.ChatAdapter(), dspy.JSONAdapter(), dspy.XMLAdapter()], ids=type
 )
-@pytest.mark.parametrize("label", ["Paris", "a < b & c", 'say "a"', "two\n\nlines", "{x}", "None"])
+@pytest.mark.parametrize(
+    "label", ["", "Paris", "a < b & c", 'say "a"', "two\n\nlines", "{x}", "None"]
+)
 def test_labels_that_read_back_pass(adapter, label):
     check_labels("trainset", [example_of(answer=label)], [predictor_of(str)], adapter)
 

@@ -340,3 +340,25 @@ def test_rendering_is_not_reported_to_the_users_callbacks():
     with dspy.context(callbacks=[listener]):
         render(dspy.ChatAdapter(), AdapterCall(signature_of(str), [], {"question": "?"}))
     assert listener.heard == 0
+
+
+@every_adapter
+@pytest.mark.parametrize("last", ["answer", "remark"])
+def test_an_empty_value_at_the_end_is_told_by_what_stands_behind_it(
+    adapter: dspy.Adapter, last: str
+) -> None:
+    signature = signature_of(str)
+    names = list(signature.output_fields)
+    outputs = dict.fromkeys(names[: names.index(last) + 1], "words") | {last: ""}
+    call = AdapterCall(signature, [], {"question": "Why?"})
+    rendered = render(adapter, call, outputs)
+    told = cut(rendered, last)
+    assert told.strip()
+    assert rendered.completion is not None
+    assert rendered.completion.endswith(told)
+    assert assistant_text(adapter, signature, outputs).startswith(rendered.completion)
+    for word in ("words", "Not supplied"):
+        assert word not in told
+    full = render(adapter, call, outputs | {last: "words"}).completion
+    assert full is not None
+    assert full.removesuffix("words") == rendered.completion.removesuffix(told)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 from dspy_greater import DetailedResults
 from dspy_greater.record import Candidate, ChangedExample, Outcome
@@ -65,11 +66,53 @@ def test_no_gain_is_said_and_so_are_failures() -> None:
 
 def test_the_time_is_told_by_phase() -> None:
     record = DetailedResults(
-        phases={"score": 2.0, "generate": 7.25, "other": 0.5}, seconds=9.7, total_calls=300
+        outcomes=[outcome("old", 0.0)],
+        phases={"score": 2.0, "generate": 7.25, "other": 0.5},
+        seconds=9.7,
+        total_calls=300,
+        counts={"tokens_prompt": 40_000, "tokens_decoded": 1_997, "rollouts": 300},
     )
-    assert record.summary() == (
-        "300 runs of the program in 9.7 s: generate 7.2, score 2.0, other 0.5"
-    )
+    assert record.summary().splitlines()[1:] == [
+        "300 runs of the program, 41,997 tokens in 9.7 s: generate 7.2, score 2.0, other 0.5"
+    ]
+
+
+def test_a_record_prints_as_its_summary_and_is_one_line_among_others() -> None:
+    tried = [Candidate("answer", "new\nwords", 1, "replace", 0, [1.0])] * 300
+    changed, kept = outcome("new\nwords", 0.25), outcome("old", 0.0)
+    shown: list[tuple[list[Outcome], str]] = [
+        ([], "nothing validated"),
+        ([changed], "answer 50.0% -> 75.0%"),
+        ([kept], "answer 50.0% kept"),
+        ([kept, changed], "answer 50.0% kept, answer 50.0% -> 75.0%"),
+    ]
+    for outcomes, told in shown:
+        record = DetailedResults(outcomes=outcomes, candidates=tried, seconds=9.7)
+        assert str(record) == f"{record}" == record.summary()
+        assert len(str(record).splitlines()) <= len(outcomes) + 1
+        assert repr(record) == f"<DetailedResults: {told}; 300 instructions tried in 9.7 s>"
+        assert record.summary().endswith('.save("run.json") to keep it')
+
+
+def test_the_summary_says_where_the_steps_are_and_a_saved_record_does_not(tmp_path: Path) -> None:
+    record = DetailedResults(candidates=[Candidate("answer", "new", 1, "replace", 0, [1.0])])
+    record.log_dir = str(tmp_path)
+    assert record.summary().endswith(f"every step is in {tmp_path}")
+    path = record.save(tmp_path / "run.json")
+    assert str(tmp_path) not in path.read_text()
+    assert DetailedResults.load(path) == record
+
+
+def test_a_long_instruction_is_cut_in_the_summary_alone() -> None:
+    record = DetailedResults(outcomes=[outcome("word " * 1000, 0.25)])
+    assert len(record.summary()) < 700
+    assert record.summary().endswith("…'")
+    assert record.outcomes[0].after == "word " * 1000
+
+
+def test_a_compile_that_was_stopped_at_once_says_so() -> None:
+    record = DetailedResults(phases={"other": 0.5})
+    assert record.summary().startswith("stopped before anything was validated")
 
 
 def test_the_record_goes_to_json_as_it_stands() -> None:

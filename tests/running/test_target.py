@@ -288,8 +288,9 @@ def test_no_key_is_written_anywhere(
 
 
 def test_a_target_that_is_no_lm_is_refused_at_once() -> None:
-    with pytest.raises(TypeError, match=r"target_lm must be a dspy.LM, not 'openai/gpt'"):
-        GreaterTeleprompter(metric, target_lm="openai/gpt")
+    for given, what in {"openai/gpt": "'openai/gpt'", (1, "x" * 999): "a tuple"}.items():
+        with pytest.raises(TypeError, match=rf"target_lm must be a dspy.LM, not {what}:"):
+            GreaterTeleprompter(metric, target_lm=given)
 
 
 def test_a_program_whose_lm_is_elsewhere_is_told_of_the_white_box(student: dspy.Module) -> None:

@@ -175,7 +175,7 @@ REFUSED: dict[str, Compile] = {
     # Labels.
     "no label at all": run(trainset=2 * [dspy.Example(question="?").with_inputs("question")]),
     "a label is missing": run(trainset=data(answer=None)),
-    "a label is empty": run(trainset=data(answer="")),
+    "a label is NaN": run(trainset=data(answer=float("nan"))),
     "a label of another type": run(program(outputs=int), trainset=data(answer="twelve")),
     "a label that is no choice": run(
         program(outputs=Literal["3", "4", "5", "6", "7"]), trainset=data(answer="12")

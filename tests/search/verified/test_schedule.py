@@ -38,7 +38,14 @@ def schedule(
     runner = runner or FakeRunner(24)
     view = FakeView(model or FakeModel(), runner.size)
     config = VerifiedConfig(
-        **{"max_steps": 6, "fluency_weight": 0.0, "library": False, "starts": 2, "race_size": 4, **knobs}
+        **{
+            "max_steps": 6,
+            "fluency_weight": 0.0,
+            "library": False,
+            "starts": 2,
+            "race_size": 4,
+            **knobs,
+        }
     )
     board = board_of(runner, perfect_score)
     return VerifiedSchedule(view, config, board, seed, SearchState(start[NAME]))
