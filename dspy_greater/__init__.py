@@ -7,12 +7,9 @@
 
     dspy.configure(lm=local_lm("Qwen/Qwen2.5-1.5B-Instruct"))
     program = dspy.ChainOfThought("question -> answer")
-
-    def metric(example, prediction):
-        return example.answer == prediction.answer
-
     trainset = [dspy.Example(question="...", answer="...").with_inputs("question"), ...]
-    compiled = GreaterTeleprompter(metric).compile(program, trainset=trainset)
+    optimizer = GreaterTeleprompter(metric=dspy.evaluate.answer_exact_match)
+    compiled = optimizer.compile(program, trainset=trainset)
     compiled.save("program.json")
 
 ``GreaterTeleprompter`` is the optimizer, with ``VerifiedConfig`` for sizes of its search and

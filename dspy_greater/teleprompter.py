@@ -18,26 +18,17 @@ from dspy_greater.cost import Bounds
 from dspy_greater.cost.meter import SETTING
 from dspy_greater.lm import white_box
 from dspy_greater.loop import Loop, Setup
-from dspy_greater.program import (
-    LabelFn,
-    Metric,
-    Predictor,
-    Selector,
-    check_adapter,
-    check_dataset,
-    check_labels,
-    check_media,
-    current_adapter,
-    given_labels,
-    predictors_of,
-    relabelled,
-    select,
-    split,
-    warn_of_overlap,
-)
+from dspy_greater.program import Metric, Predictor, current_adapter
+from dspy_greater.program.adapters import check_adapter, check_media
+from dspy_greater.program.data import check_dataset, split, warn_of_overlap
+from dspy_greater.program.labels import LabelFn, check_labels, given_labels, relabelled
+from dspy_greater.program.predictors import predictors_of
+from dspy_greater.program.selection import Selector, select
 from dspy_greater.record import Checkpoint, StepEvent, fingerprint
 from dspy_greater.report import DetailedResults
-from dspy_greater.running import LMs, ProgramRunner, check_served, language_models, prompts_of
+from dspy_greater.running.lms import LMs, language_models
+from dspy_greater.running.runner import ProgramRunner
+from dspy_greater.running.served import check_served, prompts_of
 from dspy_greater.search import Program, ScheduleConfig, settings
 from dspy_greater.state import CompileState
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that the script runs from a plain checkout
 
 from dspy_greater import GreaterTeleprompter  # noqa: E402
-from dspy_greater.program import replace_instruction  # noqa: E402
+from dspy_greater.program.predictors import replace_instruction  # noqa: E402
 from examples.quickstart import SMALL_MODEL, load  # noqa: E402
 from examples.small_model.tasks import TASKS  # noqa: E402
 

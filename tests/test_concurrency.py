@@ -15,7 +15,7 @@ from dspy.utils import parallelizer
 
 from dspy_greater import local_lm
 from dspy_greater.lm import white_box
-from dspy_greater.program import run_programs
+from dspy_greater.program.runs import run_programs
 from examples.published_schedule import PaperConfig
 from tests.support.compiling import START, configured, examples, lm, metric, small, student
 from tests.support.composing import TASK, better_letters, letters, small_lm

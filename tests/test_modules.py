@@ -13,7 +13,7 @@ from typing import Any
 import dspy
 import pytest
 
-from dspy_greater.program import predictors_of
+from dspy_greater.program.predictors import predictors_of
 from tests.support.compiling import START, configured, examples, lm, small
 from tests.support.marks import mostly_slow, slow
 from tests.support.scripted import TINY, chat, number, one_right, play

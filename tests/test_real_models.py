@@ -169,4 +169,4 @@ def test_the_console_of_a_compile_stays_short(name: str, file: Callable[[str], P
     told = [line for line in lines if line.strip() and "%|" not in line]
     assert len(told) <= 13, found.stderr
     assert "runs of the program, " in told[-2]
-    assert told[-1].startswith("all of it: detailed_results")
+    assert told[-1].startswith("the record: detailed_results")

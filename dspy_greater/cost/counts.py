@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 from typing_extensions import Self
 
@@ -57,14 +57,6 @@ class Counts(Summed):
         """A copy that later work does not change."""
         return replace(self)
 
-    def restore(self, earlier: Counts) -> None:
-        """Go back to an earlier snapshot: the work since then is done once more."""
-        vars(self).update(vars(earlier))
-
     def __sub__(self, earlier: Counts) -> Counts:
         """The work done since ``earlier``."""
         return Counts(**{name: n - getattr(earlier, name) for name, n in vars(self).items()})
-
-    def to_dict(self) -> dict[str, int]:
-        """The totals as plain data."""
-        return asdict(self)

@@ -17,20 +17,7 @@ from dspy_greater.lm.translation import check_settings
 if TYPE_CHECKING:
     from dspy_greater.model.white_box import WhiteBox
 
-__all__ = [
-    "AsyncLocalEngine",
-    "LocalEngine",
-    "LocalLM",
-    "NotWhiteBoxError",
-    "local_lm",
-    "white_box",
-]
-
-#: Further settings of ``dspy.LM``, which are no part of a request.
-_OF_DSPY = frozenset(
-    {"callbacks", "num_retries", "provider", "finetuning_model", "launch_kwargs", "train_kwargs"}
-    | {"use_developer_role", "model_type", "rollout_id", "n"}
-)
+__all__ = ["LocalEngine", "NotWhiteBoxError", "local_lm", "white_box"]
 
 
 class NotWhiteBoxError(TypeError):
@@ -81,15 +68,13 @@ def local_lm(
         device_map: How to spread the weights over devices, e.g. ``"auto"``.
         quantization_config: ``TorchAoConfig``, ``BitsAndBytesConfig`` or another of transformers,
             for weights in 8 or 4 bits.
-        attn_implementation: How attention is computed, e.g. ``"eager"`` or ``"sdpa"``;
-            transformers chooses by default.
+        attn_implementation: How attention is computed, e.g. ``"eager"``; None leaves the choice.
         cache_dir: Folder for downloads and dequantized GGUF files; the hub's own cache and
             ``~/.cache/dspy_greater`` by default.
         cache_gguf: Whether to keep a GGUF file dequantized (1 GB for 0.5 billion parameters), so
             that the next load takes seconds.
         revision: Branch, tag or commit of the hub id.
-        token: Access token of the hub for gated or private models; the one logged in with by
-            default.
+        token: Access token of the hub for gated models; the one logged in with by default.
         trust_remote_code: Whether to run code that comes with the model.
         local_files_only: Whether never to download.
         chat_template_kwargs: Further variables of the chat template, e.g.
@@ -111,42 +96,24 @@ def local_lm(
         TypeError: If a setting has a name of another library, or is mistyped.
         ValueError: If a value cannot be meant, or the model cannot be loaded.
     """
+    arguments = dict(locals())
     check_count("max_batch", max_batch)
     check_positive("batch_wait", batch_wait, or_zero=True)
     sampling = {"temperature": temperature, "max_tokens": max_tokens, **lm_kwargs}
-    check_settings(sampling, _OF_DSPY | inspect.signature(local_lm).parameters.keys())
+    check_settings(sampling, arguments.keys())
     from dspy_greater.model.loading import load
     from dspy_greater.model.white_box import WhiteBox
 
-    options: dict[str, Any] = {
-        "tokenizer": tokenizer,
-        "gguf_file": gguf_file,
-        "device": device,
-        "dtype": dtype,
-        "device_map": device_map,
-        "quantization_config": quantization_config,
-        "attn_implementation": attn_implementation,
-        "cache_dir": cache_dir,
-        "cache_gguf": cache_gguf,
-        "revision": revision,
-        "token": token,
-        "trust_remote_code": trust_remote_code,
-        "local_files_only": local_files_only,
-        "chat_template_kwargs": chat_template_kwargs,
-    }
-    usual = {"dtype": "auto", "cache_gguf": True}
+    # What both have is for loading, and handed on.
+    defaults = {name: each.default for name, each in inspect.signature(load).parameters.items()}
+    options = {name: arguments[name] for name in defaults.keys() & arguments.keys() - {"model"}}
     if not isinstance(model, WhiteBox):
         model = load(model, **options)
-    elif given := [key for key, value in options.items() if value and value != usual.get(key)]:
+    elif given := sorted(name for name in options if options[name] != defaults[name]):
         raise ValueError(f"A WhiteBox is already loaded: {', '.join(given)} can't be given")
     engine = LocalEngine(model, max_batch=max_batch, batch_wait=batch_wait)
-    return LocalLM(
-        engine.model,
-        engine=engine,
-        async_engine=AsyncLocalEngine(engine),
-        cache=cache,
-        **sampling,
-    )
+    both = {"engine": engine, "async_engine": AsyncLocalEngine(engine)}
+    return LocalLM(engine.model, cache=cache, **both, **sampling)
 
 
 def white_box(lm: Any) -> WhiteBox:

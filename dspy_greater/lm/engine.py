@@ -36,7 +36,7 @@ _registry = threading.Lock()
 class LocalEngine:
     """Answer DSPy's requests with a white box; copies share it, and batches are a ``Batcher``'s.
 
-    Pickled it is a name and a fingerprint, which find it again in this process.
+    Pickled it is the model's name, which finds it again in this process.
     """
 
     supported_params = SUPPORTED | {"max_completion_tokens", "stream"}
@@ -45,8 +45,6 @@ class LocalEngine:
         self, white_box: WhiteBox, *, max_batch: int = 128, batch_wait: float = 0.02
     ) -> None:
         self.white_box = white_box
-        self.name = white_box.name
-        self.fingerprint = white_box.fingerprint
         self._batcher = Batcher(_answer, max_batch=max_batch, batch_wait=batch_wait)
         with _registry:
             _engines.add(self)
@@ -54,7 +52,7 @@ class LocalEngine:
     @property
     def model(self) -> str:
         """The model's name for DSPy, whose cache knows nothing else about an engine."""
-        return f"local/{self.name}@{self.fingerprint[:12]}"
+        return f"local/{self.white_box.name}@{self.white_box.fingerprint[:12]}"
 
     def submit(self, request: lm15.Request) -> Future[lm15.Response]:
         """Queue a request; raise when the local model cannot do what it asks."""
@@ -94,7 +92,7 @@ class LocalEngine:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _engine_of, (self.name, self.fingerprint)
+        return _engine_of, (self.model,)
 
 
 class AsyncLocalEngine:
@@ -118,14 +116,10 @@ class AsyncLocalEngine:
 
 
 class LocalLM(dspy.LM):
-    """A ``dspy.LM`` whose model lives in this process, so that no saved program holds it."""
+    """A ``dspy.LM`` whose model lives in this process."""
 
     def dump_state(self) -> None:
-        """Return nothing: a program that is saved with it loads everywhere, as one without an LM.
-
-        What DSPy would save has a local model's settings and name, but no weights, and loads only
-        where DSPy is told to import classes from files.
-        """
+        """Return nothing: a program is saved as one without an LM, and loads everywhere."""
 
 
 class _Job(NamedTuple):
@@ -192,15 +186,14 @@ def _generate(
         return _generate(prompts[:half], jobs[:half]) + _generate(prompts[half:], jobs[half:])
 
 
-def _engine_of(name: str, fingerprint: str) -> LocalEngine:
+def _engine_of(model: str) -> LocalEngine:
     """Return the living engine of a pickled one's model; raise where there is none."""
     with _registry:
         for engine in _engines:
-            if (engine.name, engine.fingerprint) == (name, fingerprint):
+            if engine.model == model:
                 return engine
     raise RuntimeError(
-        f"The model {name} (fingerprint {fingerprint}) is not loaded in this process, and what was "
-        "pickled holds no weights. Make the language model anew, lm = local_lm(...), and load "
-        "again while it lives; or pickle the program without one, program.set_lm(None), and then "
-        "dspy.configure(lm=lm) or program.set_lm(lm)."
+        f"The model {model} is not loaded in this process, and what was pickled holds no weights. "
+        "Make the language model anew, lm = local_lm(...), and load again while it lives; or "
+        "pickle the program without one, program.set_lm(None), and call program.set_lm(lm) there."
     )

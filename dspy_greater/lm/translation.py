@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+import dspy
 from dspy import lm15
 
 from dspy_greater.basics.spans import Message
 
 if TYPE_CHECKING:
     from dspy_greater.model.requests import Generation, Sampling
-
-_BITS = "BitsAndBytesConfig(load_in_"
 
 # lm15.Config fields that a plain causal LM cannot follow, and what to do instead.
 _REFUSED = {
@@ -38,15 +38,14 @@ SUPPORTED = frozenset(
 _INSTEAD = {
     **_REFUSED,
     "torch_dtype": "write dtype",
-    **{f"load_in_{n}bit": f"write quantization_config={_BITS}{n}bit=True)" for n in (4, 8)},
+    "load_in_4bit": "write quantization_config=BitsAndBytesConfig(load_in_4bit=True)",
+    "load_in_8bit": "write quantization_config=BitsAndBytesConfig(load_in_8bit=True)",
     **dict.fromkeys(("max_new_tokens", "max_length", "max_completion_tokens"), "write max_tokens"),
-    **dict.fromkeys(("stop_strings", "stop_sequences"), "write stop"),
     "use_auth_token": "write token",
     "do_sample": "write temperature, which is 0 for the likeliest token",
     "enable_thinking": "write chat_template_kwargs={'enable_thinking': ...}",
     "repetition_penalty": "leave it out, since gradients are those of the model without a penalty",
     "tools": _REFUSED["tool_choice"],
-    "reasoning_effort": _REFUSED["reasoning"],
     "prompt_cache": _REFUSED["cache"],
     **dict.fromkeys(("api_key", "api_base", "base_url"), "a server is a dspy.LM('openai/...')"),
     **dict.fromkeys(("engine", "async_engine"), "leave it out, since the model is the engine"),
@@ -72,26 +71,24 @@ def check_supported(request: lm15.Request) -> None:
         raise _unsupported(name, "leave it out")
 
 
-def check_settings(settings: Mapping[str, Any], known: Collection[str]) -> None:
-    """Refuse, before a model is loaded, what no request to it could carry.
+def check_settings(settings: Mapping[str, Any], own: Collection[str]) -> None:
+    """Raise, before a model is loaded, for what no request to it could carry.
 
-    Raises:
-        TypeError: A name is neither ``known`` nor a setting of requests.
-        ValueError: A setting of requests has a value that cannot be meant.
+    It is a ``TypeError`` for a name, neither an ``own`` one nor DSPy's; a ``ValueError`` otherwise.
     """
+    names = {*own, *inspect.signature(dspy.LM).parameters, *SUPPORTED, "rollout_id", "n"}
+    names -= _INSTEAD.keys()
     asked: dict[str, Any] = {}
     for name, value in settings.items():
         if name in SUPPORTED and value is not None:
             asked[name] = value
-        # A penalty of 0.0 and store=False ask for nothing.
-        elif name not in known and not (name in _REFUSED and not value):
-            names = sorted({*known, *SUPPORTED})
-            close = get_close_matches(name, names, 1)
+        elif name not in names and (value or name not in _REFUSED):
+            close = get_close_matches(name, sorted(names), 1)
             hint = f"did you mean {close[0]}" if close else "help(local_lm) lists its settings"
             raise TypeError(f"local_lm has no setting {name!r}: {_INSTEAD.get(name, hint)}.")
-    turn = {"role": "user", "content": ""}
+    asked |= {"model": "local", "messages": [{"role": "user", "content": ""}]}
     try:
-        request = lm15.request_from_openai_chat({"model": "local", "messages": [turn], **asked})
+        request = lm15.request_from_openai_chat(asked)
         check_supported(request)
         sampling_of(request.config)
     except (lm15.LM15Error, TypeError, ValueError) as error:

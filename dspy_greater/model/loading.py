@@ -127,9 +127,7 @@ def _from_gguf(file: Path, tokenizer: Any, place: _Place, cache: Path | None) ->
     found = gguf.dequantized(file, header, dtype, cache)
     if isinstance(found, Path):
         options = {"trust_remote_code": False, "local_files_only": True}
-        place = place._replace(dtype=dtype)
-        weights, tokenizer, _ = _from_source(found, tokenizer, place, options)
-        return weights, tokenizer
+        return _from_source(found, tokenizer, place._replace(dtype=dtype), options)[:2]
     if (place.device_map, place.attention) != (None, None):
         raise LoadingError(
             f"device_map and attn_implementation need {file.name} to be kept dequantized: leave "
@@ -274,16 +272,13 @@ def _weights(source: str, base: str, config: Any, place: _Place, options: dict[s
         dtype = _preferred(own, device) or "auto"
     if quantized and device_map is None and device != _CPU:
         device_map = {"": device}  # quantized where they will be: some can't be moved
-    how = {"device_map": device_map, "attn_implementation": place.attention}
-    extra: dict[str, Any] = {name: value for name, value in how.items() if value is not None}
     try:
         if isinstance(quantization, Mapping):
             quantization = AutoQuantizationConfig.from_dict(dict(quantization))
-        if quantization is not None:
-            extra["quantization_config"] = quantization
-        model = AutoModelForCausalLM.from_pretrained(
-            source, config=config, dtype=dtype, **extra, **options
-        )
+        how = {"device_map": device_map, "quantization_config": quantization}
+        how |= {"attn_implementation": place.attention, "config": config, "dtype": dtype}
+        given = {name: value for name, value in how.items() if value is not None}
+        model = AutoModelForCausalLM.from_pretrained(source, **given, **options)
     except (*CANNOT_LOAD, RuntimeError) as error:
         if isinstance(error, RuntimeError) and base == source and not quantized:
             raise  # no memory

@@ -240,7 +240,7 @@ class WhiteBox:
             try:
                 yield
             except BaseException:
-                self.counts.restore(before)  # work that failed is done once more, or not at all
+                vars(self.counts).update(vars(before))  # what failed is done again, or not at all
                 raise
             if self.meter is not None:
                 self.meter.book(self.counts - before)

@@ -52,12 +52,8 @@ def is_outage(error: BaseException) -> bool:
     """Return whether an LM gave no answer for reasons that no instruction has a part in."""
     if isinstance(error, dspy_errors.LMInvalidRequestError):
         return isinstance(error, dspy_errors.LMUnsupportedModelError)
-    return isinstance(
-        error,
-        dspy_errors.LMTransportError
-        | dspy_errors.LMProviderError
-        | dspy_errors.LMConfigurationError,
-    )
+    elsewhere = dspy_errors.LMTransportError | dspy_errors.LMProviderError
+    return isinstance(error, elsewhere | dspy_errors.LMConfigurationError)
 
 
 def is_refusal(error: BaseException) -> bool:

@@ -66,16 +66,12 @@ def gold_value(predictor: Predictor, field: str, example: dspy.Example) -> Any:
 
 
 def is_missing(value: Any) -> bool:
-    """Return whether a value stands for none: None, any NaN, and NA and NaT of pandas.
-
-    What pandas makes of an empty cell is told without pandas: NaN and NaT differ from themselves,
-    and whether NA does has no truth value.
-    """
-    if value is None or type(value).__name__ == "NAType":
+    """Return whether a value stands for none: None, any NaN, and NA and NaT of pandas."""
+    if value is None or type(value).__name__ == "NAType":  # pandas need not be installed
         return True
     try:
         return bool(value != value)
-    except Exception:  # an array's comparison has no truth value either
+    except Exception:  # an array's comparison has no truth value
         return False
 
 

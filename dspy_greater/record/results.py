@@ -79,20 +79,17 @@ class Record:
     rollout_lm: str = ""
     rollout_usage: dict[str, dict[str, int]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: _versions())
-    # The compile's folder, no field: a record that is saved tells nothing of the machine's paths.
+    # The compile's folder, no field: the JSON of a record tells nothing of the machine's paths.
     log_dir = ""
 
     def __str__(self) -> str:
         return self.summary()
 
     def __repr__(self) -> str:
-        told = [
-            f"{each.predictor} {each.score_before:.1%} "
-            + (f"-> {each.score_after:.1%}" if each.changed else "kept")
-            for each in self.outcomes
-        ]
+        scores = [(o.predictor, o.score_before, o.score_after) for o in self.outcomes]
+        told = ", ".join(f"{name} {old:.1%} -> {new:.1%}" for name, old, new in scores)
         tried = f"{len(self.candidates)} instructions tried in {self.seconds:.1f} s"
-        return f"<{type(self).__name__}: {', '.join(told) or 'nothing validated'}; {tried}>"
+        return f"<{type(self).__name__}: {told or 'nothing validated'}; {tried}>"
 
     @property
     def improved(self) -> bool:
@@ -108,7 +105,7 @@ class Record:
         """Put on record what the compile has cost so far."""
         self.total_calls = meter.total().metric_calls
         self.parse_failures = meter.parse_failures
-        self.counts = meter.counts.to_dict()
+        self.counts = asdict(meter.counts)
         self.seconds = meter.total().seconds
         self.phases = meter.seconds_by_phase()
         self.target_usage = {name: asdict(usage) for name, usage in meter.target.items()}
@@ -152,19 +149,15 @@ class Record:
         if self.phases:
             longest = sorted(self.phases.items(), key=lambda phase: -phase[1])
             spent = ", ".join(f"{name} {seconds:.1f}" for name, seconds in longest if seconds)
-            tokens = f"{Counts(**self.counts).tokens:,} tokens"
-            runs = f"{self.total_calls} runs of the program, {tokens}"
-            yield f"{runs} in {self.seconds:.1f} s: {spent}"
+            work = f"runs of the program, {Counts(**self.counts).tokens:,} tokens"
+            yield f"{self.total_calls} {work} in {self.seconds:.1f} s: {spent}"
         if self.target:
             yield f"verified on {self.target}: {usage_text(self.target_usage)}"
         if self.rollout_lm:
             yield f"rollouts on {self.rollout_lm}: {usage_text(self.rollout_usage)}"
         if self.candidates:
             steps = f"; every step is in {self.log_dir}" if self.log_dir else ""
-            yield (
-                'all of it: detailed_results, .report("run.html") for a page, .save("run.json") to '
-                f"keep it{steps}"
-            )
+            yield f'the record: detailed_results, .report("run.html"), .save("run.json"){steps}'
 
     def _told(self, outcome: Outcome) -> Iterator[str]:
         """Yield what there is to say of one predictor."""

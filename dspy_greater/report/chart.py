@@ -12,11 +12,7 @@ from dspy_greater.report.text import percent
 #: Labels of the horizontal axis that have room on a telephone.
 LABELS = 10
 #: What may become of an instruction that was tried, in words.
-FATES = {
-    "accepted": "accepted",
-    "refused": "refused",
-    "partial": "refused on part of the examples",
-}
+FATES = {"accepted": "accepted", "refused": "refused", "partial": "refused on part of the examples"}
 
 
 @dataclass(frozen=True)

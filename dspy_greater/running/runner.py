@@ -18,16 +18,10 @@ from dspy.clients.base_lm import BaseLM
 
 from dspy_greater.cost import Meter
 from dspy_greater.lm import white_box
-from dspy_greater.program import (
-    MAX_THREADS,
-    Metric,
-    Predictor,
-    Run,
-    current_adapter,
-    end_marks,
-    replace_instruction,
-    run_programs,
-)
+from dspy_greater.program import Metric, Predictor, Run, current_adapter
+from dspy_greater.program.predictors import replace_instruction
+from dspy_greater.program.rendering import end_marks
+from dspy_greater.program.runs import MAX_THREADS, run_programs
 from dspy_greater.running.lms import Target, is_local
 from dspy_greater.search.programs import Program
 

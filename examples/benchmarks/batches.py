@@ -13,7 +13,8 @@ import torch
 from dspy.utils.exceptions import AdapterParseError
 
 from dspy_greater.model import Sampling, WhiteBox
-from dspy_greater.program import call_of, current_adapter, predictors_of, render
+from dspy_greater.program import call_of, current_adapter, render
+from dspy_greater.program.predictors import predictors_of
 from examples.benchmarks.common import RESULTS, default_instruction, markdown, program_with
 from examples.benchmarks.models import load_model
 from examples.small_model.tasks import TASKS, Task, examples

@@ -16,13 +16,9 @@ import numpy as np
 from dspy_greater import GreaterTeleprompter
 from dspy_greater.cost import Meter
 from dspy_greater.lm import white_box
-from dspy_greater.program import (
-    Metric,
-    current_adapter,
-    predictors_of,
-    replace_instruction,
-    run_programs,
-)
+from dspy_greater.program import Metric, current_adapter
+from dspy_greater.program.predictors import predictors_of, replace_instruction
+from dspy_greater.program.runs import run_programs
 from dspy_greater.running import ProgramRunner
 from dspy_greater.search import PredictorView, Program, ScoreBoard, Scores, compare
 from examples.small_model.tasks import TASKS, Task, examples

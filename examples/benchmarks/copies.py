@@ -15,7 +15,8 @@ from torchao.quantization import Int8WeightOnlyConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, TorchAoConfig
 
 from dspy_greater.model import Sampling, WhiteBox, load
-from dspy_greater.program import current_adapter, predictors_of
+from dspy_greater.program import current_adapter
+from dspy_greater.program.predictors import predictors_of
 from dspy_greater.running.served import GAP, LOSS, TOKENS, Answer, Prompt, loss, prompts_of, read
 from examples.benchmarks.common import RESULTS, markdown, program_with
 from examples.quickstart import SMALL_MODEL

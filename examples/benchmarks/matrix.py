@@ -24,7 +24,9 @@ import dspy
 from dspy_greater import local_lm
 from dspy_greater.basics.files import write_whole
 from dspy_greater.cost import Meter
-from dspy_greater.program import Metric, Run, current_adapter, end_marks, run_programs
+from dspy_greater.program import Metric, Run, current_adapter
+from dspy_greater.program.rendering import end_marks
+from dspy_greater.program.runs import run_programs
 from examples.benchmarks.common import Cases, bootstrap, markdown
 from examples.benchmarks.models import quiet
 from examples.tasks import NAMES, BenchmarkTask, load

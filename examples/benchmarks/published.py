@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import GenerationConfig
 
-from dspy_greater.model import Generation, Gradient, Sampling, Targeted, WhiteBox
+from dspy_greater.model import Generation, Sampling, Targeted, WhiteBox
 from dspy_greater.model.generation import only_config
+from dspy_greater.model.requests import Gradient
 
 if TYPE_CHECKING:
     from dspy_greater.program import Run

@@ -21,7 +21,8 @@ import torch
 from dspy import lm15
 
 from dspy_greater import local_lm
-from dspy_greater.program import call_of, current_adapter, predictors_of, render
+from dspy_greater.program import call_of, current_adapter, render
+from dspy_greater.program.predictors import predictors_of
 from dspy_greater.running.runner import IN_FLIGHT
 from examples.benchmarks.common import RESULTS, markdown, program_with
 from examples.benchmarks.models import load_model, quiet

@@ -7,7 +7,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ import torch
 from dspy_greater import GreaterTeleprompter, local_lm
 from dspy_greater.basics.spans import Span
 from dspy_greater.model import Sampling, Targeted, WhiteBox
-from dspy_greater.program import call_of, current_adapter, predictors_of, render
+from dspy_greater.program import call_of, current_adapter, render
+from dspy_greater.program.predictors import predictors_of
 from dspy_greater.search import ScheduleConfig, Step, VerifiedConfig, settings
 from examples.benchmarks.common import (
     Place,
@@ -234,7 +235,7 @@ def stepped(
         steps.append(step)
         current = step.current
     spent = time.perf_counter() - began
-    least = sum(floors((box.counts - before).to_dict()).values())
+    least = sum(floors(asdict(box.counts - before)).values())
     return steps, Spent(spent, least)
 
 
@@ -276,12 +277,12 @@ def kernels(model: Any, box: WhiteBox, machine: Machine, length: int) -> dict[st
     for name, work in (("score", box.log_probs), ("gradient", box.gradients)):
         before = box.counts.snapshot()
         spent = seconds(partial(work, items))
-        shares[name] = costs.floors((box.counts - before).to_dict(), machine)[name] / spent
+        shares[name] = costs.floors(asdict(box.counts - before), machine)[name] / spent
     rates = {}
     for rows in (1, 64):
         before = box.counts.snapshot()
         spent = seconds(partial(box.generate, prompts[:rows], [Sampling(length)] * rows))
-        done = (box.counts - before).to_dict()
+        done = asdict(box.counts - before)
         floor = costs.floors(done, machine)["generate"]
         rates[f"decode_{rows}"] = done["tokens_decoded"] / spent
         rates[f"decode_{rows}_at_best"] = done["tokens_decoded"] / floor

@@ -15,7 +15,8 @@ import torch
 
 from dspy_greater.cost import Counts
 from dspy_greater.lm import white_box
-from dspy_greater.program import Metric, run_programs
+from dspy_greater.program import Metric
+from dspy_greater.program.runs import run_programs
 from examples.benchmarks.common import place_in
 from examples.comparison.optimizers import ASKING, BASELINES, OPTIMIZERS, Setting
 from examples.comparison.stand_in import stand_in

@@ -19,7 +19,7 @@ import torch
 from dspy_greater.search.steps import Attempt, LossError
 
 if TYPE_CHECKING:
-    from dspy_greater.model import Gradient
+    from dspy_greater.model.requests import Gradient
     from dspy_greater.program import Run
     from dspy_greater.search.view import PredictorView
 

@@ -8,7 +8,7 @@ from typing import Any
 import dspy
 import pytest
 
-from dspy_greater.lm import AsyncLocalEngine, LocalEngine, LocalLM
+from dspy_greater.lm.engine import AsyncLocalEngine, LocalEngine, LocalLM
 from tests.support.fake_white_box import FakeWhiteBox, MakeLM
 
 

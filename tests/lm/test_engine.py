@@ -16,7 +16,8 @@ import torch
 from dspy import lm15
 
 from dspy_greater import GreaterTeleprompter
-from dspy_greater.lm import AsyncLocalEngine, LocalEngine, NotWhiteBoxError, white_box
+from dspy_greater.lm import LocalEngine, NotWhiteBoxError, white_box
+from dspy_greater.lm.engine import AsyncLocalEngine
 from tests.support.fake_white_box import FakeWhiteBox, MakeLM
 
 

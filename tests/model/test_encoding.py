@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from dspy_greater.basics.spans import Message, Span, TextSpan
-from dspy_greater.model import ChatEncoder
-from dspy_greater.model.encoding import token_offsets, tokens_over
+from dspy_greater.model.encoding import ChatEncoder, token_offsets, tokens_over
 from tests.support.small_tokenizers import KINDS
 from tests.support.tiny import make_tokenizer
 

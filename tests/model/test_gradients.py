@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from dspy_greater.basics.spans import Span
-from dspy_greater.model import Gradient, Sampling, Targeted, WhiteBox
+from dspy_greater.model import Sampling, Targeted, WhiteBox
+from dspy_greater.model.requests import Gradient
 from tests.support.families import FAMILIES, MEASURED
 from tests.support.marks import mostly_slow
 from tests.support.tiny import make_model, make_tokenizer

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from dspy_greater.basics.spans import Message, TextSpan
-from dspy_greater.model import ChatEncoder, TemplateError
+from dspy_greater.model.encoding import ChatEncoder
+from dspy_greater.model.errors import TemplateError
 from tests.support.templates import LOOP, TEMPLATES, TURN
 from tests.support.tiny import CHATML, make_tokenizer
 

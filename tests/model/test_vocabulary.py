@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from dspy_greater.model import WhiteBox, allowed_tokens
-from dspy_greater.model.encoding import MARKUP, is_plain_text
+from dspy_greater.model import WhiteBox
+from dspy_greater.model.encoding import MARKUP, allowed_tokens, is_plain_text
 from tests.support.marks import slow
 from tests.support.small_tokenizers import KINDS
 

@@ -135,7 +135,7 @@ def test_quantizations_that_cannot_be_had_are_refused(
         load(folder, quantization_config="int8")
     with pytest.raises(LoadingError, match=r"none such.*quantization_config takes .*TorchAoConfig"):
         load(folder, quantization_config={"quant_method": "none such"})
-    with pytest.raises(LoadingError, match=r"quantization_config .*are for loading"):
+    with pytest.raises(LoadingError, match=r"quantization_config.*are for\s*loading"):
         load((make_model("llama"), make_tokenizer()), quantization_config=int8())
     plain = int8().to_dict()
     monkeypatch.setattr(quantizer_torchao, "is_torchao_available", lambda: False)

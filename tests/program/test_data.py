@@ -5,7 +5,8 @@ from __future__ import annotations
 import dspy
 import pytest
 
-from dspy_greater.program import DataError, ProgramError, check_dataset
+from dspy_greater.program import DataError, ProgramError
+from dspy_greater.program.data import check_dataset
 
 GOOD = dspy.Example(question="1+1?", answer="2").with_inputs("question")
 PROGRAM = dspy.ChainOfThought("question -> answer")

@@ -8,16 +8,9 @@ from typing import Any
 import dspy
 import pytest
 
-from dspy_greater.program import (
-    DataError,
-    Predictor,
-    beside,
-    given_labels,
-    gold_outputs,
-    labelled_fields,
-    predictors_of,
-    relabelled,
-)
+from dspy_greater.program import DataError, Predictor, beside, gold_outputs, labelled_fields
+from dspy_greater.program.labels import given_labels, relabelled
+from dspy_greater.program.predictors import predictors_of
 
 EXAMPLES = [
     dspy.Example(question=f"What is {n} + 3?", answer=str(n + 3)).with_inputs("question")

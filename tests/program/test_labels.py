@@ -13,8 +13,8 @@ import numpy as np
 import pydantic
 import pytest
 
-from dspy_greater.program import DataError, Predictor, check_labels, gold_outputs
-from dspy_greater.program.labels import gold_value, is_missing
+from dspy_greater.program import DataError, Predictor, gold_outputs
+from dspy_greater.program.labels import check_labels, gold_value, is_missing
 
 
 class Person(pydantic.BaseModel):

@@ -8,14 +8,8 @@ import dspy
 import pytest
 from dspy.utils import DummyLM
 
-from dspy_greater.program import (
-    InstructionError,
-    ProgramError,
-    call_of,
-    predictors_of,
-    replace_instruction,
-)
-from dspy_greater.program.predictors import copy_program
+from dspy_greater.program import InstructionError, ProgramError, call_of
+from dspy_greater.program.predictors import copy_program, predictors_of, replace_instruction
 
 
 class TwoHops(dspy.Module):

@@ -23,11 +23,10 @@ from dspy_greater.program import (
     Rendered,
     RenderingError,
     check_instruction,
-    end_marks,
     normalise,
     render,
 )
-from dspy_greater.program.rendering import assistant_text
+from dspy_greater.program.rendering import assistant_text, end_marks
 
 
 class Person(pydantic.BaseModel):

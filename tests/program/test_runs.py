@@ -12,13 +12,8 @@ from dspy import lm15
 from dspy.utils import DummyLM
 
 from dspy_greater.cost import Usage
-from dspy_greater.program import (
-    MetricError,
-    PredictorCall,
-    Run,
-    TooManyErrorsError,
-    run_programs,
-)
+from dspy_greater.program import MetricError, PredictorCall, Run, TooManyErrorsError
+from dspy_greater.program.runs import run_programs
 from tests.support.targets import Adder, target
 
 

@@ -8,7 +8,9 @@ import dspy
 import pytest
 from dspy.experimental import Choice, Noul
 
-from dspy_greater.program import DataError, ProgramError, predictors_of, select
+from dspy_greater.program import DataError, ProgramError
+from dspy_greater.program.predictors import predictors_of
+from dspy_greater.program.selection import select
 
 QA = [dspy.Example(question="1+1?", answer="2").with_inputs("question")]
 

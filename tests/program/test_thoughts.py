@@ -9,7 +9,8 @@ import dspy
 from dspy import lm15
 from dspy.utils.callback import BaseCallback
 
-from dspy_greater.program import Run, run_programs
+from dspy_greater.program import Run
+from dspy_greater.program.runs import run_programs
 from tests.support.targets import Adder, target
 
 

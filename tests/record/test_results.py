@@ -83,15 +83,15 @@ def test_a_record_prints_as_its_summary_and_is_one_line_among_others() -> None:
     shown: list[tuple[list[Outcome], str]] = [
         ([], "nothing validated"),
         ([changed], "answer 50.0% -> 75.0%"),
-        ([kept], "answer 50.0% kept"),
-        ([kept, changed], "answer 50.0% kept, answer 50.0% -> 75.0%"),
+        ([kept], "answer 50.0% -> 50.0%"),
+        ([kept, changed], "answer 50.0% -> 50.0%, answer 50.0% -> 75.0%"),
     ]
     for outcomes, told in shown:
         record = DetailedResults(outcomes=outcomes, candidates=tried, seconds=9.7)
         assert str(record) == f"{record}" == record.summary()
         assert len(str(record).splitlines()) <= len(outcomes) + 1
         assert repr(record) == f"<DetailedResults: {told}; 300 instructions tried in 9.7 s>"
-        assert record.summary().endswith('.save("run.json") to keep it')
+        assert record.summary().endswith('.report("run.html"), .save("run.json")')
 
 
 def test_the_summary_says_where_the_steps_are_and_a_saved_record_does_not(tmp_path: Path) -> None:

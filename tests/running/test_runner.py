@@ -9,9 +9,10 @@ import pytest
 
 from dspy_greater.cost import Meter
 from dspy_greater.lm import white_box
-from dspy_greater.program import Metric, Run, predictors_of
-from dspy_greater.running import ProgramRunner, Target, TargetError, runner
-from dspy_greater.running.lms import rollouts_of, target_of
+from dspy_greater.program import Metric, Run
+from dspy_greater.program.predictors import predictors_of
+from dspy_greater.running import ProgramRunner, TargetError, runner
+from dspy_greater.running.lms import Target, rollouts_of, target_of
 from dspy_greater.search import Program
 from tests.support.compiling import configured, examples, lm, lm_of, metric, student
 from tests.support.copies import Copy, elsewhere

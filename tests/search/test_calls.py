@@ -12,7 +12,9 @@ import torch
 from dspy.utils import DummyLM
 
 from dspy_greater.model import WhiteBox
-from dspy_greater.program import PredictorCall, Run, predictors_of, run_programs
+from dspy_greater.program import PredictorCall, Run
+from dspy_greater.program.predictors import predictors_of
+from dspy_greater.program.runs import run_programs
 from dspy_greater.search import PredictorView
 from dspy_greater.search.verified.estimates import exact, slope
 from dspy_greater.search.verified.objectives import Rollouts, success_likelihood

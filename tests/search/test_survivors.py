@@ -9,7 +9,7 @@ import dspy
 import pytest
 
 from dspy_greater.model import Generation, Sampling, WhiteBox
-from dspy_greater.program import predictors_of
+from dspy_greater.program.predictors import predictors_of
 from dspy_greater.search import PredictorView
 from dspy_greater.search.verified.proposals import starts
 from tests.support.small_tokenizers import KINDS

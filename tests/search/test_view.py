@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dspy_greater.model import Targeted, WhiteBox
-from dspy_greater.program import PredictorCall, Run, predictors_of
+from dspy_greater.program import PredictorCall, Run
+from dspy_greater.program.predictors import predictors_of
 from dspy_greater.search import PredictorView
 from dspy_greater.search.verified.objectives import with_tokens
 from tests.support.thinkers import TEMPLATES, thinking_tokenizer

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 import torch
 
 from dspy_greater.basics.spans import Span
-from dspy_greater.model import Generation, Gradient, Sampling, Targeted
+from dspy_greater.model import Generation, Sampling, Targeted
+from dspy_greater.model.requests import Gradient
 from dspy_greater.program import PredictorCall, Run
 from dspy_greater.search import Program, Schedule, ScoreBoard, Scores, Step
 

@@ -8,7 +8,8 @@ import dspy
 import pytest
 from dspy.utils import DummyLM
 
-from dspy_greater.program import Metric, check_dataset, check_instruction
+from dspy_greater.program import Metric, check_instruction
+from dspy_greater.program.data import check_dataset
 from examples.tasks import NAMES, PUBLISHED, SYNTHETIC, load
 from examples.tasks.catalog import BBH
 from tests.support.tasks import OPTIONS, assert_disjoint

@@ -11,13 +11,10 @@ from typing import Any
 
 import pytest
 
-from dspy_greater.program import (
-    DataError,
-    check_dataset,
-    check_labels,
-    current_adapter,
-    predictors_of,
-)
+from dspy_greater.program import DataError, current_adapter
+from dspy_greater.program.data import check_dataset
+from dspy_greater.program.labels import check_labels
+from dspy_greater.program.predictors import predictors_of
 from examples.tasks import load, sources
 
 ROOT = Path(__file__).resolve().parents[3]
