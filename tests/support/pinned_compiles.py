@@ -27,6 +27,7 @@ FILE = Path(__file__).resolve().parents[1] / "pinned_compiles.json"
 
 SMALL = VerifiedConfig(
     max_steps=3,
+    asked=2,
     rollouts=2,
     rollout_examples=6,
     terms=6,
@@ -37,7 +38,15 @@ SMALL = VerifiedConfig(
     patience=2,
 )
 EDITS = VerifiedConfig(
-    max_steps=4, rollouts=2, rollout_examples=6, exact_size=12, race_size=3, starts=0, phrases=3
+    max_steps=4,
+    library=False,
+    asked=0,
+    starts=0,
+    rollouts=2,
+    rollout_examples=6,
+    exact_size=12,
+    race_size=3,
+    phrases=3,
 )
 PAPER = PaperConfig(max_steps=4, top_k=10, shortlist_size=2)
 

@@ -66,7 +66,8 @@ def _of_labels(field: str, labels: Sequence[str]) -> dict[str, str]:
             "labels alone": f"Write one of these and nothing else: {listed}.",
             "shares": f"How often {{field}} is which: {', '.join(shares)}.",
         }
-    shown = sorted({label for label in labels if len(label) <= LONGEST_LABEL}, key=len)
+    different = dict.fromkeys(label for label in labels if len(label) <= LONGEST_LABEL)
+    shown = sorted(different, key=len)
     if not shown:
         return {}
     listed = ", ".join(map(_plain, shown[:SHOWN_LABELS]))
