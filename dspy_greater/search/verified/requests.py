@@ -29,8 +29,8 @@ _LEAD = re.compile(
 )
 _FENCE = re.compile(r"\A```\w*\n(.*?)\n?```", re.DOTALL)
 _QUOTES = "\"'“”`"
-#: Where a text that was cut off may end.
-_SENTENCE = re.compile(r".*(?:[.!?:](?=\s|$)|\n)", re.DOTALL)
+#: Where a text that was cut off may end; not behind the number of a list's item.
+_SENTENCE = re.compile(r".*(?:(?<!\n\d)[.!?:](?=\s|$)|\n)", re.DOTALL)
 
 
 @dataclass(frozen=True)
