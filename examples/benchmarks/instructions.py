@@ -4,8 +4,9 @@
 
 One line of JSON an instruction: its task, its source and its text. Sources: *default*, DSPy's own;
 *handwritten*, as a person would write it without trying any; *library*, plain ones for any task;
-*proposal*, what the default search lets the model write; *asked*, what the model writes when it is
-asked in its own chat template; *rewrite*, its rewording of the handwritten one.
+the families of the optimizer's own library; *proposal*, what the model goes on with behind an
+example; *asked*, what it writes when it is asked in its own chat template; *rewrite*, its rewording
+of the handwritten one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import dspy
 
 from dspy_greater import local_lm
 from dspy_greater.basics.files import write_whole
+from dspy_greater.search.verified.library import library
 from dspy_greater.search.verified.proposals import starts
 from examples.benchmarks.common import place_in
 from examples.tasks import NAMES, BenchmarkTask, load
@@ -80,11 +82,21 @@ def sources(task: BenchmarkTask, lm: dspy.LM, seed: int) -> dict[str, str]:
         "default": [str(predictor.signature.instructions)],
         "handwritten": [task.handwritten],
         "library": LIBRARY,
+        **families(task, train),
         "proposal": proposals(task, train, lm, seed),
         "asked": answers[0],
         "rewrite": answers[1],
     }
     return {text: source for source in reversed(texts) for text in texts[source]}
+
+
+def families(task: BenchmarkTask, train: list[dspy.Example]) -> dict[str, list[str]]:
+    """Return the instructions of the optimizer's library by family."""
+    (predictor,) = task.program().predictors()
+    *_, field = predictor.signature.output_fields
+    labels = [str(example[field]) for example in train if field in example]
+    found = library(str(predictor.signature.instructions), field, labels)
+    return {family: [text] for family, text in found.items()}
 
 
 def proposals(task: BenchmarkTask, train: list[dspy.Example], lm: dspy.LM, seed: int) -> list[str]:
