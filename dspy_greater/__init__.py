@@ -1,4 +1,4 @@
-"""GReaTer for DSPy: better instructions from a local model's own gradients.
+"""A DSPy optimizer: better instructions from a local model alone.
 
 ::
 

@@ -100,7 +100,7 @@ class Loop:
             self.stopped = "interrupted"
 
     def verdict(self) -> Verdict:
-        """Return the best program so far that beats the user's beyond doubt."""
+        """Return the best program so far that beats the user's with the confidence asked for."""
         state = self.state
         return choose(state.scores.validation, state.start, self.setup.confidence)
 

@@ -39,14 +39,14 @@ Data = tuple[list[dspy.Example], list[dspy.Example], Labels]
 
 
 class GreaterTeleprompter(Teleprompter):
-    """Improve a program's instructions with gradients over a local model's own reasoning.
+    """Improve a program's instructions with a local model, the white box.
 
-    Edits of each predictor's instruction are proposed by the white box, a local model: by the
-    gradient of an objective through its own reasoning, and by its own writing. The most promising
-    are run for real on training examples. What comes back is the best program that beats yours on
-    the validation examples by more than chance, or your program as it was.
+    A library of plain instructions and the white box itself propose others for each predictor; on
+    request the gradient of an objective through its own reasoning proposes edits of tokens, too.
+    They race on training examples. What comes back is the best program that beats yours on the
+    validation examples with the confidence asked for, or your program as it was.
 
-    Method: GReaTer (ICLR 2025, arXiv 2412.09722) and what was learned since.
+    After GReaTer (ICLR 2025, arXiv 2412.09722), whose own search is an example of the project.
 
     Args:
         metric: ``metric(example, prediction)``, also with DSPy's ``trace`` or GEPA's five
@@ -190,7 +190,7 @@ class GreaterTeleprompter(Teleprompter):
             CheckpointError: If the ``log_dir`` cannot be used or holds another run.
             DataError: If a dataset is empty, unlabelled, or too small to be split, or
                 ``label_fn`` fails or returns something that is no label.
-            NotWhiteBoxError: If the LM that is to propose gives no gradients.
+            NotWhiteBoxError: If the LM that is to propose is no ``local_lm``.
             ServedError: If ``rollout_lm`` gives no answer, holds other weights than the white box
                 or does not sample.
             TargetError: If it is not clear on which LM a predictor is to be verified, or

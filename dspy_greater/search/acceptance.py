@@ -54,10 +54,6 @@ class Comparison:
             return None
         return math.ceil(seen * (SURE * self.standard_error / self.gain) ** 2)
 
-    def exceeds(self, multiple: float) -> bool:
-        """Whether the gain is positive and above ``multiple`` standard errors."""
-        return self.gain > 0 and self.gain > multiple * self.standard_error
-
 
 def compare(new: Sequence[float], old: Sequence[float]) -> Comparison:
     """Compare two lists of scores of the same examples.

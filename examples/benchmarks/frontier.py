@@ -21,6 +21,8 @@ from examples.benchmarks.common import (
 from examples.quickstart import SMALL_MODEL, load
 
 WEIGHTS = (0.0, 0.005, 0.02, 0.1, 0.5)
+#: Edits that race in each step.
+RACE_SIZE = 4
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +40,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> str:
     """Fill in the missing runs and return the table."""
     lm = load(SMALL_MODEL)
-    schedule = VerifiedConfig(starts=0) if options.edits_only else VerifiedConfig()
+    schedule = VerifiedConfig(race_size=RACE_SIZE)  # the weight tells in edits alone
+    if options.edits_only:
+        schedule = replace(schedule, library=False, asked=0, starts=0)
     shared = {"model": lm.model, "edits_only": options.edits_only}
     cases = Cases(RESULTS / "frontier.jsonl", shared)
     for seed in options.seeds:

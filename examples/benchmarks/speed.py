@@ -35,6 +35,8 @@ from examples.small_model.tasks import TASKS, examples
 
 #: Sizes of the verified schedule: ``heavy`` lets four times as many instructions race in a step.
 EFFORTS = ("light", "heavy")
+#: Edits that race in a step; by themselves the efforts race none.
+RACE_SIZES = {"light": 4, "heavy": 6}
 CPU = torch.device("cpu")
 TASK = "arithmetic"
 SEED = 0
@@ -190,10 +192,11 @@ def per_edit(name: str, edits: int, spent: Spent) -> dict[str, float]:
 
 
 def sizes(effort: Any, options: argparse.Namespace) -> VerifiedConfig:
-    """Return the sizes of an effort, without the rounds that take words away."""
+    """Return the sizes of an effort, with edits and what the model goes on with."""
     preset = settings("verified", effort, None, bounded=False)
     assert isinstance(preset, VerifiedConfig)
-    return replace(preset, max_steps=options.steps, patience=options.steps)
+    steps = {"max_steps": options.steps, "patience": options.steps}
+    return replace(preset, **steps, library=False, asked=0, race_size=RACE_SIZES[effort])
 
 
 def place(box: WhiteBox, options: argparse.Namespace) -> Place:

@@ -33,11 +33,12 @@ def library(instruction: str, field: str, labels: Sequence[str]) -> dict[str, st
     their own: all of them, and how common each is, where they are few; the form of some where they
     are many.
     """
-    start, field = instruction.strip(), f"`{field}`"
+    start, name = instruction.strip(), f"`{field}`"
     start += "" if start.endswith((".", "!", "?", ":")) else "."
-    added = {**_of_labels(field, labels), **FAMILIES}
+    families = {family: text.replace("{field}", name) for family, text in FAMILIES.items()}
+    added = {**_of_labels(name, labels), **families}
     return {
-        **{family: f"{start} {text.format(field=field)}" for family, text in added.items()},
+        **{family: f"{start} {text}" for family, text in added.items()},
         "expert": f"You are an expert in tasks of this kind. {start}",
     }
 
@@ -57,23 +58,23 @@ def closed(labels: Sequence[str]) -> list[str]:
 
 
 def _of_labels(field: str, labels: Sequence[str]) -> dict[str, str]:
-    """Return sentences about a field's labels, with room for its name."""
+    """Return sentences about a field's labels."""
     if names := closed(labels):
         listed = ", ".join(map(_plain, names))
         shares = (f"{_plain(n)} {round(100 * labels.count(n) / len(labels))} %" for n in names)
         return {
-            "labels": f"{{field}} is exactly one of: {listed}.",
+            "labels": f"{field} is exactly one of: {listed}.",
             "labels alone": f"Write one of these and nothing else: {listed}.",
-            "shares": f"How often {{field}} is which: {', '.join(shares)}.",
+            "shares": f"How often {field} is which: {', '.join(shares)}.",
         }
     different = dict.fromkeys(label for label in labels if len(label) <= LONGEST_LABEL)
     shown = sorted(different, key=len)
     if not shown:
         return {}
     listed = ", ".join(map(_plain, shown[:SHOWN_LABELS]))
-    return {"form": f"{{field}} has a form like these: {listed}."}
+    return {"form": f"{field} has a form like these: {listed}."}
 
 
 def _plain(label: str) -> str:
-    """Return a label on one line, safe to be formatted."""
-    return " ".join(label.split()).replace("{", "{{").replace("}", "}}")
+    """Return a label on one line."""
+    return " ".join(label.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,27 @@ TOP_P = 0.9
 #: Times the tokens of an instruction that a model which thinks first may write.
 THOUGHTS = 4
 
-_ALONE = "Write the instruction alone."
+#: Requests, each of which ends with ALONE.
+ALONE = "Write the instruction alone."
+FROM_EXAMPLES = (
+    "Here are examples of a task:\n\n{examples}\n\nWrite an instruction that tells a language "
+    "model how to find {fields} for other inputs. "
+)
+FROM_LABELS = (
+    "Here are examples of a task:\n\n{examples}\n\nThe only values of {last} are: {labels}. Write "
+    "an instruction for a language model that says, in one short sentence for each of these values, "
+    "when it is the right one. "
+)
+FROM_FAILURES = (
+    "A language model was given this instruction:\n\n{instruction}\n\nIt made these mistakes:\n\n"
+    "{examples}\n\nWrite a better instruction, with which it would not make mistakes of this kind "
+    "on other inputs. "
+)
+REWORDED = "Say this instruction in other words:\n\n{instruction}\n\n"
+COMBINED = (
+    "Here are two good instructions for the same task.\n\n1. {instruction}\n\n2. {second}\n\nWrite "
+    "one that has the best of both. "
+)
 _LEAD = re.compile(
     r"\A(?:(?:sure|certainly|okay|of course|here)\b[^\n]*:\s*\n+)?"
     r"[#*\s]*(?:(?:new|better|improved|revised|final)\s+)?(?:instruction|prompt)s?[*\s]*:[*\s]*",
@@ -80,48 +101,25 @@ def requests(material: Material, first: bool, count: int, rng: random.Random) ->
     In the ``first`` step there is the user's instruction alone, which may say nothing; later ones
     also ask to put the current one in other words, and to combine it with another.
     """
-    kinds = [_from_examples] if material.solved else []
-    kinds += [_from_labels] if material.solved and closed(material.labels) else []
-    kinds += [_from_failures] if material.failed else []
+    its, labels = material, closed(material.labels)
+    # Each kind of request with the examples that it shows.
+    kinds = [(FROM_EXAMPLES, its.solved)] if its.solved else []
+    kinds += [(FROM_LABELS, its.solved)] if its.solved and labels else []
+    kinds += [(FROM_FAILURES, its.failed)] if its.failed else []
     if not first:
-        kinds += [_reworded, *([_combined] if material.second else [])]
-    return [kinds[index % len(kinds)](material, rng) for index in range(count if kinds else 0)]
-
-
-def _from_examples(material: Material, rng: random.Random) -> str:
-    return (
-        f"Here are examples of a task:\n\n{_some(material.solved, rng)}\n\nWrite an instruction "
-        f"that tells a language model how to find {', '.join(material.fields)} for other inputs. "
-        f"{_ALONE}"
-    )
-
-
-def _from_labels(material: Material, rng: random.Random) -> str:
-    return (
-        f"Here are examples of a task:\n\n{_some(material.solved, rng)}\n\nThe only values of "
-        f"{material.fields[-1]} are: {', '.join(closed(material.labels))}. Write an instruction "
-        "for a language model that says, in one short sentence for each of these values, when it "
-        f"is the right one. {_ALONE}"
-    )
-
-
-def _from_failures(material: Material, rng: random.Random) -> str:
-    return (
-        f"A language model was given this instruction:\n\n{material.instruction}\n\nIt made these "
-        f"mistakes:\n\n{_some(material.failed, rng)}\n\nWrite a better instruction, with which it "
-        f"would not make mistakes of this kind on other inputs. {_ALONE}"
-    )
-
-
-def _reworded(material: Material, rng: random.Random) -> str:
-    return f"Say this instruction in other words:\n\n{material.instruction}\n\n{_ALONE}"
-
-
-def _combined(material: Material, rng: random.Random) -> str:
-    return (
-        f"Here are two good instructions for the same task.\n\n1. {material.instruction}\n\n"
-        f"2. {material.second}\n\nWrite one that has the best of both. {_ALONE}"
-    )
+        kinds += [(REWORDED, []), *([(COMBINED, [])] if its.second else [])]
+    return [
+        text.format(
+            examples=_some(shown, rng),
+            fields=", ".join(its.fields),
+            last=its.fields[-1],
+            labels=", ".join(labels),
+            instruction=its.instruction,
+            second=its.second,
+        )
+        + ALONE
+        for text, shown in itertools.islice(itertools.cycle(kinds), count)
+    ]
 
 
 def _lines(fields: Mapping[str, str]) -> str:

@@ -48,7 +48,7 @@ class SearchState(ScheduleState):
 
 @dataclass
 class VerifiedSchedule:
-    """Improves one predictor's instruction by proven edits.
+    """Improves one predictor's instruction, race by race.
 
     Each step draws from a source of chance of its own, so that a search taken up again goes on as
     if it had not been interrupted.
