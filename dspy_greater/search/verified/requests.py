@@ -30,8 +30,8 @@ FROM_EXAMPLES = (
 )
 FROM_LABELS = (
     "Here are examples of a task:\n\n{examples}\n\nThe only values of {last} are: {labels}. Write "
-    "an instruction for a language model that says, in one short sentence for each of these values, "
-    "when it is the right one. "
+    "an instruction for a language model that says, in one short sentence for each of these values"
+    ", when it is the right one. "
 )
 FROM_FAILURES = (
     "A language model was given this instruction:\n\n{instruction}\n\nIt made these mistakes:\n\n"
