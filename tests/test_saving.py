@@ -18,10 +18,10 @@ from dspy.adapters.baml_adapter import BAMLAdapter
 
 import dspy_greater
 from dspy_greater import DetailedResults, __version__
-from tests.support.compiling import START, configured, lm
+from tests.support.compiling import START, configured, examples, lm, small, student
 from tests.support.composing import Contrary, improved, instructions, messages
 
-__all__ = ["configured", "lm"]
+__all__ = ["configured", "lm", "student"]
 
 ADAPTERS = [dspy.ChatAdapter(), dspy.JSONAdapter(), dspy.XMLAdapter(), BAMLAdapter()]
 
@@ -151,6 +151,36 @@ def test_a_whole_program_runs_elsewhere_with_its_record(
     first, _, summary = done.stdout.partition("\n")
     assert first == "5 Count.", done.stderr
     assert summary.strip() == compiled.detailed_results.summary()
+
+
+LOADED = """
+import sys
+sys.modules["torch"] = sys.modules["transformers"] = sys.modules["dspy_greater"] = None
+import dspy
+program = dspy.ChainOfThought("question -> answer")
+program.load(sys.argv[1])
+dspy.configure(lm=dspy.utils.DummyLM([{"reasoning": "r", "answer": "5"}]))
+print(program(question="?").answer, program.predictors()[0].signature.instructions)
+"""
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["configured", "set_lm"])
+def test_no_local_lm_is_built_into_a_result_which_runs_where_torch_cannot_be_imported(
+    named: bool, student: dspy.Module, lm: dspy.LM, tmp_path: Path
+) -> None:
+    own = lm.copy(temperature=0.5) if named else None
+    student.set_lm(own)
+    compiled = small(lm=own, log_dir=tmp_path).compile(student, trainset=examples())
+    assert compiled.predictors()[0].lm is own
+    compiled.save(tmp_path / "program.json")
+    for name in ("program.json", "best_program.json"):
+        saved = tmp_path / name
+        assert "local/" not in saved.read_text()
+        assert "fingerprint" not in saved.read_text()
+        done = subprocess.run(
+            [sys.executable, "-c", LOADED, str(saved)], capture_output=True, text=True, check=False
+        )
+        assert done.stdout.strip() == f"5 {START}", done.stderr
 
 
 def test_a_record_is_read_without_torch(compiled: dspy.Module, tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -89,36 +87,6 @@ def test_the_student_is_left_alone_and_its_parts_are_kept(
     assert compiled.predictors()[0].demos == predictor.demos
     assert compiled.predictors()[0].lm is lm
     assert compiled._compiled == student._compiled
-
-
-LOADED = """
-import sys
-sys.modules["torch"] = sys.modules["transformers"] = sys.modules["dspy_greater"] = None
-import dspy
-program = dspy.ChainOfThought("question -> answer")
-program.load(sys.argv[1])
-dspy.configure(lm=dspy.utils.DummyLM([{"reasoning": "r", "answer": "5"}]))
-print(program(question="?").answer)
-"""
-
-
-@pytest.mark.parametrize("named", [False, True], ids=["configured", "set_lm"])
-def test_no_local_lm_is_built_into_the_result(
-    named: bool, student: dspy.Module, lm: dspy.LM, tmp_path: Path
-) -> None:
-    own = lm.copy(temperature=0.5) if named else None
-    student.set_lm(own)
-    compiled = small(lm=own, log_dir=tmp_path).compile(student, trainset=examples())
-    assert compiled.predictors()[0].lm is own
-    compiled.save(tmp_path / "program.json")
-    for name in ("program.json", "best_program.json"):
-        saved = tmp_path / name
-        assert "local/" not in saved.read_text()
-        assert "fingerprint" not in saved.read_text()
-        done = subprocess.run(
-            [sys.executable, "-c", LOADED, str(saved)], capture_output=True, text=True, check=False
-        )
-        assert done.stdout.strip() == "5", done.stderr
 
 
 def test_the_original_comes_back_when_nothing_beats_it_and_it_says_so(
@@ -220,25 +188,6 @@ def test_the_white_box_may_differ_from_the_programs_lm(student: dspy.Module, lm:
     compiled = small(lm=lm).compile(student, trainset=examples())
     assert compiled.predictors()[0].lm is other
     assert other.history  # there candidates are verified
-
-
-def test_a_saved_program_runs_where_torch_cannot_be_imported(
-    student: dspy.Module, tmp_path: Path
-) -> None:
-    small().compile(student, trainset=examples()).save(tmp_path / "program.json")
-    script = """
-import sys
-sys.modules["torch"] = sys.modules["transformers"] = sys.modules["dspy_greater"] = None
-import dspy
-dspy.configure(lm=dspy.utils.DummyLM([{"reasoning": "2 + 3 is 5", "answer": "5"}]))
-program = dspy.ChainOfThought("question -> answer")
-program.load("program.json")
-print(program(question="What is 2 + 3?").answer, program.predictors()[0].signature.instructions)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.stdout.strip() == f"5 {START}", done.stderr
 
 
 def test_it_is_a_teleprompter_with_callbacks_and_named_arguments(student: dspy.Module) -> None:
