@@ -10,6 +10,7 @@ examples before the verdict, for which the last current program and the best oth
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from statistics import mean
 import dspy
 from tqdm.auto import tqdm
 
-from dspy_greater.cost import SETUP, Bounds, Spent
+from dspy_greater.cost import Bounds, Spent
 from dspy_greater.model import WhiteBox
 from dspy_greater.program import Predictor
 from dspy_greater.record import Candidate, Checkpoint, StepEvent, usage_text
@@ -35,6 +36,8 @@ from dspy_greater.search import (
     choose,
 )
 from dspy_greater.state import CompileState, SearchUnderWay
+
+logger = logging.getLogger(__name__)
 
 #: Programs, the best on training examples, among which the verdict chooses besides the user's.
 FINALISTS = 3
@@ -73,9 +76,14 @@ class Loop:
     def __init__(self, setup: Setup, state: CompileState) -> None:
         self.setup, self.state = setup, state
         self.board = ScoreBoard(
-            state.scores, setup.runner, len(setup.runner.train), setup.perfect_score
+            state.scores,
+            setup.runner,
+            len(setup.runner.train),
+            setup.perfect_score,
+            self._affordable,
         )
         self.stopped = ""
+        self._run_cost = Spent(1)
         self._schedules: dict[str, Schedule] = {}
 
     def run(self) -> None:
@@ -84,13 +92,13 @@ class Loop:
         Ctrl-C ends them as the callback does: what was found by then counts.
         """
         setup, state = self.setup, self.state
+        self._tell_of_the_least()
         try:
             if not state.raced:
                 self._race_jointly()
             while state.untold and not self.stopped:
                 self._tell(state.untold.pop(0))
-            total = setup.config.max_steps * len(setup.runner.predictors)
-            with tqdm(total=total, disable=not (setup.progress and _redraws())) as bar:
+            with tqdm(total=100, unit="%", disable=not (setup.progress and _redraws())) as bar:
                 while not self.stopped and (predictor := self._next()) is not None:
                     bar.set_description_str(predictor.name, refresh=False)
                     self._turn(predictor, bar)
@@ -98,6 +106,16 @@ class Loop:
                 self.board.validation_score(program)
         except KeyboardInterrupt:
             self.stopped = "interrupted"
+
+    def _tell_of_the_least(self) -> None:
+        """Warn of a bound that is less than the pass over the examples, which is the least."""
+        runner, most = self.setup.runner, self.setup.bounds.max_metric_calls
+        train, validation = len(runner.train), len(runner.validation)
+        if most is not None and most < train + validation:
+            logger.warning(
+                f"max_metric_calls={most:,} is less than one pass over the {train} training and "
+                f"{validation} validation examples, which is the least"
+            )
 
     def verdict(self) -> Verdict:
         """Return the best program so far that beats the user's with the confidence asked for."""
@@ -144,16 +162,17 @@ class Loop:
     def _turn(self, predictor: Predictor, bar: tqdm) -> None:
         """Let a predictor's search take one step, or end."""
         state, name = self.state, predictor.name
-        state.meter.turn(name)
-        search = state.searches.get(name)
-        if search is not None and search.steps and (reason := self._over(name)):
-            self._end(search, reason)
-            return
-        schedule = self._opened(predictor)
+        self._begin_turn(name)
+        if name not in state.searches:
+            self._opened(predictor)  # a first pass is made whatever the bounds
+            self._begin_turn(name)
         search = state.searches[name]
-        step = schedule.step(state.current)
+        if reason := self._over():
+            search.ended = reason
+            return
+        step = self._opened(predictor).step(state.current)
         if step is None:
-            self._end(search, search.state.stopped)
+            search.ended = search.state.stopped
             return
         search.steps += 1
         state.current = step.current
@@ -163,29 +182,53 @@ class Loop:
         best = max(map(mean, state.scores.validation.values()))
         status = f"{step.status}, best {best:.1%}, {_shorten(state.current[name])!r}"
         bar.set_postfix_str(status, refresh=False)
-        steps = sum(search.steps for search in state.searches.values())
-        bar.update(steps - bar.n)  # a run taken up begins in the middle
+        bar.update(self._percent() - bar.n)  # a run taken up begins in the middle
         if self.setup.progress and not _redraws():
             print(f"{name}: step {step.number}, {status}", file=sys.stderr, flush=True)
         self._tell(self._event(predictor, step.number, step.accepted, tuple(step.attempts)))
 
-    def _over(self, name: str) -> str:
-        """Say which bound a predictor's search has reached, empty while none is.
+    def _begin_turn(self, name: str) -> None:
+        """Put what is spent from now on under a name; a run costs what runs did so far."""
+        meter = self.state.meter
+        meter.turn(name)
+        total = meter.total()
+        runs = max(total.metric_calls, 1)
+        self._run_cost = Spent(1, round(total.tokens / runs), total.seconds / runs)
 
-        What is left is shared evenly among the searches that go on.
+    def _over(self) -> str:
+        """Say which bound does not pay for another race; empty while all do."""
+        bounds, spent = self._share()
+        race = self._cost(len(self.setup.runner.train))
+        return "" if self._affordable() >= race.metric_calls else bounds(spent + race)
+
+    def _affordable(self) -> float:
+        """Return for how many more runs the bounds pay in this turn."""
+        bounds, spent = self._share()
+        return bounds.runs(spent, self._run_cost)
+
+    def _share(self) -> tuple[Bounds, Spent]:
+        """Return the bounds of this turn, and what counts towards them.
+
+        What is left when the verdict is paid for is shared evenly among the searches that go on;
+        the race of whole programs has a share like theirs.
         """
         waiting, meter = self._waiting(), self.state.meter
-        gone = meter.total(*waiting) + self._verdicts_cost()
-        return self.setup.bounds.share(len(waiting), gone)(gone + meter.spent[name])
+        gone = meter.total(*waiting) + self._cost(FINALISTS * len(self.setup.runner.validation))
+        its_own = meter.whose in waiting
+        bounds = self.setup.bounds.share(len(waiting) + (not its_own), gone)
+        return bounds, gone + meter.spent[meter.whose] if its_own else gone
 
-    def _verdicts_cost(self) -> Spent:
-        """Return what the finalists will cost, at the mean of a run so far."""
-        total, runs = self.state.meter.total(), FINALISTS * len(self.setup.runner.validation)
-        share = runs / max(total.metric_calls, 1)
-        return Spent(runs, round(share * total.tokens), share * total.seconds)
+    def _cost(self, runs: int) -> Spent:
+        """Return what so many runs cost."""
+        each = self._run_cost
+        return Spent(runs, runs * each.tokens, runs * each.seconds)
 
-    def _end(self, search: SearchUnderWay, reason: str) -> None:
-        search.ended = reason
+    def _percent(self) -> int:
+        """Return how much of the steps, or of what bounds the run, is done."""
+        setup, state = self.setup, self.state
+        steps = sum(s.steps for s in state.searches.values())
+        share = steps / (setup.config.max_steps * len(setup.runner.predictors))
+        return round(100 * min(1.0, max(share, setup.bounds.used(state.meter.total()))))
 
     def _opened(self, predictor: Predictor) -> Schedule:
         """Return a predictor's schedule, begun anew if another predictor has changed."""
@@ -226,11 +269,8 @@ class Loop:
         state.meter.turn(TOGETHER)
         race.begin()
         self.board.validation_score(state.start)
-        once = state.meter.total(SETUP)
-        count = setup.bounds.affords(
-            race.config.whole_instructions, once, len(setup.runner.predictors) + 1
-        )
-        programs = race.programs(count) if count and race.hopeful() else []
+        self._begin_turn(TOGETHER)
+        programs = race.programs() if race.hopeful() else []
         winner = race.winner(programs) if programs else None
         state.current = winner or state.start
         self.board.hold(state.current)
@@ -299,7 +339,9 @@ class Loop:
             return
         config, train = setup.config, len(setup.runner.train)
         validation = len(setup.runner.validation)
-        runs = config.most_runs(train, validation) + FINALISTS * validation
+        self._begin_turn(predictor.name)
+        affordable = meter.total().metric_calls + self._affordable()
+        runs = int(min(config.most_runs(train, validation), affordable)) + FINALISTS * validation
         where, cost = "", ""
         sampled, runner = config.most_sampled(train), setup.runner
         if runner.target is not None:
@@ -309,12 +351,11 @@ class Loop:
             served = runs if runner.target is None else sampled
             where += f", {served:,} of them on {runner.rollout_lm.model}"
             cost += "" if cost else f" and {usage_text(meter.rollout_lm)}"
-        waiting = self._waiting()
-        bounds = str(setup.bounds.share(len(waiting), meter.total(*waiting)))
+        within = f", {self._share()[0]}" if setup.bounds else f" in {config.max_steps:,} steps"
         dtype = str(setup.model.dtype).removeprefix("torch.")
         tqdm.write(
-            f"{predictor.name}: at most {runs:,} runs of the program in {config.max_steps:,} steps"
-            f"{where}{', ' if bounds else ''}{bounds}; the first {train} took "
+            f"{predictor.name}: at most {runs:,} runs of the program{within}{where}; the first "
+            f"{train} took "
             f"{seconds:.1f} s, {seconds / train:.2f} s each{cost} "
             f"({setup.model.name} in {dtype} on {setup.model.device})",
             file=sys.stderr,

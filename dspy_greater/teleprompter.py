@@ -67,7 +67,8 @@ class GreaterTeleprompter(Teleprompter):
         max_metric_calls: Instead of ``auto``: scored runs of the program.
         max_tokens: Instead of ``auto``: tokens read and written by the white box and by
             ``rollout_lm``; those of a target are on record, and bounded by ``max_metric_calls``.
-        max_seconds: Instead of ``auto``: wall-clock seconds. Bounds are checked after each step.
+        max_seconds: Instead of ``auto``: wall-clock seconds. As many instructions race as the
+            bounds pay for, the verdict included; one pass over the examples is the least.
         log_dir: Folder for the state after every step, a log of events and
             ``best_program.json``. A compile with the same arguments goes on from there.
         callback: Called with a ``StepEvent`` after every step; returns True to stop. What was

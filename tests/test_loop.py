@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,16 @@ from dspy_greater.cost import PHASES
 from dspy_greater.model import WhiteBox
 from dspy_greater.record import CheckpointError
 from dspy_greater.search import ScheduleConfig
-from tests.support.compiling import SCHEDULES, START, configured, examples, lm, small, student
+from tests.support.compiling import (
+    SCHEDULES,
+    START,
+    VERIFIED,
+    configured,
+    examples,
+    lm,
+    small,
+    student,
+)
 
 __all__ = ["configured", "lm", "student"]
 
@@ -44,13 +54,30 @@ def test_what_a_callback_raises_reaches_the_caller(student: dspy.Module) -> None
 @pytest.mark.parametrize(
     "budget", [{"max_metric_calls": 1}, {"max_tokens": 1}, {"max_seconds": 0.001}]
 )
-def test_a_spent_budget_ends_the_search_after_the_step(
+def test_bounds_that_pay_for_no_race_leave_it_at_the_first_pass(
     budget: dict[str, Any], student: dspy.Module
 ) -> None:
     compiled = small(**budget).compile(student, trainset=examples())
     (outcome,) = compiled.detailed_results.outcomes
-    assert outcome.steps == 1
+    assert outcome.steps == 0
     assert next(iter(budget)) in outcome.stopped
+    assert compiled.detailed_results.total_calls == len(examples())
+
+
+@pytest.mark.parametrize("most", [17, 25, 60, 120])
+def test_a_bound_on_metric_calls_is_kept(most: int, student: dspy.Module) -> None:
+    schedule = replace(VERIFIED, max_steps=99, patience=99)
+    compiled = small(max_metric_calls=most, schedule=schedule).compile(student, trainset=examples())
+    record = compiled.detailed_results
+    assert most / 2 < record.total_calls <= most
+    assert "max_metric_calls" in record.outcomes[0].stopped
+
+
+def test_a_bound_below_the_first_pass_is_told_of(
+    student: dspy.Module, caplog: pytest.LogCaptureFixture
+) -> None:
+    small(max_metric_calls=2).compile(student, trainset=examples())
+    assert "max_metric_calls=2 is less than one pass over the 4 training and 2" in caplog.text
 
 
 def test_ctrl_c_gives_back_what_there_is(student: dspy.Module) -> None:

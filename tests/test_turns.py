@@ -302,8 +302,8 @@ def test_whole_programs_race_first_within_their_share() -> None:
         ]
 
     assert raced() == list(mine)
-    # A third of 130 runs: the student's takes 13 on all examples, which leaves room for two.
-    assert raced(max_metric_calls=130) == list(mine[:2])
+    # The student takes 13 of the runs and the verdict 21: a third of the rest pays for two on six.
+    assert raced(max_metric_calls=80) == list(mine[:2])
     assert raced(max_metric_calls=20) == []
     assert raced(frozen=["rewrite"]) == []
 

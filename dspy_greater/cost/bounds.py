@@ -11,7 +11,7 @@ from dspy_greater.cost.meter import Spent
 
 @dataclass(frozen=True)
 class Bounds:
-    """The stop conditions of a compile, checked after every step; the first that holds ends it.
+    """The stop conditions of a compile, to which races are fitted; the first that holds ends it.
 
     Each is on what :class:`Spent` has under its name: a number above 0, or None for no bound.
     """
@@ -52,11 +52,14 @@ class Bounds:
             shares[name] = max(1, math.ceil(used + max(0.0, most - used) / parts))
         return Bounds(**shares)
 
-    def affords(self, most: int, each: Spent, parts: int) -> int:
-        """Return how many more things, up to ``most``, of this cost one of equal parts pays for."""
-        shares = self.share(parts, Spent())._given
-        counts = [math.floor(part / max(_of(each, n), 1e-9)) - 1 for n, part in shares.items()]
-        return max(0, min([most, *counts]))
+    def runs(self, spent: Spent, run: Spent) -> float:
+        """Return for how many more runs of this cost they pay; infinity where there are none."""
+        left = ((n, max(0.0, most - _of(spent, n))) for n, most in self._given.items())
+        return min((each / max(_of(run, n), 1e-9) for n, each in left), default=math.inf)
+
+    def used(self, spent: Spent) -> float:
+        """Return which share of the bound that comes first is spent; 0 where there are none."""
+        return max((_of(spent, name) / most for name, most in self._given.items()), default=0.0)
 
 
 def _of(spent: Spent, bound: str) -> float:

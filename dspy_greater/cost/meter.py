@@ -64,6 +64,7 @@ class Meter:
         phases: Seconds by phase, see :class:`Phases`.
         spent: By whose turn it was, see :meth:`turn`.
         engine: The local model that books here what it generates; None for any.
+        whose: In whose name is spent what is spent now.
     """
 
     counts: Counts = field(default_factory=Counts)
@@ -77,7 +78,7 @@ class Meter:
         self.engine: object = None
         self._phases = Phases(self.phases)
         self._lock = threading.Lock()
-        self._whose = SETUP
+        self.whose = SETUP
         self._since = time.perf_counter()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Meter:
@@ -87,14 +88,14 @@ class Meter:
         """Put all that is spent from now on under a name."""
         with self._lock:
             self._tick()
-            self._whose = name
+            self.whose = name
             self.spent.setdefault(name, Spent())
 
     def book(self, work: Counts) -> None:
         """Count work of the white box."""
         with self._lock:
             self.counts += work
-            self.spent[self._whose].tokens += work.tokens
+            self.spent[self.whose].tokens += work.tokens
 
     def book_run(
         self,
@@ -106,7 +107,7 @@ class Meter:
     ) -> None:
         """Count a scored run, and what LMs, by name, did for it in the white box's place."""
         with self._lock:
-            own = self.spent[self._whose]
+            own = self.spent[self.whose]
             own.metric_calls += 1
             self.parse_failures += parse_failed
             if not on_target and not on_rollout_lm:
@@ -152,5 +153,5 @@ class Meter:
     def _tick(self) -> None:
         """Put the time since the last look under the name whose turn it is."""
         now = time.perf_counter()
-        self.spent[self._whose].seconds += now - self._since
+        self.spent[self.whose].seconds += now - self._since
         self._since = now

@@ -35,7 +35,7 @@ HEAVY = VerifiedConfig(
     patience=10,
 )
 EFFORTS: dict[Effort, VerifiedConfig] = {"light": LIGHT, "medium": MEDIUM, "heavy": HEAVY}
-#: Where bounds end the search: they are looked at after each step, so steps are small.
+#: Where bounds end the search: patience ends it later.
 BOUNDED = replace(LIGHT, patience=MEDIUM.patience)
 #: Where another bound ends the search, steps do not.
 UNBOUNDED = 10_000

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any, Protocol
@@ -79,13 +80,15 @@ class Scores:
 class ScoreBoard:
     """Runs programs on the ``size`` training examples where their scores lack them; each once.
 
-    At a mean score of ``perfect_score`` there is nothing left to gain.
+    At a mean score of ``perfect_score`` there is nothing left to gain. ``affordable`` says for how
+    many more runs the bounds of the compile pay.
     """
 
     scores: Scores
     runner: Runner
     size: int
     perfect_score: float | None = None
+    affordable: Callable[[], float] = lambda: math.inf
     _runs: dict[Program, dict[int, Run]] = field(default_factory=dict, init=False, repr=False)
 
     @property

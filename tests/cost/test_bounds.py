@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -24,7 +25,8 @@ def test_without_bounds_nothing_ends() -> None:
     assert not none
     assert none(Spent(10**9, 10**9, 1e9)) == str(none) == ""
     assert none.share(3, Spent()) == none
-    assert none.affords(7, Spent(1, 1, 1.0), parts=3) == 7
+    assert none.runs(Spent(9, 9, 9.0), Spent(1, 1, 1.0)) == math.inf
+    assert none.used(Spent(9, 9, 9.0)) == 0
 
 
 def test_what_is_left_is_shared_evenly() -> None:
@@ -67,16 +69,17 @@ def test_they_are_the_optimizers_arguments() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "count"),
+    ("limits", "runs", "used"),
     [
-        ({}, 7),
-        ({"max_metric_calls": 40}, 4),  # a part of 10 pays for five of two, one of which is paid
-        ({"max_metric_calls": 40, "max_tokens": 241}, 2),
-        ({"max_seconds": 4}, 0),
+        ({"max_metric_calls": 40}, 30, 0.25),
+        ({"max_metric_calls": 40, "max_tokens": 250}, 5, 0.8),
+        ({"max_seconds": 4}, 0, 1.25),
     ],
 )
-def test_how_many_an_even_part_pays_for(limits: dict[str, Any], count: int) -> None:
-    assert Bounds(**limits).affords(7, Spent(2, 20, 1.0), parts=4) == count
+def test_for_how_many_runs_is_left(limits: dict[str, Any], runs: float, used: float) -> None:
+    spent = Spent(10, 200, 5.0)
+    assert Bounds(**limits).runs(spent, Spent(1, 10, 0.5)) == runs
+    assert Bounds(**limits).used(spent) == used
 
 
 NAMES = ("first", "second", "third")

@@ -104,11 +104,11 @@ def test_a_local_copy_may_do_it(student: dspy.Module) -> None:
 
 def test_its_tokens_count_against_the_bound(student: dspy.Module, engine: Copy) -> None:
     events: list[StepEvent] = []
-    knobs = {"rollout_lm": elsewhere(engine), "max_tokens": 1}
-    record = compiled(student, callback=events.append, **knobs)
-    assert "max_tokens" in record.outcomes[0].stopped
-    usage = record.rollout_usage[NAME]
-    assert events[0].tokens > usage["tokens_read"] + usage["tokens_written"] > 0
+    knobs = {"rollout_lm": elsewhere(engine), "callback": events.append}
+    usage = compiled(student, **knobs).rollout_usage[NAME]
+    assert events[-1].tokens > usage["tokens_read"] + usage["tokens_written"] > 0
+    bounded = compiled(student, max_tokens=events[-1].tokens // 2, **knobs)
+    assert "max_tokens" in bounded.outcomes[0].stopped
 
 
 def test_what_goes_there_is_said_before(

@@ -46,12 +46,15 @@ class JointRace:
         perfect = self.board.perfect_score
         return perfect is None or self.board.training_mean(self.current) < perfect
 
-    def programs(self, count: int) -> list[Program]:
-        """Return up to ``count`` programs, each with another instruction in every predictor."""
+    def programs(self) -> list[Program]:
+        """Return programs, each with another instruction in every predictor, that may race."""
+        if not self.race.affordable(1):
+            return []
         written = [self._written(name) for name in self.views]
         rows = zip(*written, strict=False)
         found = [Program(tuple(zip(self.views, texts, strict=True))) for texts in rows]
-        return list(dict.fromkeys(found))[:count]
+        distinct = list(dict.fromkeys(found))
+        return distinct[: self.race.affordable(len(distinct))]
 
     def winner(self, programs: Sequence[Program]) -> Program | None:
         """Let programs race and return the winner, None where none beats the current one."""

@@ -27,6 +27,11 @@ class Race:
     board: ScoreBoard
     order: Sequence[int]
 
+    def affordable(self, count: int) -> int:
+        """Return how many of ``count`` programs may race within the bounds of the compile."""
+        runs, total = self.board.affordable(), len(self.order)
+        return next(n for n in range(count, -1, -1) if most_raced(n, total) <= runs)
+
     def run(self, programs: Sequence[Program], current: Program) -> list[Program]:
         """Run programs on more and more examples; return those that reach the last, best first.
 

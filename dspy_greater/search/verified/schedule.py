@@ -21,7 +21,7 @@ from dspy_greater.search.verified.proposer import Proposer
 from dspy_greater.search.verified.race import Race
 from dspy_greater.search.verified.rollouts import RolloutBuffer, greedy
 from dspy_greater.search.verified.sizes import CONTEXTS, Sizes
-from dspy_greater.search.verified.writer import Writer
+from dspy_greater.search.verified.writer import Writer, by_turns
 from dspy_greater.search.view import PredictorView
 
 
@@ -85,6 +85,9 @@ class VerifiedSchedule:
         racers = self._written(current)
         if state.step > 1 or not racers:
             racers += self._edited(current)
+        count = self.race.affordable(len(racers))
+        if count < len(racers):  # the fewer are of every source
+            racers = by_turns(racers)[:count]
         programs = {current.replaced(name, each.text): each for each in racers}
         reached = self.race.run(list(programs), current)
         accepted = self.race.winner(reached, current)

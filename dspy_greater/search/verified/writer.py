@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, zip_longest
 
 from dspy_greater.search.verified.edits import Edit, Kind, RatedEdit
 from dspy_greater.search.verified.library import library
@@ -98,3 +99,13 @@ class Writer:
         right = solved(view, self.rollouts, self.config.solved_contexts)
         contexts = [*view.contexts(self.examples), *right]
         return starts(view.model, contexts, self.rng, self.config.starts, longest)
+
+
+def by_turns(found: Iterable[RatedEdit]) -> list[RatedEdit]:
+    """Return the user's own instructions, then one of each other source by turns."""
+    sources: dict[Kind, list[RatedEdit]] = {}
+    for each in found:
+        sources.setdefault(each.edit.kind, []).append(each)
+    given = sources.pop("given", [])
+    turns = chain.from_iterable(zip_longest(*sources.values()))
+    return [*given, *(each for each in turns if each is not None)]

@@ -70,6 +70,15 @@ def test_a_race_is_never_longer_than_announced(count: int, total: int) -> None:
     assert sum(program != START for program, _ in runner.runs) == most_raced(count, total)
 
 
+@given(st.integers(0, 30), st.integers(1, 80), st.integers(0, 500))
+def test_as_many_race_as_bounds_pay_for(count: int, total: int, runs: int) -> None:
+    race = race_of(FakeRunner(total))
+    race.board.affordable = lambda: runs
+    fit = race.affordable(count)
+    assert most_raced(fit, total) <= runs
+    assert fit == count or most_raced(fit + 1, total) > runs
+
+
 def test_a_block_has_enough_runs_to_be_worth_a_batch() -> None:
     def stops(racing: int, total: int) -> list[int]:
         passed = [0]
