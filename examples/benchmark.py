@@ -13,6 +13,8 @@
     python -m examples.benchmark instructions --model FOLDER --tasks scone --out FILE
     python -m examples.benchmark matrix --model FOLDER --tasks scone --instructions FILE --out FILE
     python -m examples.benchmark replay --scores examples/results/matrix.jsonl
+    python -m examples.benchmark ranking --model FOLDER --tasks scone --instructions IN --out OUT
+    python -m examples.benchmark rewrites --model FOLDER --tasks scone --instructions IN --out OUT
 
 Each prints what it found, as a Markdown table where there is more than one number. Finished cases
 of gap and frontier are kept in examples/results/ and not run again, so these may
@@ -34,7 +36,9 @@ from examples.benchmarks import (
     kills,
     matrix,
     memory,
+    ranking,
     replay,
+    rewrites,
     served,
     speed,
 )
@@ -48,7 +52,9 @@ BENCHMARKS = {
     "matrix": matrix,
     "speed": speed,
     "memory": memory,
+    "ranking": ranking,
     "replay": replay,
+    "rewrites": rewrites,
     "head": head,
     "served": served,
     "copies": copies,
