@@ -20,7 +20,7 @@ from statistics import mean
 import dspy
 from tqdm.auto import tqdm
 
-from dspy_greater.cost import Bounds, Spent
+from dspy_greater.cost import Bounds, Budget
 from dspy_greater.model import WhiteBox
 from dspy_greater.program import Predictor
 from dspy_greater.record import Candidate, Checkpoint, StepEvent, usage_text
@@ -75,15 +75,15 @@ class Loop:
 
     def __init__(self, setup: Setup, state: CompileState) -> None:
         self.setup, self.state = setup, state
+        self.budget = Budget(setup.bounds, state.meter, self._waiting, self._verdicts_runs)
         self.board = ScoreBoard(
             state.scores,
             setup.runner,
             len(setup.runner.train),
             setup.perfect_score,
-            self._affordable,
+            self.budget.affordable,
         )
         self.stopped = ""
-        self._run_cost = Spent(1)
         self._schedules: dict[str, Schedule] = {}
 
     def run(self) -> None:
@@ -162,12 +162,12 @@ class Loop:
     def _turn(self, predictor: Predictor, bar: tqdm) -> None:
         """Let a predictor's search take one step, or end."""
         state, name = self.state, predictor.name
-        self._begin_turn(name)
+        self.budget.turn(name)
         if name not in state.searches:
             self._opened(predictor)  # a first pass is made whatever the bounds
-            self._begin_turn(name)
+            self.budget.turn(name)
         search = state.searches[name]
-        if reason := self._over():
+        if reason := self._unprovable() or self.budget.over(len(self.setup.runner.train)):
             search.ended = reason
             return
         step = self._opened(predictor).step(state.current)
@@ -187,41 +187,20 @@ class Loop:
             print(f"{name}: step {step.number}, {status}", file=sys.stderr, flush=True)
         self._tell(self._event(predictor, step.number, step.accepted, tuple(step.attempts)))
 
-    def _begin_turn(self, name: str) -> None:
-        """Put what is spent from now on under a name; a run costs what runs did so far."""
-        meter = self.state.meter
-        meter.turn(name)
-        total = meter.total()
-        runs = max(total.metric_calls, 1)
-        self._run_cost = Spent(1, round(total.tokens / runs), total.seconds / runs)
+    def _unprovable(self) -> str:
+        """Say why no gain could be proven, whatever is found; empty if one could be."""
+        known = self.state.scores.validation[self.state.start]
+        wrong = sum(score < 1 for score in known)
+        if 0.5**wrong <= 1 - self.setup.confidence:  # the p-value of a gain on all of them
+            return ""
+        return (
+            f"with {wrong} of {len(known)} validation examples left to gain on, nothing could be "
+            f"proven at confidence={self.setup.confidence:g}: give more"
+        )
 
-    def _over(self) -> str:
-        """Say which bound does not pay for another race; empty while all do."""
-        bounds, spent = self._share()
-        race = self._cost(len(self.setup.runner.train))
-        return "" if self._affordable() >= race.metric_calls else bounds(spent + race)
-
-    def _affordable(self) -> float:
-        """Return for how many more runs the bounds pay in this turn."""
-        bounds, spent = self._share()
-        return bounds.runs(spent, self._run_cost)
-
-    def _share(self) -> tuple[Bounds, Spent]:
-        """Return the bounds of this turn, and what counts towards them.
-
-        What is left when the verdict is paid for is shared evenly among the searches that go on;
-        the race of whole programs has a share like theirs.
-        """
-        waiting, meter = self._waiting(), self.state.meter
-        gone = meter.total(*waiting) + self._cost(FINALISTS * len(self.setup.runner.validation))
-        its_own = meter.whose in waiting
-        bounds = self.setup.bounds.share(len(waiting) + (not its_own), gone)
-        return bounds, gone + meter.spent[meter.whose] if its_own else gone
-
-    def _cost(self, runs: int) -> Spent:
-        """Return what so many runs cost."""
-        each = self._run_cost
-        return Spent(runs, runs * each.tokens, runs * each.seconds)
+    def _verdicts_runs(self) -> int:
+        """Return how many runs the verdict will take."""
+        return FINALISTS * len(self.setup.runner.validation)
 
     def _percent(self) -> int:
         """Return how much of the steps, or of what bounds the run, is done."""
@@ -269,8 +248,8 @@ class Loop:
         state.meter.turn(TOGETHER)
         race.begin()
         self.board.validation_score(state.start)
-        self._begin_turn(TOGETHER)
-        programs = race.programs() if race.hopeful() else []
+        self.budget.turn(TOGETHER)
+        programs = race.programs() if race.hopeful() and not self._unprovable() else []
         winner = race.winner(programs) if programs else None
         state.current = winner or state.start
         self.board.hold(state.current)
@@ -339,8 +318,8 @@ class Loop:
             return
         config, train = setup.config, len(setup.runner.train)
         validation = len(setup.runner.validation)
-        self._begin_turn(predictor.name)
-        affordable = meter.total().metric_calls + self._affordable()
+        self.budget.turn(predictor.name)
+        affordable = meter.total().metric_calls + self.budget.affordable()
         runs = int(min(config.most_runs(train, validation), affordable)) + FINALISTS * validation
         where, cost = "", ""
         sampled, runner = config.most_sampled(train), setup.runner
@@ -351,7 +330,9 @@ class Loop:
             served = runs if runner.target is None else sampled
             where += f", {served:,} of them on {runner.rollout_lm.model}"
             cost += "" if cost else f" and {usage_text(meter.rollout_lm)}"
-        within = f", {self._share()[0]}" if setup.bounds else f" in {config.max_steps:,} steps"
+        within = (
+            f", {self.budget.share()[0]}" if setup.bounds else f" in {config.max_steps:,} steps"
+        )
         dtype = str(setup.model.dtype).removeprefix("torch.")
         tqdm.write(
             f"{predictor.name}: at most {runs:,} runs of the program{within}{where}; the first "

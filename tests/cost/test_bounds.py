@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_greater.cost import Bounds, Meter, Spent
+from dspy_greater.cost import Bounds, Spent
 
 
 def test_the_first_bound_that_is_reached_ends_the_search_and_is_the_reason() -> None:
@@ -80,57 +80,3 @@ def test_for_how_many_runs_is_left(limits: dict[str, Any], runs: float, used: fl
     spent = Spent(10, 200, 5.0)
     assert Bounds(**limits).runs(spent, Spent(1, 10, 0.5)) == runs
     assert Bounds(**limits).used(spent) == used
-
-
-NAMES = ("first", "second", "third")
-
-
-class Shared:
-    """Predictors that share bounds on metric calls as the loop lets them."""
-
-    def __init__(self, most: int) -> None:
-        self.meter, self.bounds = Meter(), Bounds(max_metric_calls=most)
-        for name in NAMES:
-            self.meter.turn(name)
-
-    def spend(self, name: str, runs: int) -> None:
-        self.meter.turn(name)
-        for _ in range(runs):
-            self.meter.book_run({})
-
-    def over(self, name: str, waiting: tuple[str, ...]) -> str:
-        gone = self.meter.total(*waiting)
-        return self.bounds.share(len(waiting), gone)(gone + self.meter.spent[name])
-
-
-def test_what_one_leaves_goes_to_the_others() -> None:
-    shared = Shared(90)
-    shared.spend("first", 29)
-    assert shared.over("first", NAMES) == ""
-    shared.spend("first", 1)
-    assert shared.over("first", NAMES) == "max_metric_calls=30 reached"
-    shared = Shared(90)
-    shared.spend("first", 10)  # and ends by itself
-    # 80 are left for two: either may spend 40 on top of the 10 that are gone.
-    shared.spend("second", 39)
-    assert shared.over("second", NAMES[1:]) == ""
-    shared.spend("second", 1)
-    assert shared.over("second", NAMES[1:]) == "max_metric_calls=50 reached"
-    assert shared.over("third", NAMES[1:]) == ""
-    shared.spend("third", 39)
-    assert shared.over("third", NAMES[2:]) == ""
-    shared.spend("third", 1)
-    assert shared.over("third", NAMES[2:]) == "max_metric_calls=90 reached"
-
-
-@given(st.lists(st.tuples(st.sampled_from(NAMES), st.integers(0, 40)), max_size=30))
-def test_together_they_never_spend_more_than_one_step_each_beyond_the_bounds(
-    steps: list[tuple[str, int]],
-) -> None:
-    shared, last = Shared(100), dict.fromkeys(NAMES, 0)
-    for name, cost in steps:
-        if not shared.over(name, NAMES):
-            shared.spend(name, cost)
-            last[name] = cost
-    spent = shared.meter.total().metric_calls
-    assert spent <= 102 + sum(last.values())  # parts are rounded up
