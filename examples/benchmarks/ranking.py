@@ -26,6 +26,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from random import Random
 from statistics import correlation, mean
@@ -85,10 +86,7 @@ def _case(writing: Writing, texts: Sequence[str], sizes: dict[str, int]) -> dict
     counts.append((model.counts - before).tokens)
     held_out = writing.greedy(texts, splits.test[: sizes["held_out"]])
     before = model.counts.snapshot()
-    questions = [
-        _question(writing, texts, example, [of_text[index] for of_text in made])
-        for index, example in enumerate(train)
-    ]
+    questions = _questions(writing, texts, train, list(zip(*made, strict=True)))
     counts.append((model.counts - before).tokens)
     return {
         "digests": [sha256(text.encode()).hexdigest()[:12] for text in texts],
@@ -98,28 +96,44 @@ def _case(writing: Writing, texts: Sequence[str], sizes: dict[str, int]) -> dict
     }
 
 
-def _question(
-    writing: Writing, texts: Sequence[str], example: dspy.Example, answers: Sequence[Rollout]
-) -> dict[str, Any]:
-    """Score the different answers to one question, and its label, under every instruction."""
-    different = list(dict.fromkeys(each for each in answers if each.ids))
-    ids = [each.ids for each in different] + [writing.label(example)]
-    # By instruction, so that its prompt is read once for all answers.
-    items = [writing.after(text, example, each) for text in texts for each in ids]
-    log_probs = [round(float(each.mean()), 4) for each in writing.model.log_probs(items)]
-    rows = [log_probs[i * len(ids) : (i + 1) * len(ids)] for i in range(len(texts))]
-    return {
-        "runs": [each.score for each in answers],
-        "answers": [
+def _questions(
+    writing: Writing,
+    texts: Sequence[str],
+    examples: Sequence[dspy.Example],
+    answers: Sequence[Sequence[Rollout]],
+) -> list[dict[str, Any]]:
+    """Score the different answers to each question, and its label, under every instruction."""
+    different = [list(dict.fromkeys(each for each in those if each.ids)) for those in answers]
+    pairs = list(zip(examples, different, strict=True))
+    # All at once: what prompts have in common is read once.
+    items = [
+        [
+            writing.after(text, example, ids)
+            for ids in (*(r.ids for r in those), writing.label(example))
+        ]
+        for example, those in pairs
+        for text in texts
+    ]
+    values = iter(writing.model.log_probs(list(chain.from_iterable(items))))
+    rows = [[round(float(next(values).mean()), 4) for _ in row] for row in items]
+    found = []
+    for index, those in enumerate(different):
+        mine = rows[index * len(texts) : (index + 1) * len(texts)]
+        found.append(
             {
-                "score": each.score,
-                "of": [i for i, other in enumerate(answers) if other == each],
-                "log_probs": [row[place] for row in rows],
+                "runs": [each.score for each in answers[index]],
+                "answers": [
+                    {
+                        "score": each.score,
+                        "of": [i for i, other in enumerate(answers[index]) if other == each],
+                        "log_probs": [row[place] for row in mine],
+                    }
+                    for place, each in enumerate(those)
+                ],
+                "label": [row[-1] for row in mine],
             }
-            for place, each in enumerate(different)
-        ],
-        "label": [row[-1] for row in rows],
-    }
+        )
+    return found
 
 
 @dataclass(frozen=True)
