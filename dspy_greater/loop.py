@@ -167,7 +167,7 @@ class Loop:
             self._opened(predictor)  # a first pass is made whatever the bounds
             self.budget.turn(name)
         search = state.searches[name]
-        if reason := self._unprovable() or self.budget.over(len(self.setup.runner.train)):
+        if reason := self.budget.over(len(self.setup.runner.train)):
             search.ended = reason
             return
         step = self._opened(predictor).step(state.current)
@@ -186,17 +186,6 @@ class Loop:
         if self.setup.progress and not _redraws():
             print(f"{name}: step {step.number}, {status}", file=sys.stderr, flush=True)
         self._tell(self._event(predictor, step.number, step.accepted, tuple(step.attempts)))
-
-    def _unprovable(self) -> str:
-        """Say why no gain could be proven, whatever is found; empty if one could be."""
-        known = self.state.scores.validation[self.state.start]
-        wrong = sum(score < 1 for score in known)
-        if 0.5**wrong <= 1 - self.setup.confidence:  # the p-value of a gain on all of them
-            return ""
-        return (
-            f"with {wrong} of {len(known)} validation examples left to gain on, nothing could be "
-            f"proven at confidence={self.setup.confidence:g}: give more"
-        )
 
     def _verdicts_runs(self) -> int:
         """Return how many runs the verdict will take."""
@@ -249,7 +238,7 @@ class Loop:
         race.begin()
         self.board.validation_score(state.start)
         self.budget.turn(TOGETHER)
-        programs = race.programs() if race.hopeful() and not self._unprovable() else []
+        programs = race.programs() if race.hopeful() else []
         winner = race.winner(programs) if programs else None
         state.current = winner or state.start
         self.board.hold(state.current)
