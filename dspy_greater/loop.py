@@ -10,6 +10,7 @@ examples before the verdict, for which the last current program and the best oth
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -36,10 +37,18 @@ from dspy_greater.search import (
 )
 from dspy_greater.state import CompileState, SearchUnderWay
 
+logger = logging.getLogger(__name__)
+
 #: Programs, the best on training examples, among which the verdict chooses besides the user's.
 FINALISTS = 3
 #: In whose name the race of whole programs spends, and the kind of candidate it tries.
 TOGETHER = "together"
+#: What helps where many answers cannot be read.
+REMEDY = (
+    ". The first step tries instructions that show the form of an answer. If none helps: raise the "
+    "LM's max_tokens where answers are cut off, try dspy.JSONAdapter() or dspy.XMLAdapter(), give "
+    "the program demos, or take a stronger model."
+)
 
 
 @dataclass(frozen=True)
@@ -147,13 +156,13 @@ class Loop:
         state.meter.turn(name)
         search = state.searches.get(name)
         if search is not None and search.steps and (reason := self._over(name)):
-            self._end(search, reason)
+            search.ended = reason
             return
         schedule = self._opened(predictor)
         search = state.searches[name]
         step = schedule.step(state.current)
         if step is None:
-            self._end(search, search.state.stopped)
+            search.ended = search.state.stopped
             return
         search.steps += 1
         state.current = step.current
@@ -170,22 +179,21 @@ class Loop:
         self._tell(self._event(predictor, step.number, step.accepted, tuple(step.attempts)))
 
     def _over(self, name: str) -> str:
-        """Say which bound a predictor's search has reached, empty while none is.
+        """Say which bound a predictor's search has reached, or that it is hopeless; else nothing.
 
         What is left is shared evenly among the searches that go on.
         """
         waiting, meter = self._waiting(), self.state.meter
         gone = meter.total(*waiting) + self._verdicts_cost()
-        return self.setup.bounds.share(len(waiting), gone)(gone + meter.spent[name])
+        if reason := self.setup.bounds.share(len(waiting), gone)(gone + meter.spent[name]):
+            return reason
+        return "no answer of any program could be read and scored" if meter.hopeless else ""
 
     def _verdicts_cost(self) -> Spent:
         """Return what the finalists will cost, at the mean of a run so far."""
         total, runs = self.state.meter.total(), FINALISTS * len(self.setup.runner.validation)
         share = runs / max(total.metric_calls, 1)
         return Spent(runs, round(share * total.tokens), share * total.seconds)
-
-    def _end(self, search: SearchUnderWay, reason: str) -> None:
-        search.ended = reason
 
     def _opened(self, predictor: Predictor) -> Schedule:
         """Return a predictor's schedule, begun anew if another predictor has changed."""
@@ -198,7 +206,7 @@ class Loop:
             began = time.perf_counter()
             self._note(name, schedule.begin(state.current), 0, True, state.current)
             self._estimate(predictor, time.perf_counter() - began)
-            self.board.validation_score(state.start)  # a fault in the valset shows before the work
+            self._begin()
         elif search.around != around:
             search.around = around
             schedule = self._schedules[name] = self._schedule(predictor, search)
@@ -225,7 +233,7 @@ class Loop:
             return
         state.meter.turn(TOGETHER)
         race.begin()
-        self.board.validation_score(state.start)
+        self._begin()
         once = state.meter.total(SETUP)
         count = setup.bounds.affords(
             race.config.whole_instructions, once, len(setup.runner.predictors) + 1
@@ -243,6 +251,25 @@ class Loop:
             if programs:
                 event = self._event(predictor, 0, winner is not None, tuple(attempts))
                 state.untold.append(event)
+
+    def _begin(self) -> None:
+        """Before the work, say how many answers can be read, and let faults in the valset show."""
+        board, start = self.board, self.state.start
+        if start in self.state.scores.validation:
+            return
+        runs = board.runs(start, list(self.state.scores.training[start]))
+        if unread := [str(run.error) for run in runs if run.parse_failed]:
+            remedy = REMEDY if 2 * len(unread) >= len(runs) else ""
+            told = f"{len(runs) - len(unread)} of {len(runs)} answers could be read, for instance"
+            self.say(f"{told} not: {_shorten(unread[0], 300)}{remedy}")
+        board.validation_score(start)
+
+    def say(self, text: str, level: int = logging.WARNING) -> None:
+        """Tell the user something where the progress is; without progress it is logged."""
+        if self.setup.progress:
+            tqdm.write(text, file=sys.stderr)
+        else:
+            logger.log(level, text)
 
     def _attempt(self, name: str, program: Program, order: Sequence[int]) -> Attempt:
         """Return a program that raced, as one predictor's attempt."""

@@ -14,9 +14,18 @@ from dspy_greater.cost import PHASES
 from dspy_greater.model import WhiteBox
 from dspy_greater.record import CheckpointError
 from dspy_greater.search import ScheduleConfig
-from tests.support.compiling import SCHEDULES, START, configured, examples, lm, small, student
+from tests.support.compiling import (
+    SCHEDULES,
+    START,
+    configured,
+    examples,
+    lm,
+    readable,
+    small,
+    student,
+)
 
-__all__ = ["configured", "lm", "student"]
+__all__ = ["configured", "lm", "readable", "student"]
 
 
 def test_a_callback_is_told_of_every_step_and_may_stop_the_search(student: dspy.Module) -> None:
@@ -87,6 +96,7 @@ class KilledError(Exception):
 
 
 @SCHEDULES
+@pytest.mark.usefixtures("readable")
 def test_a_run_that_was_killed_goes_on_and_ends_the_same(
     schedule: ScheduleConfig, student: dspy.Module, tmp_path: Path
 ) -> None:
@@ -135,6 +145,7 @@ def test_another_config_is_not_mixed_with_what_a_log_dir_holds(
 
 
 @SCHEDULES
+@pytest.mark.usefixtures("readable")
 def test_the_record_says_where_the_time_went(
     schedule: ScheduleConfig, student: dspy.Module
 ) -> None:
