@@ -191,6 +191,16 @@ def test_what_a_candidate_fails_at_on_validation_examples_costs_it_there() -> No
     assert record.errors == {"ValueError": 20}
 
 
+def test_half_a_character_in_an_answer_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    play(monkeypatch, lambda prompt: '{"answer": "5\\ud83d"}')
+    with dspy.context(adapter=dspy.JSONAdapter()):
+        compiled = small(metric=lambda e, p: p.answer[0] == e.answer, schedule=SILENT).compile(
+            program(), trainset=examples()
+        )
+    assert not compiled.detailed_results.errors
+    assert compiled.detailed_results.outcomes[0].steps == 2
+
+
 def test_a_scale_beyond_1_under_the_users_program_is_for_the_user_to_mend() -> None:
     with pytest.raises(MetricError, match="divide by the best possible score"):
         raced(Moody(), lambda e, p: 100 * (e.answer == "4"))

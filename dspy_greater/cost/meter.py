@@ -153,7 +153,7 @@ class Meter:
         return cls(
             counts=Counts(**saved["counts"]),
             parse_failures=saved["parse_failures"],
-            errors=dict(saved["errors"]),
+            errors=dict(saved.get("errors", {})),
             target={name: Usage(**each) for name, each in saved["target"].items()},
             rollout_lm={name: Usage(**each) for name, each in saved["rollout_lm"].items()},
             phases=dict(saved["phases"]),

@@ -29,6 +29,7 @@ from dspy_greater.program.metrics import Metric
 from dspy_greater.program.predictors import copy_program
 
 MAX_THREADS = 128
+_UNANSWERED = "runs got no answer from a language model"
 
 
 class PredictorCall(NamedTuple):
@@ -122,7 +123,11 @@ def run_programs(
         stop.set()  # Examples still queued are not to run on behind the caller.
         raise
     if outages and (len(outages) >= limit or len(outages) == len(jobs) > 1):
-        raise _outage(outages, len(jobs), limit) from outages[0]
+        raise TooManyErrorsError(
+            f"{len(outages)} of {len(jobs)} {_UNANSWERED} (max_errors is {limit}). {REMEDY} "
+            "With a log_dir, the same compile then goes on where it was. The first failure was "
+            f"{_text(outages[0])}"
+        ) from outages[0]
     count = len(examples)
     return [list(runs[start : start + count]) for start in range(0, len(runs), count)]
 
@@ -136,19 +141,18 @@ def check_own(runs: Sequence[Run], examples: Sequence[dspy.Example], max_errors:
         TooManyErrorsError: If ``max_errors`` runs failed, or all. An answer that cannot be read is
             no failure.
     """
-    pairs = zip(examples, runs, strict=True)
-    failed = [(each, run.raised) for each, run in pairs if run.raised and not run.parse_failed]
-    errors = [error for _, error in failed]
-    if errors and len(errors) == len(runs) and all(map(is_refusal, errors)):
-        raise _outage(errors, len(runs)) from errors[0]
+    failed = [at for at, run in enumerate(runs) if run.raised and not run.parse_failed]
+    errors = [error for at in failed if (error := runs[at].raised)]
     scale = [error for error in errors if isinstance(error, ScaleError)]
     if scale or (errors and len(errors) >= min(max_errors, len(runs))):
         if isinstance(first := [*scale, *errors][0], MetricError):
             raise first
+        what, remedy = "examples failed", "Mend the program or the metric."
+        if all(map(is_refusal, errors)):
+            what, remedy = _UNANSWERED, REMEDY
         raise TooManyErrorsError(
-            f"{len(errors)} of {len(runs)} examples failed (max_errors is {max_errors}). Mend the "
-            f"program or the metric. The first failure, on {shown(failed[0][0])}, was "
-            f"{_text(first)}"
+            f"{len(errors)} of {len(runs)} {what} (max_errors is {max_errors}). {remedy} The first "
+            f"failure, on {shown(examples[failed[0]])}, was {_text(first)}"
         ) from first
 
 
@@ -243,16 +247,6 @@ class _Worker:
                 call = PredictorCall(dict(inputs), outputs, thoughts.of(prediction))
                 found.setdefault(name, []).append(call)
         return found
-
-
-def _outage(errors: Sequence[Exception], jobs: int, limit: int | None = None) -> TooManyErrorsError:
-    """Return what is said where so many runs got no answer from a language model."""
-    bound = "" if limit is None else f" (max_errors is {limit})"
-    return TooManyErrorsError(
-        f"{len(errors)} of {jobs} runs got no answer from a language model{bound}. {REMEDY} With a "
-        "log_dir, the same compile then goes on where it was. The first failure was "
-        f"{_text(errors[0])}"
-    )
 
 
 def _text(error: BaseException) -> str:

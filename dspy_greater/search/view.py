@@ -5,7 +5,6 @@ This is where the DSPy side and the model side meet, through messages and spans.
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -35,8 +34,6 @@ from dspy_greater.program import (
     render,
     with_instructions,
 )
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass
@@ -131,9 +128,11 @@ class PredictorView:
             raise RenderingError(
                 f"the example {shown} cannot be shown to predictor {name!r}: {error}"
             ) from error
-        if broken := next((m for m in rendered.messages if _SURROGATE.search(m["content"])), None):
+        for message in rendered.messages:
+            if message["content"].encode(errors="replace").decode() == message["content"]:
+                continue
             raise RenderingError(
-                f"the {broken['role']} message of predictor {name!r} on the example "
+                f"the {message['role']} message of predictor {name!r} on the example "
                 f"{shown} contains half a character (a lone surrogate), which no tokenizer can "
                 "read: repair the text, for instance with "
                 "text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."

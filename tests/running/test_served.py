@@ -276,6 +276,7 @@ def test_a_server_that_is_busy_now_and_then_is_asked_again(student: dspy.Module)
     assert [vars(each) for each in there.candidates] == [vars(each) for each in here.candidates]
 
 
+@pytest.mark.usefixtures("readable")
 @pytest.mark.slow
 def test_a_server_that_is_gone_for_good_ends_the_run_which_goes_on_elsewhere(
     student: dspy.Module, tmp_path: Path
