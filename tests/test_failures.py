@@ -16,8 +16,19 @@ from dspy_greater.model import ContextError
 from dspy_greater.program import MetricError, TooManyErrorsError
 from examples.published_schedule import PaperConfig
 from tests.support.bad_input import LONG, QA, program
-from tests.support.compiling import PAPER, START, VERIFIED, configured, examples, lm, metric, small
+from tests.support.compiling import (
+    PAPER,
+    START,
+    VERIFIED,
+    configured,
+    examples,
+    lm,
+    lm_of,
+    metric,
+    small,
+)
 from tests.support.scripted import chat, number, one_right, play
+from tests.support.targets import Adder, target
 
 __all__ = ["configured", "lm"]
 
@@ -254,6 +265,22 @@ def test_a_split_that_is_mostly_too_long_is_refused(
     with pytest.raises(ContextError, match=f"{words} are too long.*context of 2048"):
         small().compile(program(), trainset=trainset, valset=valset)
     assert not prompts
+
+
+@pytest.mark.parametrize("where", ["local", "elsewhere"])
+def test_validation_examples_need_only_fit_what_verifies(
+    where: str, lm: dspy.LM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play(monkeypatch, RIGHT)
+    roomy = lm_of(max_position_embeddings=16384) if where == "local" else target(Adder())
+    valset = [LONG.copy(question="why " * 3000 + "What is 4 + 3?"), *examples(8)[6:]]
+    record = (
+        small(schedule=SILENT, lm=lm, target_lm=roomy)
+        .compile(program(), trainset=[LONG, *examples(3)], valset=valset)
+        .detailed_results
+    )
+    assert record.too_long == {"training": 1, "validation": 0}
+    assert record.candidates[0].validation_scores == [1.0] * 3
 
 
 def test_what_is_too_long_in_the_middle_of_a_program_is_counted(
