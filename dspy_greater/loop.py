@@ -155,14 +155,14 @@ class Loop:
         state, name = self.state, predictor.name
         state.meter.turn(name)
         search = state.searches.get(name)
-        if search is not None and search.steps and (reason := self._over(name)):
-            search.ended = reason
+        if search is not None and search.steps and (reason := self._over(name) or self._hopeless()):
+            self._end(search, reason)
             return
         schedule = self._opened(predictor)
         search = state.searches[name]
         step = schedule.step(state.current)
         if step is None:
-            search.ended = search.state.stopped
+            self._end(search, search.state.stopped)
             return
         search.steps += 1
         state.current = step.current
@@ -179,21 +179,22 @@ class Loop:
         self._tell(self._event(predictor, step.number, step.accepted, tuple(step.attempts)))
 
     def _over(self, name: str) -> str:
-        """Say which bound a predictor's search has reached, or that it is hopeless; else nothing.
+        """Say which bound a predictor's search has reached, empty while none is.
 
         What is left is shared evenly among the searches that go on.
         """
         waiting, meter = self._waiting(), self.state.meter
         gone = meter.total(*waiting) + self._verdicts_cost()
-        if reason := self.setup.bounds.share(len(waiting), gone)(gone + meter.spent[name]):
-            return reason
-        return "no answer of any program could be read and scored" if meter.hopeless else ""
+        return self.setup.bounds.share(len(waiting), gone)(gone + meter.spent[name])
 
     def _verdicts_cost(self) -> Spent:
         """Return what the finalists will cost, at the mean of a run so far."""
         total, runs = self.state.meter.total(), FINALISTS * len(self.setup.runner.validation)
         share = runs / max(total.metric_calls, 1)
         return Spent(runs, round(share * total.tokens), share * total.seconds)
+
+    def _end(self, search: SearchUnderWay, reason: str) -> None:
+        search.ended = reason
 
     def _opened(self, predictor: Predictor) -> Schedule:
         """Return a predictor's schedule, begun anew if another predictor has changed."""
@@ -263,6 +264,11 @@ class Loop:
             told = f"{len(runs) - len(unread)} of {len(runs)} answers could be read, for instance"
             self.say(f"{told} not: {_shorten(unread[0], 300)}{remedy}")
         board.validation_score(start)
+
+    def _hopeless(self) -> str:
+        """Say so where not even the first step gave an answer that could be read."""
+        hopeless = self.state.meter.hopeless
+        return "no answer of any program could be read and scored" if hopeless else ""
 
     def say(self, text: str, level: int = logging.WARNING) -> None:
         """Tell the user something where the progress is; without progress it is logged."""
