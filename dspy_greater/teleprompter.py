@@ -192,8 +192,8 @@ class GreaterTeleprompter(Teleprompter):
             CheckpointError: If the ``log_dir`` cannot be used or holds another run.
             DataError: If a dataset is empty, unlabelled, or too small to be split, or
                 ``label_fn`` fails or returns something that is no label.
-            MetricError: If the metric returns a score above 1 or below 0 for your program, or, where
-                all its runs fail, no score.
+            MetricError: If the metric returns a score above 1 or below 0 for your program, or no
+                score for any of its runs.
             NotWhiteBoxError: If the LM that is to propose is no ``local_lm``.
             ContextError: If an instruction, or the prompts of more than half of the training or the
                 validation examples, leave no room for an answer.
