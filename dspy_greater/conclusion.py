@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import logging
-import sys
 from dataclasses import asdict
 from statistics import mean
 from typing import Any
 
 import dspy
-from tqdm.auto import tqdm
 
 from dspy_greater.loop import Loop
 from dspy_greater.program import Predictor, excerpt
 from dspy_greater.record import Candidate, ChangedExample, Outcome, Record
 from dspy_greater.search import Program, compare
-
-logger = logging.getLogger(__name__)
 
 
 def conclude(loop: Loop) -> None:
@@ -41,18 +37,12 @@ def conclude(loop: Loop) -> None:
 
 
 def finished(loop: Loop) -> dspy.Module:
-    """Say what came of it and return the program, with the record on it.
-
-    It is said where the progress was; without progress it is logged.
-    """
+    """Say what came of it and return the program, with the record on it."""
     setup, state = loop.setup, loop.state
     record = state.record
     record.charge(state.meter)
     record.peak_memory = max(record.peak_memory, setup.model.peak_memory())
-    if setup.progress:
-        tqdm.write(record.summary(), file=sys.stderr)
-    else:
-        logger.log(logging.INFO if record.improved else logging.WARNING, record.summary())
+    loop.say(record.summary(), logging.INFO if record.improved else logging.WARNING)
     program = setup.runner.module({o.predictor: o.after for o in record.outcomes if o.changed})
     program.detailed_results = record
     program.candidate_programs = candidate_programs(record)

@@ -43,6 +43,12 @@ logger = logging.getLogger(__name__)
 FINALISTS = 3
 #: In whose name the race of whole programs spends, and the kind of candidate it tries.
 TOGETHER = "together"
+#: What helps where many answers cannot be read.
+REMEDY = (
+    ". The first step tries instructions that show the form of an answer. If none helps: raise the "
+    "LM's max_tokens where answers are cut off, try dspy.JSONAdapter() or dspy.XMLAdapter(), give "
+    "the program demos, or take a stronger model."
+)
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ class Loop:
         runner, most = self.setup.runner, self.setup.bounds.max_metric_calls
         train, validation = len(runner.train), len(runner.validation)
         if most is not None and most < train + validation:
-            logger.warning(
+            self.say(
                 f"max_metric_calls={most:,} is less than one pass over the {train} training and "
                 f"{validation} validation examples, which is the least"
             )
@@ -167,7 +173,8 @@ class Loop:
             self._opened(predictor)  # a first pass is made whatever the bounds
             self.budget.turn(name)
         search = state.searches[name]
-        if reason := self.budget.over(len(self.setup.runner.train)):
+        hopeless = self._hopeless() if search.steps else ""
+        if reason := self.budget.over(len(self.setup.runner.train)) or hopeless:
             search.ended = reason
             return
         step = self._opened(predictor).step(state.current)
@@ -209,7 +216,7 @@ class Loop:
             began = time.perf_counter()
             self._note(name, schedule.begin(state.current), 0, True, state.current)
             self._estimate(predictor, time.perf_counter() - began)
-            self.board.validation_score(state.start)  # a fault in the valset shows before the work
+            self._begin()
         elif search.around != around:
             search.around = around
             schedule = self._schedules[name] = self._schedule(predictor, search)
@@ -236,7 +243,7 @@ class Loop:
             return
         state.meter.turn(TOGETHER)
         race.begin()
-        self.board.validation_score(state.start)
+        self._begin()
         self.budget.turn(TOGETHER)
         programs = race.programs() if race.hopeful() else []
         winner = race.winner(programs) if programs else None
@@ -251,6 +258,37 @@ class Loop:
             if programs:
                 event = self._event(predictor, 0, winner is not None, tuple(attempts))
                 state.untold.append(event)
+
+    def _begin(self) -> None:
+        """Before the work, say how many answers can be read, and let faults in the valset show."""
+        board, start = self.board, self.state.start
+        if start in self.state.scores.validation:
+            return
+        runs = board.runs(start, list(self.state.scores.training[start]))
+        if unread := [str(run.error) for run in runs if run.parse_failed]:
+            remedy = REMEDY if 2 * len(unread) >= len(runs) else ""
+            told = f"{len(runs) - len(unread)} of {len(runs)} answers could be read, for instance"
+            self.say(f"{told} not: {_shorten(unread[0], 300)}{remedy}")
+        board.validation_score(start)
+        known, confidence = self.state.scores.validation[start], self.setup.confidence
+        wrong = sum(score < 1 for score in known)
+        if 0.5**wrong > 1 - confidence:  # the p-value of a gain on all of them
+            self.say(
+                f"{wrong} of {len(known)} validation examples are left to gain on, too few to "
+                f"prove a gain at confidence={confidence:g}: give more examples, or lower it"
+            )
+
+    def _hopeless(self) -> str:
+        """Say so where not even the first step gave an answer that could be read."""
+        hopeless = self.state.meter.hopeless
+        return "no answer of any program could be read and scored" if hopeless else ""
+
+    def say(self, text: str, level: int = logging.WARNING) -> None:
+        """Tell the user something where the progress is; without progress it is logged."""
+        if self.setup.progress:
+            tqdm.write(text, file=sys.stderr)
+        else:
+            logger.log(level, text)
 
     def _attempt(self, name: str, program: Program, order: Sequence[int]) -> Attempt:
         """Return a program that raced, as one predictor's attempt."""

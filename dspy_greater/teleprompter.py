@@ -26,6 +26,7 @@ from dspy_greater.program.predictors import predictors_of
 from dspy_greater.program.selection import Selector, select
 from dspy_greater.record import Checkpoint, StepEvent, fingerprint
 from dspy_greater.report import DetailedResults
+from dspy_greater.running.fitting import fitting
 from dspy_greater.running.lms import LMs, language_models
 from dspy_greater.running.runner import ProgramRunner
 from dspy_greater.running.served import check_served, prompts_of
@@ -88,7 +89,8 @@ class GreaterTeleprompter(Teleprompter):
         perfect_score: Mean score at which the search stops; None to never stop early.
         num_threads: Threads of one evaluation. None: as many as a local model batches, 64 on
             ``rollout_lm``, ``dspy.settings.num_threads`` on a target elsewhere.
-        max_errors: Failing examples after which an evaluation is given up; None for DSPy's.
+        max_errors: Examples failing under your program after which the compile is given up, as it
+            is where all fail; None for DSPy's. Under another program they count as wrong.
         seed: Seed of every random choice.
         progress: Whether to show progress, and at the end the summary, which is logged otherwise.
 
@@ -191,7 +193,11 @@ class GreaterTeleprompter(Teleprompter):
             CheckpointError: If the ``log_dir`` cannot be used or holds another run.
             DataError: If a dataset is empty, unlabelled, or too small to be split, or
                 ``label_fn`` fails or returns something that is no label.
+            MetricError: If the metric returns a score above 1 or below 0 for your program, or no
+                score for any of its runs.
             NotWhiteBoxError: If the LM that is to propose is no ``local_lm``.
+            ContextError: If an instruction, or the prompts of more than half of the training or the
+                validation examples, leave no room for an answer.
             ServedError: If ``rollout_lm`` gives no answer, holds other weights than the white box
                 or does not sample.
             TargetError: If it is not clear on which LM a predictor is to be verified, or
@@ -214,14 +220,21 @@ class GreaterTeleprompter(Teleprompter):
         predictors, left_out, labels = self._chosen(student, found, trainset, train)
         if valset is None:
             warn_of_overlap(train, validation)
-        data = (train, validation, labels)
+        fit, fit_too = fitting(predictors, train, validation, lms)
+        labels = {name: [given[index] for index in fit] for name, given in labels.items()}
+        data = ([train[index] for index in fit], [validation[index] for index in fit_too], labels)
         with self._checkpoint(student, predictors, data, lms) as checkpoint:
             loop = self._loop(student, predictors, data, lms, checkpoint)
             record, meter = loop.state.record, loop.state.meter
             record.log_dir = os.fspath(self.log_dir or "")
             with overheard(record.hear, lambda: dspy.settings.get(SETTING) is meter):
-                self._check(loop)
+                if lms.rollout_lm is not None:
+                    prompts = prompts_of(predictors, data[0], loop.setup.adapter)
+                    temperature = self.config.sampling_temperature
+                    check_served(lms.rollout_lm, loop.setup.model, prompts, temperature)
                 record.left_out = left_out
+                lost = {"training": len(train) - len(fit)}
+                record.too_long = {**lost, "validation": len(validation) - len(fit_too)}
                 if not record.outcomes:  # it was not over when it was saved
                     loop.run()
                     conclude(loop)
@@ -364,13 +377,3 @@ class GreaterTeleprompter(Teleprompter):
             progress=self.progress,
         )
         return Loop(setup, state)
-
-    def _check(self, loop: Loop) -> None:
-        """Refuse what cannot be searched, or not run in the white box's place, before long work."""
-        setup, start = loop.setup, loop.state.start
-        for predictor in setup.runner.predictors:
-            loop.view(predictor, start).check()
-        if setup.runner.rollout_lm is not None:
-            prompts = prompts_of(setup.runner.predictors, setup.runner.train, setup.adapter)
-            temperature = self.config.sampling_temperature
-            check_served(setup.runner.rollout_lm, setup.model, prompts, temperature)

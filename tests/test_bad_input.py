@@ -243,7 +243,7 @@ SAID: dict[str, tuple[type[Exception], str]] = {
     ),
     "an image where a text should be": (
         RenderingError,
-        "the training example {'question': Image(url='https://a.b/c.png')} cannot be "
+        "the example {'question': Image(url='https://a.b/c.png')} cannot be "
         "shown to predictor 'self': an "
         "input or a demo would not be text in the prompt (an image, a file or a "
         "native tool call), but a causal language model reads text alone: give it as a "
@@ -257,7 +257,7 @@ SAID: dict[str, tuple[type[Exception], str]] = {
     ),
     "half a character": (
         RenderingError,
-        "the user message of predictor 'self' on the training example {'question': "
+        "the user message of predictor 'self' on the example {'question': "
         "'a\\ud83d'} contains half a character (a lone surrogate), which no tokenizer can "
         "read: repair the text, for instance with text.encode('utf-16', "
         "'surrogatepass').decode('utf-16', 'replace').",
@@ -328,12 +328,11 @@ SAID: dict[str, tuple[type[Exception], str]] = {
         "for an answer in the model's context of 2048. Shorten it, or use a model with a "
         "longer context.",
     ),
-    "a long input": (
+    "long inputs": (
         ContextError,
-        "the prompt of predictor 'self' on the training example {'question': 'why why why "
-        "why why why why why why why why why why why why why why why why why why why why "
-        "why why ... has … tokens, which leaves no room for an answer in the model's "
-        "context of 2048. Use shorter inputs, fewer demos, or a model with a longer "
+        "4 of 7 training examples are too long: the prompt of predictor 'self' on the example "
+        "{'question': 'why why … ... has … tokens, which leaves no room for an answer in the "
+        "model's context of 2048. Use shorter inputs, fewer demos, or a model with a longer "
         "context.",
     ),
     "no language model": (

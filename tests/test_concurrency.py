@@ -17,11 +17,20 @@ from dspy_greater import local_lm
 from dspy_greater.lm import white_box
 from dspy_greater.program.runs import run_programs
 from examples.published_schedule import PaperConfig
-from tests.support.compiling import START, configured, examples, lm, metric, small, student
+from tests.support.compiling import (
+    START,
+    configured,
+    examples,
+    lm,
+    metric,
+    readable,
+    small,
+    student,
+)
 from tests.support.composing import TASK, better_letters, letters, small_lm
 from tests.support.tiny import make_model, make_tokenizer
 
-__all__ = ["configured", "lm", "student"]
+__all__ = ["configured", "lm", "readable", "student"]
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +186,7 @@ def test_what_another_thread_asks_of_the_model_is_not_booked_on_a_compile(
     assert told(accompanied) == told(alone)
 
 
+@pytest.mark.usefixtures("readable")
 def test_a_bound_on_tokens_ends_a_compile_where_it_does_without_the_other_thread(
     at_once: dspy.LM,
 ) -> None:

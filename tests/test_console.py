@@ -94,7 +94,8 @@ def test_off_a_terminal_a_compile_writes_a_line_a_step_and_what_came_of_it(
     assert record.truncated > 0  # a random model ends no answer
     assert sum("truncated" in line for line in lines) == 0
     assert sum("ended at max_tokens" in line for line in lines) == 1
-    assert len(lines) == 1 + len(steps) + len(record.summary().splitlines())
+    assert lines[1].startswith("0 of 4 answers could be read")  # nor a field
+    assert len(lines) == 2 + len(steps) + len(record.summary().splitlines())
     assert lines[-1].endswith(f"every step is in {tmp_path}")
 
 

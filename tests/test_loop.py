@@ -22,11 +22,12 @@ from tests.support.compiling import (
     configured,
     examples,
     lm,
+    readable,
     small,
     student,
 )
 
-__all__ = ["configured", "lm", "student"]
+__all__ = ["configured", "lm", "readable", "student"]
 
 
 def test_a_callback_is_told_of_every_step_and_may_stop_the_search(student: dspy.Module) -> None:
@@ -65,6 +66,7 @@ def test_bounds_that_pay_for_no_race_leave_it_at_the_first_pass(
 
 
 @pytest.mark.parametrize("most", [17, 25, 60, 120])
+@pytest.mark.usefixtures("readable")
 def test_a_bound_on_metric_calls_is_kept(most: int, student: dspy.Module) -> None:
     schedule = replace(VERIFIED, max_steps=99, patience=99)
     compiled = small(max_metric_calls=most, schedule=schedule).compile(student, trainset=examples())
@@ -114,6 +116,7 @@ class KilledError(Exception):
 
 
 @SCHEDULES
+@pytest.mark.usefixtures("readable")
 def test_a_run_that_was_killed_goes_on_and_ends_the_same(
     schedule: ScheduleConfig, student: dspy.Module, tmp_path: Path
 ) -> None:
@@ -162,6 +165,7 @@ def test_another_config_is_not_mixed_with_what_a_log_dir_holds(
 
 
 @SCHEDULES
+@pytest.mark.usefixtures("readable")
 def test_the_record_says_where_the_time_went(
     schedule: ScheduleConfig, student: dspy.Module
 ) -> None:

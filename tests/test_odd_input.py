@@ -32,8 +32,8 @@ def failing(example: dspy.Example, prediction: dspy.Prediction) -> float:
         (
             failing,
             TooManyErrorsError,
-            "2 of 4 examples failed, and max_errors is 2. Mend the program or the metric, or raise "
-            "max_errors. The first failure was LookupError: no such column",
+            "4 of 4 examples failed (max_errors is 2). Mend the program or the metric. The first "
+            "failure, on Example(…), was LookupError: no such column",
         ),
         (
             lambda example, prediction: float("nan"),

@@ -25,6 +25,7 @@ from tests.support.compiling import (
     lm,
     lm_of,
     metric,
+    readable,
     small,
     student,
 )
@@ -32,7 +33,7 @@ from tests.support.families import ARCHITECTURES
 from tests.support.marks import mostly_slow, slow
 from tests.support.tiny import make_model, make_tokenizer
 
-__all__ = ["configured", "lm", "student"]
+__all__ = ["configured", "lm", "readable", "student"]
 
 
 class Pipeline(dspy.Module):
@@ -51,6 +52,7 @@ ADAPTERS = {"chat": None, "json": dspy.JSONAdapter(), "xml": dspy.XMLAdapter()}
 
 
 @SCHEDULES
+@pytest.mark.usefixtures("readable")
 @pytest.mark.parametrize(
     ("architecture", "adapter"),
     mostly_slow(
@@ -103,6 +105,7 @@ def test_the_original_comes_back_when_nothing_beats_it_and_it_says_so(
 
 
 @SCHEDULES
+@pytest.mark.usefixtures("readable")
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_examples_whose_right_answer_is_empty_are_learned_from(
     adapter: str, schedule: ScheduleConfig, lm: dspy.LM
@@ -268,27 +271,15 @@ def test_an_instruction_that_cannot_be_edited_is_refused(text: str, student: dsp
         small().compile(student, trainset=examples())
 
 
-def test_a_prompt_longer_than_the_context_is_refused(student: dspy.Module) -> None:
-    trainset = [
-        *examples(),
-        dspy.Example(question="why " * 3000, answer="7").with_inputs("question"),
-    ]
-    with pytest.raises(ContextError, match="context"):
-        small().compile(student, trainset=trainset, valset=examples())
-
-
-@SCHEDULES
-def test_a_model_of_nan_is_an_error_not_a_result(
-    schedule: ScheduleConfig, student: dspy.Module
-) -> None:
+def test_a_model_of_nan_gives_no_result(student: dspy.Module) -> None:
     tokenizer = make_tokenizer()
     model = make_model("llama", len(tokenizer))
     model.model.norm.weight.data.fill_(float("nan"))
-    with (
-        dspy.context(lm=local_lm((model, tokenizer), max_tokens=4, cache=False)),
-        pytest.raises(LossError, match="NaN"),
-    ):
-        small(schedule=schedule).compile(student, trainset=examples())
+    with dspy.context(lm=local_lm((model, tokenizer), max_tokens=4, cache=False)):
+        with pytest.raises(LossError, match="NaN"):
+            small().compile(student, trainset=examples())
+        record = small(schedule=VERIFIED).compile(student, trainset=examples()).detailed_results
+    assert "no answer of any program could be read" in record.outcomes[0].stopped
 
 
 def test_a_validation_set_with_training_examples_is_warned_of(

@@ -59,6 +59,7 @@ class Meter:
     Attributes:
         counts: Work of the white box.
         parse_failures: Runs whose output did not parse.
+        errors: Other runs that failed, by the kind of what was raised.
         target: By name, what language models did that verify candidates in the white box's place.
         rollout_lm: By name, what the language model did that runs in the white box's place.
         phases: Seconds by phase, see :class:`Phases`.
@@ -69,6 +70,7 @@ class Meter:
 
     counts: Counts = field(default_factory=Counts)
     parse_failures: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
     target: dict[str, Usage] = field(default_factory=dict)
     rollout_lm: dict[str, Usage] = field(default_factory=dict)
     phases: dict[str, float] = field(default_factory=dict)
@@ -102,6 +104,7 @@ class Meter:
         usage: Mapping[str, Usage],
         *,
         parse_failed: bool = False,
+        error: str = "",
         on_target: bool = False,
         on_rollout_lm: bool = False,
     ) -> None:
@@ -110,12 +113,19 @@ class Meter:
             own = self.spent[self.whose]
             own.metric_calls += 1
             self.parse_failures += parse_failed
+            if error:
+                self.errors[error] = self.errors.get(error, 0) + 1
             if not on_target and not on_rollout_lm:
                 return
             total = self.target if on_target else self.rollout_lm
             for name, each in usage.items():
                 total[name] = total.get(name, Usage()) + each
                 own.tokens += 0 if on_target else each.tokens
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether every run so far has failed."""
+        return self.parse_failures + sum(self.errors.values()) == self.total().metric_calls
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Count the seconds of a block under a phase, see :data:`PHASES`."""
@@ -144,6 +154,7 @@ class Meter:
         return cls(
             counts=Counts(**saved["counts"]),
             parse_failures=saved["parse_failures"],
+            errors=dict(saved.get("errors", {})),
             target={name: Usage(**each) for name, each in saved["target"].items()},
             rollout_lm={name: Usage(**each) for name, each in saved["rollout_lm"].items()},
             phases=dict(saved["phases"]),

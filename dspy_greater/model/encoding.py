@@ -149,6 +149,7 @@ class ChatEncoder:
         return tuple(ids), offsets
 
     def _tokenise_plain(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        text = text.encode(errors="replace").decode()  # JSON can spell half a character
         encoded = self.tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )

@@ -36,6 +36,10 @@ class MetricError(ValueError):
     """The metric has the wrong arguments or does not return a score."""
 
 
+class ScaleError(MetricError):
+    """The metric's scores are not from 0 to 1."""
+
+
 class InstructionError(ValueError):
     """A text cannot be the instruction of a signature, byte for byte."""
 

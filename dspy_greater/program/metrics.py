@@ -10,7 +10,7 @@ from typing import Any
 
 import dspy
 
-from dspy_greater.program.errors import MetricError, shown
+from dspy_greater.program.errors import MetricError, ScaleError, shown
 
 _EXPECTED = (
     "write metric(example, prediction) or metric(example, prediction, trace=None), or a "
@@ -43,7 +43,7 @@ class Metric:
                 "dspy.Prediction(score=..., feedback=...)."
             )
         if not 0 <= number <= 1:
-            raise MetricError(
+            raise ScaleError(
                 f"The metric {self.name} returned {number} for the example {shown(example)}: "
                 "scores go from 0 (wrong) to 1 (perfect), so divide by the best possible score."
             )

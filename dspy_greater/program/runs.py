@@ -18,15 +18,18 @@ from dspy_greater.cost.meter import SETTING
 from dspy_greater.program.errors import (
     REMEDY,
     MetricError,
+    ScaleError,
     TooManyErrorsError,
     is_outage,
     is_refusal,
+    shown,
 )
 from dspy_greater.program.hearing import RunUsageTracker, Thoughts
 from dspy_greater.program.metrics import Metric
 from dspy_greater.program.predictors import copy_program
 
 MAX_THREADS = 128
+_UNANSWERED = "runs got no answer from a language model"
 
 
 class PredictorCall(NamedTuple):
@@ -41,16 +44,25 @@ class PredictorCall(NamedTuple):
 class Run:
     """One run of the program on one example, with each predictor's calls by its name.
 
-    ``error`` is what the program or the metric raised, ``usage`` by name what each language model
+    ``raised`` is what the program or the metric raised, ``usage`` by name what each language model
     did for it, nothing of what the metric asks.
     """
 
     score: float
     prediction: dspy.Prediction | None
     calls: dict[str, list[PredictorCall]] = field(default_factory=dict)
-    error: str | None = None
-    parse_failed: bool = False
+    raised: Exception | None = None
     usage: dict[str, Usage] = field(default_factory=dict)
+
+    @property
+    def error(self) -> str | None:
+        """What was raised, as text."""
+        return None if self.raised is None else _text(self.raised)
+
+    @property
+    def parse_failed(self) -> bool:
+        """Whether the run ended with an answer that could not be read."""
+        return self.prediction is None and isinstance(self.raised, AdapterParseError)
 
     @property
     def longest(self) -> int:
@@ -73,9 +85,9 @@ def run_programs(
 ) -> list[list[Run]]:
     """Run and score programs on every example, side by side in threads.
 
-    A run that fails scores 0, up to ``max_errors`` for each program. Where a language model gives
-    no answer at all (no connection, a wrong key), ``max_errors`` is for all programs together, and
-    where it answers none of several runs it is 0: no instruction is judged by an outage.
+    A run that fails scores 0. But no instruction is judged by an outage: it is an error where a
+    language model gives no answer at all (no connection, a wrong key) to ``max_errors`` runs, or to
+    none of several.
 
     Args:
         programs: Left as they are.
@@ -83,7 +95,7 @@ def run_programs(
         metric: Called outside of the LM's context: a judge in it keeps the user's LM.
         lms: One for each program, used by all its predictors; None leaves them theirs.
         num_threads: None for 128: a local model answers many threads' calls in one batch.
-        max_errors: None for DSPy's setting. Unreadable completions do not count.
+        max_errors: None for DSPy's setting.
         thinking: Whether to listen to what language models think before they answer.
         meter: Where local models book what they do for these runs, and the metric its time.
     """
@@ -110,13 +122,38 @@ def run_programs(
     except BaseException:
         stop.set()  # Examples still queued are not to run on behind the caller.
         raise
-    _raise_outage(outages, len(jobs), limit)
-    refusals = [error for worker in workers for error in worker.errors if is_refusal(error)]
-    _raise_outage([*outages, *refusals], len(jobs))
-    for worker in workers:
-        worker.raise_fatal(len(examples))
+    if outages and (len(outages) >= limit or len(outages) == len(jobs) > 1):
+        raise TooManyErrorsError(
+            f"{len(outages)} of {len(jobs)} {_UNANSWERED} (max_errors is {limit}). {REMEDY} "
+            "With a log_dir, the same compile then goes on where it was. The first failure was "
+            f"{_text(outages[0])}"
+        ) from outages[0]
     count = len(examples)
     return [list(runs[start : start + count]) for start in range(0, len(runs), count)]
+
+
+def check_own(runs: Sequence[Run], examples: Sequence[dspy.Example], max_errors: int) -> None:
+    """Raise what the user has to mend, if the runs are of the user's own program.
+
+    Raises:
+        ScaleError: If the metric returned a score above 1 or below 0.
+        MetricError: If it returned no score in so many runs.
+        TooManyErrorsError: If ``max_errors`` runs failed, or all. An answer that cannot be read is
+            no failure.
+    """
+    failed = [at for at, run in enumerate(runs) if run.raised and not run.parse_failed]
+    errors = [error for at in failed if (error := runs[at].raised)]
+    scale = [error for error in errors if isinstance(error, ScaleError)]
+    if scale or (errors and len(errors) >= min(max_errors, len(runs))):
+        if isinstance(first := [*scale, *errors][0], MetricError):
+            raise first
+        what, remedy = "examples failed", "Mend the program or the metric."
+        if all(map(is_refusal, errors)):
+            what, remedy = _UNANSWERED, REMEDY
+        raise TooManyErrorsError(
+            f"{len(errors)} of {len(runs)} {what} (max_errors is {max_errors}). {remedy} The first "
+            f"failure, on {shown(examples[failed[0]])}, was {_text(first)}"
+        ) from first
 
 
 @dataclass
@@ -131,9 +168,6 @@ class _Worker:
     outages: list[Exception]  # Of all workers.
     thinking: bool
     meter: Meter
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    errors: list[Exception] = field(default_factory=list)
-    fatal: MetricError | None = None
 
     def __post_init__(self) -> None:
         if self.lm is not None:
@@ -150,10 +184,6 @@ class _Worker:
             return None
         try:
             return self._run(example)
-        except MetricError as error:
-            self.fatal = error
-            self.stop.set()
-            return None
         except BaseException:  # Ctrl-C: the executor hands it on to the caller.
             self.stop.set()
             raise
@@ -184,20 +214,24 @@ class _Worker:
         except AdapterParseError as error:
             # ChatAdapter has by then asked once more, through JSONAdapter (unless
             # use_json_adapter_fallback=False): only the last failure arrives here.
-            return Run(0.0, None, error=_text(error), parse_failed=True)
+            return Run(0.0, None, raised=error)
         except Exception as error:
-            self._count(error, self.outages if is_outage(error) else self.errors)
-            return Run(0.0, None, error=_text(error))
+            return self._failed(error)
 
     def _scored(self, example: dspy.Example, prediction: dspy.Prediction) -> Run:
         try:
             with self.meter.phase("metric"):
                 return Run(self.metric.score(example, prediction), prediction)
-        except MetricError:
-            raise
         except Exception as error:
-            self._count(error, self.errors)
-            return Run(0.0, prediction, error=_text(error))
+            return self._failed(error, prediction)
+
+    def _failed(self, error: Exception, prediction: dspy.Prediction | None = None) -> Run:
+        """Return a run that failed, and stop the others if it is one outage too many."""
+        if is_outage(error):
+            self.outages.append(error)
+            if len(self.outages) >= self.max_errors:
+                self.stop.set()
+        return Run(0.0, prediction, raised=error)
 
     def _calls(
         self, trace: Sequence[tuple[Any, dict[str, Any], dspy.Prediction]], thoughts: Thoughts
@@ -213,34 +247,6 @@ class _Worker:
                 call = PredictorCall(dict(inputs), outputs, thoughts.of(prediction))
                 found.setdefault(name, []).append(call)
         return found
-
-    def _count(self, error: Exception, errors: list[Exception]) -> None:
-        with self.lock:
-            errors.append(error)
-            if len(errors) >= self.max_errors:
-                self.stop.set()
-
-    def raise_fatal(self, total: int) -> None:
-        if self.fatal is not None:
-            raise self.fatal
-        if self.errors and len(self.errors) >= self.max_errors:
-            first = self.errors[0]
-            raise TooManyErrorsError(
-                f"{len(self.errors)} of {total} examples failed, and max_errors is "
-                f"{self.max_errors}. Mend the program or the metric, or raise max_errors. The "
-                f"first failure was {_text(first)}"
-            ) from first
-
-
-def _raise_outage(errors: Sequence[Exception], jobs: int, limit: int | None = None) -> None:
-    """Raise if a limit of runs got no answer from a language model, or, of several, all."""
-    if errors and (len(errors) == jobs > 1 or (limit is not None and len(errors) >= limit)):
-        bound = "" if limit is None else f" (max_errors is {limit})"
-        raise TooManyErrorsError(
-            f"{len(errors)} of {jobs} runs got no answer from a language model{bound}. "
-            f"{REMEDY} With a log_dir, the same compile then goes on where it was. "
-            f"The first failure was {_text(errors[0])}"
-        ) from errors[0]
 
 
 def _text(error: BaseException) -> str:

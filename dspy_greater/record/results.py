@@ -36,7 +36,9 @@ class Record:
         train_examples: Number of training examples.
         validation_examples: Number of examples on which programs were verified.
         skipped_losses: Losses and gradients that were not finite, or not to be had.
+        too_long: Examples left out, as their prompt leaves no room for an answer, by split.
         parse_failures: Runs whose output did not parse and counted as wrong.
+        errors: Runs that failed and counted as wrong, by what the program or the metric raised.
         total_calls: Runs of the program (metric calls).
         truncated: Answers that ended at their LM's ``max_tokens``.
         warnings: How often other libraries gave each further warning.
@@ -62,8 +64,10 @@ class Record:
     left_out: list[str] = field(default_factory=list)
     train_examples: int = 0
     validation_examples: int = 0
+    too_long: dict[str, int] = field(default_factory=dict)
     skipped_losses: int = 0
     parse_failures: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
     total_calls: int = 0
     truncated: int = 0
     warnings: dict[str, int] = field(default_factory=dict)
@@ -104,7 +108,7 @@ class Record:
     def charge(self, meter: Meter) -> None:
         """Put on record what the compile has cost so far."""
         self.total_calls = meter.total().metric_calls
-        self.parse_failures = meter.parse_failures
+        self.parse_failures, self.errors = meter.parse_failures, dict(meter.errors)
         self.counts = asdict(meter.counts)
         self.seconds = meter.total().seconds
         self.phases = meter.seconds_by_phase()
@@ -132,6 +136,13 @@ class Record:
                 f"{self.parse_failures} of {self.total_calls} outputs "
                 f"({self.parse_failure_rate:.1%}) did not parse and counted as wrong"
             )
+        if self.errors:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in self.errors.items())
+            count = sum(self.errors.values())
+            yield f"{count} of {self.total_calls} runs failed and counted as wrong: {kinds}"
+        if any(self.too_long.values()):
+            counts = " and ".join(f"{count} {split}" for split, count in self.too_long.items())
+            yield f"too long for the model's context and left out: {counts} examples"
         if self.truncated:
             usages = [*self.target_usage.values(), *self.rollout_usage.values()]
             answers = self.counts.get("rollouts", 0) + sum(usage["calls"] for usage in usages)

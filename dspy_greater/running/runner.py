@@ -8,9 +8,9 @@ What it would run, of either kind, the rollout LM may run: a server of the same 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import dspy
@@ -19,11 +19,14 @@ from dspy.clients.base_lm import BaseLM
 from dspy_greater.cost import Meter
 from dspy_greater.lm import white_box
 from dspy_greater.program import Metric, Predictor, Run, current_adapter
+from dspy_greater.program.errors import shown
 from dspy_greater.program.predictors import replace_instruction
 from dspy_greater.program.rendering import end_marks
-from dspy_greater.program.runs import MAX_THREADS, run_programs
+from dspy_greater.program.runs import MAX_THREADS, check_own, run_programs
 from dspy_greater.running.lms import Target, is_local
 from dspy_greater.search.programs import Program
+
+logger = logging.getLogger(__name__)
 
 #: Requests at a time that a rollout LM gets: servers batch what is in flight, and up to some dozens
 #: each further one is nearly free.
@@ -40,7 +43,7 @@ class ProgramRunner:
         rollout_lm: What runs in the place of the white box, from ``rollouts_of``.
         num_threads: Threads of one evaluation; None for one per run where the model is local,
             :data:`IN_FLIGHT` on a rollout LM elsewhere, and DSPy's setting on a target elsewhere.
-        max_errors: Failing examples after which an evaluation is given up.
+        max_errors: Examples that may not fail under the student, or be left without an answer.
     """
 
     student: dspy.Module
@@ -57,6 +60,7 @@ class ProgramRunner:
 
     def __post_init__(self) -> None:
         self.meter.engine = self.lm.engine
+        self._start = Program.of({each.name: each.instruction for each in self.predictors})
         self._sampler = _ending_at_marks(self.rollout_lm or self.lm)
 
     def module(self, instructions: Mapping[str, str]) -> dspy.Module:
@@ -95,13 +99,27 @@ class ProgramRunner:
         examples: Sequence[dspy.Example],
         limit: int | None = None,
     ) -> list[list[Run]]:
-        """Run programs on the target, which answers as it will when deployed: without the limit."""
+        """Run programs on the target, which answers as it will when deployed: without the limit.
+
+        What others than the student fail at costs them their score, and nobody else.
+        """
         modules = [self.module(program.instructions) for program in programs]
         if self.target is None:
-            return self._on_white_box(modules, examples, [{}] * len(modules), limit)
-        given = self.target.given
+            results = self._on_white_box(modules, examples, [{}] * len(modules), limit)
+        else:
+            results = self._on_target(self.target, modules, examples)
+        errors = dspy.settings.max_errors if self.max_errors is None else self.max_errors
+        for program, runs in zip(programs, results, strict=True):
+            if program == self._start:
+                check_own(runs, examples, errors)
+        return results
+
+    def _on_target(
+        self, target: Target, modules: Sequence[dspy.Module], examples: Sequence[dspy.Example]
+    ) -> list[list[Run]]:
+        given = target.given
         lms = None if given is None else [_ending_at_marks(given)] * len(modules)
-        if self.target.is_local:
+        if target.is_local:
             return self._run(modules, examples, lms, MAX_THREADS, on_target=True)
         with self.meter.phase("target"):
             return self._run(modules, examples, lms, dspy.settings.num_threads, on_target=True)
@@ -142,8 +160,13 @@ class ProgramRunner:
             thinking=white_box(self.lm).thinks,
             meter=self.meter,
         )
-        for run in chain.from_iterable(results):
-            self.meter.book_run(run.usage, parse_failed=run.parse_failed, **place)
+        for runs in results:
+            for example, run in zip(examples, runs, strict=True):
+                kind = "" if run.parse_failed or not run.raised else type(run.raised).__name__
+                if kind and not self.meter.errors:
+                    told = "a run failed and counts as wrong, on %s: %s (further ones are counted)"
+                    logger.warning(told, shown(example), run.error)
+                self.meter.book_run(run.usage, parse_failed=run.parse_failed, error=kind, **place)
         return results
 
 

@@ -5,7 +5,6 @@ This is where the DSPy side and the model side meet, through messages and spans.
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -35,8 +34,6 @@ from dspy_greater.program import (
     render,
     with_instructions,
 )
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass
@@ -80,7 +77,7 @@ class PredictorView:
         ]
 
     def check(self) -> None:
-        """Refuse, before any long work, what the search could not edit or the model not read."""
+        """Refuse, before any long work, an instruction that cannot be edited or read."""
         name, instruction = self.predictor.name, self.predictor.instruction
         for text in (instruction, self.predictor.whole(instruction)):
             check_instruction(self.predictor.signature, text, name)
@@ -97,8 +94,14 @@ class PredictorView:
                 "Shorten it, or use a model with a longer context."
             )
         self._check_borders(instruction)
-        for inputs in self._direct_inputs or []:
-            self._check_prompt(instruction, inputs)
+
+    def too_long(self) -> dict[int, str]:
+        """Return, by index, what there is to say of examples whose prompts leave no room to answer.
+
+        Refuses those that cannot be written or read.
+        """
+        said = map(self._too_long, self._direct_inputs or [])
+        return {index: fault for index, fault in enumerate(said) if fault}
 
     def _check_borders(self, instruction: str) -> None:
         """Refuse an instruction that shares a token with the adapter's text around it."""
@@ -117,30 +120,30 @@ class PredictorView:
                 "and end the instruction with a word and a full stop, or use another adapter."
             )
 
-    def _check_prompt(self, instruction: str, inputs: dict[str, Any]) -> None:
-        """Refuse a training example that cannot be written, read or answered."""
+    def _too_long(self, inputs: dict[str, Any]) -> str:
         name, shown = self.predictor.name, textwrap.shorten(repr(inputs), 120, placeholder=" ...")
         try:
-            rendered = self._render(self._call(instruction, inputs))
+            rendered = self._render(self._call(self.predictor.instruction, inputs))
         except RenderingError as error:
             raise RenderingError(
-                f"the training example {shown} cannot be shown to predictor {name!r}: {error}"
+                f"the example {shown} cannot be shown to predictor {name!r}: {error}"
             ) from error
-        if broken := next((m for m in rendered.messages if _SURROGATE.search(m["content"])), None):
+        for message in rendered.messages:
+            if message["content"].encode(errors="replace").decode() == message["content"]:
+                continue
             raise RenderingError(
-                f"the {broken['role']} message of predictor {name!r} on the training example "
+                f"the {message['role']} message of predictor {name!r} on the example "
                 f"{shown} contains half a character (a lone surrogate), which no tokenizer can "
                 "read: repair the text, for instance with "
                 "text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."
             )
         length = len(self.model.encode(rendered.messages).ids)
-        if length >= self.model.context:
-            raise ContextError(
-                f"the prompt of predictor {name!r} on the training example {shown} has {length} "
-                "tokens, which leaves no room for an answer in the model's context of "
-                f"{self.model.context}. Use shorter inputs, fewer demos, or a model with a longer "
-                "context."
-            )
+        if length < self.model.context:
+            return ""
+        return (
+            f"the prompt of predictor {name!r} on the example {shown} has {length} tokens, which "
+            f"leaves no room for an answer in the model's context of {self.model.context}"
+        )
 
     def tokens(self, instruction: str) -> tuple[int, ...]:
         """Return the ids that the instruction has inside the rendered prompt."""

@@ -45,7 +45,17 @@ def test_everything_is_charged_to_whose_turn_it_is(clock: list[float]) -> None:
         "second": Spent(2, 0, 0.0),
     }
     assert meter.total("first") == Spent(3, 0, STEP)
-    assert meter.parse_failures == 1
+    assert (meter.parse_failures, meter.errors, meter.hopeless) == (1, {}, False)
+
+
+def test_where_every_run_failed_there_is_no_hope() -> None:
+    meter = Meter()
+    meter.book_run({}, parse_failed=True)
+    meter.book_run({}, error="KeyError")
+    meter.book_run({}, error="KeyError")
+    assert (meter.errors, meter.hopeless) == ({"KeyError": 2}, True)
+    meter.book_run({})
+    assert not meter.hopeless
 
 
 def test_a_target_is_on_record_and_what_stands_in_for_the_white_box_is_paid_for() -> None:
@@ -91,7 +101,8 @@ def happen(meter: Meter, clock: list[float], kind: str, what: object) -> None:
         meter.book(what)
     elif kind == "run":
         on = {"on_target": what == "target", "on_rollout_lm": what == "rollout_lm"}
-        meter.book_run({"far": Usage(1, 2, 3)}, parse_failed=what == "", **on)
+        error = "KeyError" if what == "target" else ""
+        meter.book_run({"far": Usage(1, 2, 3)}, parse_failed=what == "", error=error, **on)
     elif kind == "phase":
         with meter.phase(str(what)):
             clock[0] += STEP

@@ -13,7 +13,7 @@ from dspy.utils import DummyLM
 
 from dspy_greater.cost import Usage
 from dspy_greater.program import MetricError, PredictorCall, Run, TooManyErrorsError
-from dspy_greater.program.runs import run_programs
+from dspy_greater.program.runs import check_own, run_programs
 from tests.support.targets import Adder, target
 
 
@@ -81,7 +81,8 @@ def test_the_settings_reach_every_thread(num_threads):
 
 def test_unreadable_completions_score_zero_and_are_no_errors():
     lm = Numbered()
-    runs = run_program(chain(), examples_of(*[13] * 5), exact, lm=lm, max_errors=1)
+    runs = run_program(chain(), examples_of(*[13] * 5), exact, lm=lm)
+    check_own(runs, examples_of(*[13] * 5), max_errors=1)
     assert [(run.score, run.prediction, run.parse_failed) for run in runs] == [
         (0.0, None, True)
     ] * 5
@@ -122,25 +123,15 @@ def test_exceptions_of_the_program_score_zero():
     assert not runs[1].parse_failed
 
 
-@pytest.mark.parametrize("num_threads", [1, 4])
-def test_too_many_exceptions_stop_the_runs(num_threads):
-    lm = Numbered()
-    with pytest.raises(TooManyErrorsError, match=r"max_errors is 2.*cannot do sevens") as error:
-        run_program(
-            Fragile(),
-            examples_of(*[7] * 4, *[1] * 400),
-            exact,
-            lm=lm,
-            max_errors=2,
-            num_threads=num_threads,
-        )
+@pytest.mark.parametrize("numbers", [(7, 7, 1, 1, 1), (17,)], ids=["max_errors", "all"])
+def test_what_the_users_own_program_fails_at_too_often_is_for_the_user_to_mend(numbers):
+    examples = examples_of(*numbers)
+    runs = run_program(Fragile(), examples, exact, lm=Numbered())
+    message = rf"of {len(runs)} examples failed \(max_errors is 2\).*number \d*7.*cannot do sevens"
+    with pytest.raises(TooManyErrorsError, match=f"(?s){message}") as error:
+        check_own(runs, examples, max_errors=2)
     assert isinstance(error.value.__cause__, RuntimeError)
-    assert lm.asked < 400
-
-
-def test_max_errors_is_dspys_setting_by_default():
-    with dspy.context(max_errors=3), pytest.raises(TooManyErrorsError, match="max_errors is 3"):
-        run_program(Fragile(), examples_of(7, 7, 7, 7), exact, lm=Numbered())
+    check_own(runs[1:], examples[1:], max_errors=2)
 
 
 def test_exceptions_of_the_metric_score_zero_and_count():
@@ -154,9 +145,30 @@ def test_exceptions_of_the_metric_score_zero_and_count():
     assert "predict" in runs[1].calls
 
 
-def test_a_metric_that_returns_nonsense_stops_at_once():
-    with pytest.raises(MetricError, match="returned None"):
-        run_program(chain(), examples_of(1, 2, 3), lambda e, p: None, lm=Numbered())
+@pytest.mark.parametrize(
+    ("returned", "few", "message"),
+    [
+        ({"1": None}, True, "returned None .*number 1"),
+        ({"1": float("nan")}, True, "returned nan .*number 1"),
+        ({"3": 100}, False, "returned 100.0 .*number 3.*divide by the best possible score"),
+        ({"1": None, "3": -1}, False, "returned -1.0 .*number 3"),
+    ],
+    ids=["none", "nan", "per cent", "both"],
+)
+def test_what_is_no_score_counts_as_wrong_and_a_scale_is_for_the_user_to_mend(
+    returned, few, message
+):
+    examples = examples_of(1, 2, 3)
+
+    def odd(example, prediction):
+        return returned.get(example.answer, 1)
+
+    runs = run_program(chain(), examples, odd, lm=Numbered())
+    assert [run.score for run in runs] == [float(e.answer not in returned) for e in examples]
+    if few:
+        check_own(runs, examples, max_errors=2)
+    with pytest.raises(MetricError, match=f"(?s){message}"):
+        check_own(runs, examples, max_errors=1)
 
 
 def test_the_given_lm_replaces_the_predictors_own_in_the_run_only():
@@ -326,12 +338,23 @@ def test_an_outage_counts_for_all_programs_together():
     assert [sum(run.score for run in each) for each in runs] == [3.0] * 3
 
 
+def test_an_outage_of_a_judge_is_one_too():
+    def judged(example, prediction):
+        return len(judge("2 + 3"))
+
+    judge = out_of_order(1)
+    with pytest.raises(TooManyErrorsError, match="3 of 3 runs got no answer"):
+        run_program(chain(), examples_of(1, 2, 3), judged, lm=Numbered())
+
+
 def test_no_answer_at_all_is_too_few_for_any_max_errors():
     examples = [dspy.Example(question="2 + 3", answer="5").with_inputs("question")] * 2
     with pytest.raises(TooManyErrorsError, match="2 of 2 runs got no answer"):
         run_program(chain(), examples, exact, lm=out_of_order(1), max_errors=100)
     (run,) = run_program(chain(), examples[:1], exact, lm=out_of_order(1), max_errors=100)
     assert run.error == "LMServerError: [far/away] down"
+    with pytest.raises(TooManyErrorsError, match=r"1 of 1 runs got no answer.*server runs"):
+        check_own([run], examples[:1], max_errors=100)
 
 
 @pytest.mark.parametrize(
@@ -350,7 +373,7 @@ def test_an_outage_comes_with_its_remedy(error, words):
     engine.fails = error("no")
     examples = [dspy.Example(question="2 + 3", answer="5").with_inputs("question")] * 2
     with pytest.raises(TooManyErrorsError, match=words):
-        run_program(chain(), examples, exact, lm=target(engine))
+        check_own(run_program(chain(), examples, exact, lm=target(engine)), examples, 10)
 
 
 def test_a_prompt_that_is_too_long_is_the_programs_fault():

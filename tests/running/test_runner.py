@@ -159,9 +159,11 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many each evaluation is given; none is run."""
     given: list[int] = []
 
-    def told(modules: list[dspy.Module], *_: Any, num_threads: int, **more: Any) -> list[list[Run]]:
+    def told(
+        modules: list[dspy.Module], on: list[Any], *_: Any, num_threads: int, **more: Any
+    ) -> list[list[Run]]:
         given.append(num_threads)
-        return [[] for _ in modules]
+        return [[Run(0.0, None)] * len(on) for _ in modules]
 
     monkeypatch.setattr(runner, "run_programs", told)
     return given
@@ -215,9 +217,11 @@ def test_only_a_local_lm_is_stopped_at_the_adapters_mark(
     verified(of(lm, target(engine, temperature=0.3)), 1)
     assert {(config.stop, config.temperature) for config in engine.configs} == {((), 0.3)}
 
-    def told(modules: list[dspy.Module], *_: Any, lms: list[dspy.LM], **more: Any) -> Any:
+    def told(
+        modules: list[dspy.Module], on: list[Any], *_: Any, lms: list[dspy.LM], **more: Any
+    ) -> Any:
         stops.append(lms[0].kwargs["stop"])
-        return [[] for _ in modules]
+        return [[Run(0.0, None)] * len(on) for _ in modules]
 
     monkeypatch.setattr(runner, "run_programs", told)
     verified(of(lm, None))

@@ -27,6 +27,7 @@ from tests.support.compiling import (
     lm,
     lm_of,
     metric,
+    readable,
     small,
     student,
 )
@@ -34,7 +35,7 @@ from tests.support.copies import NAME, Copy, copy_server, elsewhere
 from tests.support.targets import Adder, target
 from tests.support.tiny import make_model, make_tokenizer
 
-__all__ = ["configured", "lm", "student"]
+__all__ = ["configured", "lm", "readable", "student"]
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +56,7 @@ def compiled(student: dspy.Module, **knobs: Any) -> Any:
 
 
 @SCHEDULES
+@pytest.mark.usefixtures("readable")
 def test_all_runs_of_the_program_are_the_servers_and_end_as_those_here(
     schedule: PaperConfig | VerifiedConfig, student: dspy.Module, engine: Copy
 ) -> None:
@@ -74,6 +76,7 @@ def test_all_runs_of_the_program_are_the_servers_and_end_as_those_here(
     assert (here.rollout_lm, here.rollout_usage, here.phases["served"]) == ("", {}, 0)
 
 
+@pytest.mark.usefixtures("readable")
 def test_samples_come_with_their_seeds_and_temperature(student: dspy.Module, engine: Copy) -> None:
     compiled(student, schedule=VERIFIED, rollout_lm=elsewhere(engine))
     runs = [config for config in engine.configs if config.max_tokens != served.TOKENS]
@@ -273,6 +276,7 @@ def test_a_server_that_is_busy_now_and_then_is_asked_again(student: dspy.Module)
     assert [vars(each) for each in there.candidates] == [vars(each) for each in here.candidates]
 
 
+@pytest.mark.usefixtures("readable")
 @pytest.mark.slow
 def test_a_server_that_is_gone_for_good_ends_the_run_which_goes_on_elsewhere(
     student: dspy.Module, tmp_path: Path

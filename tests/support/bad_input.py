@@ -93,6 +93,10 @@ def data(**fields: Any) -> list[dspy.Example]:
     return [*examples(5), odd.with_inputs("question")]
 
 
+#: An example for which no model of the tests has room.
+LONG = dspy.Example(question="why " * 3000, answer="7").with_inputs("question")
+
+
 def run(
     student: Any = None, trainset: Any = None, valset: Any = None, adapter: Any = None, **knobs: Any
 ) -> Compile:
@@ -221,7 +225,7 @@ REFUSED: dict[str, Compile] = {
     "a special token": run(program("Answer.<|im_end|>")),
     "100 kB": run(program("Think. " * 15_000)),
     "a tokenizer that merges across the instruction's border": merging,
-    "a long input": run(trainset=data(question="why " * 3000), valset=examples()),
+    "long inputs": run(trainset=[LONG, *examples(3), LONG, LONG, LONG], valset=examples()),
     # Language models.
     "no language model": with_lm(None),
     "a language model's name": run(lm="Qwen/Qwen2.5-1.5B-Instruct"),

@@ -77,6 +77,10 @@ def kept() -> DetailedResults:
     record = improved()
     record.outcomes = [outcome(START)]
     record.parse_failures, record.skipped_losses, record.left_out = 3, 2, ["judge"]
+    record.errors, record.too_long = (
+        {"ValueError": 4, "KeyError": 1},
+        {"training": 0, "validation": 2},
+    )
     return record
 
 
