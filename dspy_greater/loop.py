@@ -59,6 +59,7 @@ class Setup:
     confidence: float
     perfect_score: float | None
     round_robin: bool
+    scripts: frozenset[str]
     callback: Callable[[StepEvent], bool | None] | None
     checkpoint: Checkpoint | None
     progress: bool
@@ -125,6 +126,7 @@ class Loop:
             received=lambda: self.board.runs(program, range(len(setup.runner.train))),
             labels=setup.labels.get(predictor.name),
             labelled_only=labelled_only,
+            scripts=setup.scripts,
         )
 
     def _next(self) -> Predictor | None:

@@ -13,6 +13,7 @@ from dspy.teleprompt import Teleprompter
 
 from dspy_greater.basics.arguments import check_count, check_function, check_score, check_share
 from dspy_greater.basics.overheard import overheard
+from dspy_greater.basics.scripts import check_scripts, scripts_of
 from dspy_greater.conclusion import conclude, finished
 from dspy_greater.cost import Bounds
 from dspy_greater.cost.meter import SETTING
@@ -77,6 +78,8 @@ class GreaterTeleprompter(Teleprompter):
         round_robin: Whether predictors take turns of one step each; by default each is searched
             to its end, in the program's order. Either way they share the bounds evenly.
         frozen: Names of predictors that keep their instructions.
+        scripts: In which instructions may be written beside Latin, by Unicode names such as
+            ``"cyrillic"`` or ``"cjk"``. None: those of the program and its examples.
         label_fn: ``label_fn(example, predictor_name)`` returns a predictor's right outputs by
             field, or None. Without labels a predictor learns from its outputs in rewarded runs.
         max_examples: Training examples that the search uses, drawn at random.
@@ -116,6 +119,7 @@ class GreaterTeleprompter(Teleprompter):
         predictors: Selector = None,
         round_robin: bool = False,
         frozen: Sequence[str] = (),
+        scripts: Sequence[str] | None = None,
         label_fn: LabelFn | None = None,
         max_examples: int = 50,
         confidence: float = 0.8,
@@ -133,6 +137,7 @@ class GreaterTeleprompter(Teleprompter):
         check_count("seed", seed, least=0)
         check_share("confidence", confidence)
         check_score("perfect_score", perfect_score)
+        check_scripts(scripts)
         check_function("callback", callback, "that takes a StepEvent")
         labels = "label_fn(example, predictor_name) that returns labels by output field"
         check_function("label_fn", label_fn, labels)
@@ -156,6 +161,7 @@ class GreaterTeleprompter(Teleprompter):
         self.predictors = predictors
         self.round_robin = round_robin
         self.frozen = frozen
+        self.scripts = scripts
         self.label_fn = label_fn
         self.max_examples = max_examples
         self.confidence = confidence
@@ -245,6 +251,7 @@ class GreaterTeleprompter(Teleprompter):
             "max_examples": self.max_examples,
             "confidence": self.confidence,
             "perfect_score": self.perfect_score,
+            "scripts": self.scripts if self.scripts is None else sorted(self.scripts),
         }
 
     def _chosen(
@@ -347,6 +354,7 @@ class GreaterTeleprompter(Teleprompter):
             num_threads=self.num_threads,
             max_errors=self.max_errors,
         )
+        its = self.scripts
         setup = Setup(
             labels=labels,
             runner=runner,
@@ -358,6 +366,7 @@ class GreaterTeleprompter(Teleprompter):
             confidence=self.confidence,
             perfect_score=self.perfect_score,
             round_robin=self.round_robin,
+            scripts=frozenset(_scripts(student, data, self.config) if its is None else its),
             callback=self.callback,
             checkpoint=checkpoint,
             progress=self.progress,
@@ -373,3 +382,8 @@ class GreaterTeleprompter(Teleprompter):
             prompts = prompts_of(setup.runner.predictors, setup.runner.train, setup.adapter)
             temperature = self.config.sampling_temperature
             check_served(setup.runner.rollout_lm, setup.model, prompts, temperature)
+
+
+def _scripts(student: dspy.Module, data: Data, config: ScheduleConfig) -> frozenset[str]:
+    """Return the scripts of all that the user wrote."""
+    return scripts_of(repr(([(p.signature, p.demos) for p in student.predictors()], data, config)))

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import dspy
 
+from dspy_greater.basics.scripts import scripts_of
 from dspy_greater.basics.spans import INSTRUCTION, THINKING, Message, Span
 from dspy_greater.model import ContextError, Targeted, WhiteBox
 from dspy_greater.program import (
@@ -49,6 +50,7 @@ class PredictorView:
         labels: Where each example's gold outputs are, if not in the example itself; an example
             may have none.
         labelled_only: Whether training examples without a label for the predictor are left out.
+        scripts: Those beside Latin that an instruction may be written in.
     """
 
     predictor: Predictor
@@ -58,6 +60,7 @@ class PredictorView:
     received: Callable[[], Sequence[Run]]
     labels: Sequence[dspy.Example] | None = None
     labelled_only: bool = False
+    scripts: frozenset[str] = frozenset()
     _tokens: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     _contexts: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
 
@@ -161,7 +164,7 @@ class PredictorView:
         It is tokenised anew where it stands: ids that a model wrote elsewhere need not be its own.
         """
         kept = self._kept(text.strip())
-        if kept is None or self.model.encoder.special_tokens_in(kept):
+        if kept is None:
             return None
         try:
             self._check_borders(kept)
@@ -173,12 +176,15 @@ class PredictorView:
         """Return what of a text reaches the prompt as an instruction; None if it cannot be one."""
         signature = self.predictor.signature
         text = normalise(signature, text)
+        # Half a character decodes to U+FFFD.
+        if "\ufffd" in text or not scripts_of(text) <= self.scripts:
+            return None
         try:
             check_instruction(signature, text)
             check_instruction(signature, self.predictor.whole(text))
         except InstructionError:
             return None
-        return text
+        return None if self.model.encoder.special_tokens_in(text) else text
 
     def answers(
         self, instruction: str, runs: Sequence[Run], examples: Sequence[int]
