@@ -23,6 +23,7 @@ from dspy_greater.cost import SETUP, Bounds, Spent
 from dspy_greater.model import WhiteBox
 from dspy_greater.program import Predictor
 from dspy_greater.record import Candidate, Checkpoint, StepEvent, usage_text
+from dspy_greater.record.outcomes import UNCALLED
 from dspy_greater.running import ProgramRunner
 from dspy_greater.search import (
     Attempt,
@@ -97,13 +98,24 @@ class Loop:
                     self._turn(predictor, bar)
             for program in self._finalists():
                 self.board.validation_score(program)
+            for name in self.verdict().program.changes(state.start):
+                self._put_back(name)
         except KeyboardInterrupt:
             self.stopped = "interrupted"
 
     def verdict(self) -> Verdict:
         """Return the best program so far that beats the user's with the confidence asked for."""
         state = self.state
-        return choose(state.scores.validation, state.start, self.setup.confidence)
+        scores, confidence = state.scores, self.setup.confidence
+        return choose(scores.validation, state.start, confidence, scores.put_back)
+
+    def _put_back(self, name: str) -> None:
+        """Validate the best program without one of its changes, unless it is the only one."""
+        scores, start = self.state.scores, self.state.start
+        program = self.verdict().program.replaced(name, start[name])
+        if program not in scores.validation:
+            scores.put_back.append(program)
+            self.board.validation_score(program)
 
     def _finalists(self) -> list[Program]:
         """Return the best programs on training examples, of those better than the user's."""
@@ -153,6 +165,9 @@ class Loop:
             return
         schedule = self._opened(predictor)
         search = state.searches[name]
+        if not search.steps and not self._called(name):
+            self._end(search, UNCALLED)
+            return
         step = schedule.step(state.current)
         if step is None:
             self._end(search, search.state.stopped)
@@ -181,10 +196,21 @@ class Loop:
         return self.setup.bounds.share(len(waiting), gone)(gone + meter.spent[name])
 
     def _verdicts_cost(self) -> Spent:
-        """Return what the finalists will cost, at the mean of a run so far."""
-        total, runs = self.state.meter.total(), FINALISTS * len(self.setup.runner.validation)
+        """Return what finalists, and one without each change, will cost at a run's mean so far."""
+        total, changes = self.state.meter.total(), len(self.state.current.changes(self.state.start))
+        looks = FINALISTS + (changes if changes > 1 else 0)
+        runs = looks * len(self.setup.runner.validation)
         share = runs / max(total.metric_calls, 1)
         return Spent(runs, round(share * total.tokens), share * total.seconds)
+
+    def _called(self, name: str) -> bool:
+        """Whether any run of the current program on a training example called a predictor.
+
+        Where none was heard of, in a program that calls them in threads of its own, all count.
+        """
+        runs = self.board.runs(self.state.current, range(len(self.setup.runner.train)))
+        called = {each for run in runs for each in run.calls}
+        return name in called or not called
 
     def _end(self, search: SearchUnderWay, reason: str) -> None:
         search.ended = reason
@@ -232,7 +258,9 @@ class Loop:
         count = setup.bounds.affords(
             race.config.whole_instructions, once, len(setup.runner.predictors) + 1
         )
-        programs = race.programs(count) if count and race.hopeful() else []
+        called = [name for name in views if self._called(name)]
+        hopeful = count and len(called) > 1 and race.hopeful()
+        programs = race.programs(count, called) if hopeful else []
         winner = race.winner(programs) if programs else None
         state.current = winner or state.start
         self.board.hold(state.current)
@@ -240,6 +268,8 @@ class Loop:
             attempts = [self._attempt(predictor.name, p, race.order) for p in programs]
             begun = replace(self._attempt(predictor.name, state.start, race.order), kind="start")
             self._note(predictor.name, begun, 0, True, state.start)
+            if predictor.name not in called:
+                continue
             for program, attempt in zip(programs, attempts, strict=True):
                 self._note(predictor.name, attempt, 0, program == winner, program)
             if programs:

@@ -41,8 +41,9 @@ class PredictorCall(NamedTuple):
 class Run:
     """One run of the program on one example, with each predictor's calls by its name.
 
-    ``error`` is what the program or the metric raised, ``usage`` by name what each language model
-    did for it, nothing of what the metric asks.
+    A predictor that was called and gave no readable answer has an empty list. ``error`` is what the
+    program or the metric raised, ``usage`` by name what each language model did for it, nothing of
+    what the metric asks.
     """
 
     score: float
@@ -163,8 +164,7 @@ class _Worker:
         usage, outer = RunUsageTracker(), dspy.settings.usage_tracker
         thoughts = Thoughts()
         settings: dict[str, Any] = {} if self.lm is None else {"lm": self.lm}
-        if self.thinking:
-            settings["callbacks"] = [*dspy.settings.callbacks, thoughts]
+        settings["callbacks"] = [*dspy.settings.callbacks, thoughts]
         with dspy.context(trace=trace, usage_tracker=usage, **settings):
             outcome = self._prediction(example)
         if outer is not None:  # the user's, whose place this run's took
@@ -203,16 +203,20 @@ class _Worker:
         self, trace: Sequence[tuple[Any, dict[str, Any], dspy.Prediction]], thoughts: Thoughts
     ) -> dict[str, list[PredictorCall]]:
         """Return the calls of a trace by the name of their predictor."""
-        found: dict[str, list[PredictorCall]] = {}
+        found = {
+            name: list[PredictorCall]() for each in thoughts.called if (name := self._name(each))
+        }
         for predictor, inputs, prediction in trace:
-            stage = getattr(predictor, "stage", None)
-            name = self.names.get(id(predictor)) or self.names_by_stage.get(stage)
-            if name is not None:
+            if name := self._name(predictor):
                 fields = predictor.signature.output_fields
                 outputs = {key: prediction[key] for key in fields if key in prediction}
-                call = PredictorCall(dict(inputs), outputs, thoughts.of(prediction))
-                found.setdefault(name, []).append(call)
+                thought = thoughts.of(prediction) if self.thinking else ""
+                found.setdefault(name, []).append(PredictorCall(dict(inputs), outputs, thought))
         return found
+
+    def _name(self, module: Any) -> str | None:
+        stage = getattr(module, "stage", None)
+        return self.names.get(id(module)) or self.names_by_stage.get(stage)
 
     def _count(self, error: Exception, errors: list[Exception]) -> None:
         with self.lock:

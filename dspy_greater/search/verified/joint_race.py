@@ -46,11 +46,10 @@ class JointRace:
         perfect = self.board.perfect_score
         return perfect is None or self.board.training_mean(self.current) < perfect
 
-    def programs(self, count: int) -> list[Program]:
-        """Return up to ``count`` programs, each with another instruction in every predictor."""
-        written = [self._written(name) for name in self.views]
-        rows = zip(*written, strict=False)
-        found = [Program(tuple(zip(self.views, texts, strict=True))) for texts in rows]
+    def programs(self, count: int, names: Sequence[str]) -> list[Program]:
+        """Return up to ``count`` programs, each with another instruction in these predictors."""
+        start, rows = self.current.instructions, zip(*map(self._written, names), strict=False)
+        found = [Program.of(start | dict(zip(names, texts, strict=True))) for texts in rows]
         return list(dict.fromkeys(found))[:count]
 
     def winner(self, programs: Sequence[Program]) -> Program | None:

@@ -37,11 +37,11 @@ def race_of(
 
 def test_each_program_has_another_instruction_in_every_predictor() -> None:
     race = race_of(instructions=("count", "guess"))
-    programs = race.programs(9)
+    programs = race.programs(9, ["toy", "other"])
     assert 1 < len(programs) <= race.config.whole_instructions == 6
     assert programs[:2] == [toy("count", other="count"), toy("guess", other="guess")]
     assert all(program[name] != START[name] for program in programs for name in START)
-    assert race.programs(2) == programs[:2]
+    assert race.programs(2, ["toy", "other"]) == programs[:2]
 
 
 def test_a_program_wins_whose_predictors_are_right_only_together() -> None:
@@ -62,7 +62,7 @@ def test_those_of_a_library_are_of_one_family() -> None:
     views = {name: Free(size=24, name=name) for name in START}
     race = JointRace(views, START, VerifiedConfig(starts=0), board_of(Both(24)), "seed")
     race.begin()
-    programs = race.programs(99)
+    programs = race.programs(99, list(views))
     assert len(programs) == len(
         {text.removeprefix("read.") for (_, text), _ in (p.parts for p in programs)}
     )
@@ -72,7 +72,7 @@ def test_those_of_a_library_are_of_one_family() -> None:
 
 def test_the_current_program_is_run_once() -> None:
     race = race_of()
-    race.winner(race.programs(4))
+    race.winner(race.programs(4, ["toy", "other"]))
     runner = race.board.runner
     assert isinstance(runner, Both)
     assert len(runner.runs) == len(set(runner.runs))
