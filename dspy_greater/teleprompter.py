@@ -26,12 +26,14 @@ from dspy_greater.program.labels import LabelFn, check_labels, given_labels, rel
 from dspy_greater.program.predictors import predictors_of
 from dspy_greater.program.selection import Selector, select
 from dspy_greater.record import Checkpoint, StepEvent, fingerprint
+from dspy_greater.record.identity import modules_of
 from dspy_greater.report import DetailedResults
-from dspy_greater.running.lms import LMs, language_models
+from dspy_greater.running.lms import LMs, asked, language_models
 from dspy_greater.running.runner import ProgramRunner
 from dspy_greater.running.served import check_served, prompts_of
 from dspy_greater.search import Program, ScheduleConfig, settings
 from dspy_greater.state import CompileState
+from dspy_greater.version import __version__
 
 #: By predictor, its labels for each training example.
 Labels = dict[str, list[dspy.Example]]
@@ -216,7 +218,8 @@ class GreaterTeleprompter(Teleprompter):
         found = predictors_of(student, trainset)
         check_media(found)
         train, validation = split(trainset, valset, self.max_examples, self.seed)
-        predictors, left_out, labels = self._chosen(student, found, trainset, train)
+        chosen = self._chosen(student, found, trainset, train, validation)
+        predictors, left_out, labels = chosen
         if valset is None:
             warn_of_overlap(train, validation)
         data = (train, validation, labels)
@@ -260,6 +263,7 @@ class GreaterTeleprompter(Teleprompter):
         found: Sequence[Predictor],
         trainset: list[dspy.Example],
         train: list[dspy.Example],
+        validation: list[dspy.Example],
     ) -> tuple[list[Predictor], list[str], Labels]:
         """Return the predictors to optimize, the others' names, and labels by the user's function.
 
@@ -284,7 +288,7 @@ class GreaterTeleprompter(Teleprompter):
             labelled=self.config.needs_labels,
             relabel=relabel,
         )
-        check_adapter(current_adapter(), predictors, trainset)
+        check_adapter(current_adapter(), predictors, [*train, *validation])
         if self.label_fn is None:
             check_labels("trainset", trainset, predictors, current_adapter())
         return predictors, left_out, labels
@@ -299,20 +303,23 @@ class GreaterTeleprompter(Teleprompter):
         if self.log_dir is None:
             return nullcontext()
         train, validation, labels = data
+        target = lms.target.lms if lms.target else {}
         identity = {
             "config": {**self.get_config(), "seed": self.seed},
-            "trainset": [example.toDict() for example in train],
-            "valset": [example.toDict() for example in validation],
-            "program": student.dump_state(),
+            "trainset": [(example.inputs(), example.labels()) for example in train],
+            "valset": [(example.inputs(), example.labels()) for example in validation],
+            "program": modules_of(student),
+            "metric": self.metric.function,
+            "adapter": current_adapter(),
             "predictors": [each.name for each in predictors],
             "turns": self.round_robin,
-            "labels": {name: [each.toDict() for each in given] for name, given in labels.items()},
+            "labels": labels,
             "model": white_box(lms.white_box).fingerprint,
+            "settings of the LM": asked(lms.white_box),
+            "target LM": {name: (its.model, asked(its)) for name, its in target.items()},
+            "rollout LM": lms.rollout_lm and (lms.rollout_lm.model, asked(lms.rollout_lm)),
+            "version of dspy_greater": __version__,
         }
-        if lms.target is not None:  # by name: a server may come back at another address
-            identity["target LM"] = {name: its.model for name, its in lms.target.lms.items()}
-        if lms.rollout_lm is not None:
-            identity["rollout LM"] = lms.rollout_lm.model
         hashes = {name: fingerprint(value) for name, value in identity.items()}
         return closing(Checkpoint(self.log_dir, hashes))
 

@@ -5,7 +5,6 @@ This is where the DSPy side and the model side meet, through messages and spans.
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,6 @@ from dspy_greater.program import (
     Predictor,
     PredictorCall,
     Rendered,
-    RenderingError,
     Run,
     beside,
     call_of,
@@ -36,8 +34,6 @@ from dspy_greater.program import (
     render,
     with_instructions,
 )
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass
@@ -85,8 +81,6 @@ class PredictorView:
     def check(self) -> None:
         """Refuse, before any long work, what the search could not edit or the model not read."""
         name, instruction = self.predictor.name, self.predictor.instruction
-        for text in (instruction, self.predictor.whole(instruction)):
-            check_instruction(self.predictor.signature, text, name)
         if special := self.model.encoder.special_tokens_in(instruction):
             raise InstructionError(
                 f"the instruction of predictor {name!r} contains the tokenizer's special token "
@@ -121,21 +115,9 @@ class PredictorView:
             )
 
     def _check_prompt(self, instruction: str, inputs: dict[str, Any]) -> None:
-        """Refuse a training example that cannot be written, read or answered."""
+        """Refuse a training example that cannot be read or answered."""
         name, shown = self.predictor.name, textwrap.shorten(repr(inputs), 120, placeholder=" ...")
-        try:
-            rendered = self._render(self._call(instruction, inputs))
-        except RenderingError as error:
-            raise RenderingError(
-                f"the training example {shown} cannot be shown to predictor {name!r}: {error}"
-            ) from error
-        if broken := next((m for m in rendered.messages if _SURROGATE.search(m["content"])), None):
-            raise RenderingError(
-                f"the {broken['role']} message of predictor {name!r} on the training example "
-                f"{shown} contains half a character (a lone surrogate), which no tokenizer can "
-                "read: repair the text, for instance with "
-                "text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."
-            )
+        rendered = self._render(self._call(instruction, inputs))
         length = len(self.model.encode(rendered.messages).ids)
         if length >= self.model.context:
             raise ContextError(
