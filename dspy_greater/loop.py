@@ -161,16 +161,16 @@ class Loop:
         state.meter.turn(name)
         search = state.searches.get(name)
         if search is not None and search.steps and (reason := self._over(name)):
-            self._end(search, reason)
+            search.ended = reason
             return
         schedule = self._opened(predictor)
         search = state.searches[name]
         if not search.steps and not self._called(name):
-            self._end(search, UNCALLED)
+            search.ended = UNCALLED
             return
         step = schedule.step(state.current)
         if step is None:
-            self._end(search, search.state.stopped)
+            search.ended = search.state.stopped
             return
         search.steps += 1
         state.current = step.current
@@ -211,9 +211,6 @@ class Loop:
         runs = self.board.runs(self.state.current, range(len(self.setup.runner.train)))
         called = {each for run in runs for each in run.calls}
         return name in called or not called
-
-    def _end(self, search: SearchUnderWay, reason: str) -> None:
-        search.ended = reason
 
     def _opened(self, predictor: Predictor) -> Schedule:
         """Return a predictor's schedule, begun anew if another predictor has changed."""

@@ -6,26 +6,28 @@ import unicodedata
 from functools import lru_cache
 from typing import Any
 
-#: Latin letters and their marks; general punctuation, arrows and the signs of arithmetic.
-_EVERYWHERE = (range(0x370), range(0x1E00, 0x1F00), range(0x2000, 0x2300), range(0xFE00, 0xFE10))
-#: Punctuation of Chinese and Japanese, and their wide forms of ASCII.
-_WIDE = (range(0x3000, 0x3040), range(0xFF00, 0xFF66))
-_PICTURES = (range(0x2300, 0x2C00), range(0x1F000, 0x20000))
-_NAMES = {"hiragana": "kana", "katakana": "kana", "halfwidth": "kana", "kangxi": "cjk"}
+#: Blocks whose characters are called otherwise; "" goes with any script: Latin letters and marks,
+#: general punctuation, arrows, signs of arithmetic.
+_BLOCKS = {
+    range(0x370): "",
+    range(0x1E00, 0x1F00): "",
+    range(0x2000, 0x2300): "",
+    range(0x2300, 0x2C00): "pictures",
+    range(0x3000, 0x3040): "cjk",
+    range(0xFE00, 0xFE10): "",
+    range(0xFF00, 0xFF66): "cjk",
+    range(0x1F000, 0x20000): "pictures",
+}
+_NAMES = {"latin": "", "hiragana": "kana", "katakana": "kana", "halfwidth": "kana", "kangxi": "cjk"}
 
 
 @lru_cache(maxsize=1 << 16)
 def script(character: str) -> str:
-    """Return a character's script; empty where it may stand in a text of any."""
-    code, name = ord(character), unicodedata.name(character, "").removeprefix("EXTENDED ")
-    if any(code in each for each in _EVERYWHERE) or name.startswith("LATIN"):
-        return ""
-    if any(code in each for each in _WIDE):
-        return "cjk"
-    if any(code in each for each in _PICTURES):
-        return "pictures"
-    first = name.replace("-", " ").partition(" ")[0].lower()
-    return _NAMES.get(first, first) or character
+    """Return a character's script, the first word of its name; "" if it goes with any."""
+    name = unicodedata.name(character, character).removeprefix("EXTENDED ").replace("-", " ")
+    first = name.partition(" ")[0].lower()
+    blocks = (its for block, its in _BLOCKS.items() if ord(character) in block)
+    return next(blocks, _NAMES.get(first, first))
 
 
 def scripts_of(text: str) -> frozenset[str]:

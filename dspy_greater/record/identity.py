@@ -9,18 +9,16 @@ from __future__ import annotations
 import dis
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-
 
 def fingerprint(value: Any) -> str:
     """Return a short hash of a value of any kind, equal in every process."""
-    return hashlib.sha256(_text(value, ())).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(_plain(value)).encode()).hexdigest()[:16]
 
 
 def settings_of(value: Any) -> dict[str, Any]:
@@ -36,53 +34,44 @@ def modules_of(program: Any) -> list[Any]:
 
     Its state as it is saved has no types of fields and no ``config``, and nothing of ``forward``.
     """
-    modules: list[Any] = [program.dump_state()]
+    modules = [program.dump_state()]
     for name, module in program.named_sub_modules():
         # A predictor's other plain attribute is drawn at random.
         its = module.config if hasattr(module, "stage") else settings_of(module)
         modules.append((name, type(module), its))
     for _, predictor in program.named_predictors():
-        try:
+        modules.append(repr(predictor.signature))
+        with suppress(Exception):  # pydantic has no schema for every type
             modules.append(predictor.signature.model_json_schema())
-        except Exception:  # pydantic has no schema for every type
-            modules.append(repr(predictor.signature))
     return modules
 
 
-def _text(value: Any, seen: tuple[Any, ...]) -> bytes:
-    return json.dumps(_plain(value, seen)).encode()
-
-
-def _plain(value: Any, seen: tuple[Any, ...] = ()) -> Any:
-    """Return a value as JSON takes it; ``seen`` are functions and classes that it is part of."""
-
-    def plain(each: Any) -> Any:
-        return _plain(each, seen)
-
+def _plain(value: Any, within: tuple[Any, ...] = ()) -> Any:
+    """Return a value as JSON takes it; ``within`` are the functions that it is part of."""
+    plain = partial(_plain, within=within)
     if _is_scalar(value):
         return value
     if isinstance(value, Mapping):
         return sorted(([plain(k), plain(v)] for k, v in value.items()), key=json.dumps)
-    if isinstance(value, (list, tuple, set, frozenset)):
-        items = [plain(each) for each in value]
-        return items if isinstance(value, (list, tuple)) else sorted(items, key=json.dumps)
-    if isinstance(value, partial):
-        return plain([value.func, value.args, value.keywords])
-    if isinstance(value, MethodType):
-        return plain([value.__func__, value.__self__])
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(plain, value), key=json.dumps)
+    if isinstance(value, (list, tuple)):
+        return list(map(plain, value))
+    if isinstance(value, (partial, MethodType)):
+        return plain(value.__reduce__())
     if isinstance(value, CodeType):
         return plain([value.co_code.hex(), value.co_names, value.co_consts])
     if isinstance(value, (FunctionType, type)):
-        return None if value in seen else list(_parts(value, (*seen, value)))
+        return None if value in within else list(_parts(value, (*within, value)))
     for method in ("tolist", "toDict", "model_dump"):  # of numpy, DSPy and pydantic
         if hasattr(value, method):
             return [type(value).__name__, plain(getattr(value, method)())]
-    if callable(value) or _ADDRESS.search(repr(value)):
+    if callable(value) or " at 0x" in repr(value):
         return plain([type(value), settings_of(value)])
     return repr(value)
 
 
-def _parts(value: FunctionType | type, seen: tuple[Any, ...]) -> Iterator[Any]:
+def _parts(value: FunctionType | type, within: tuple[Any, ...]) -> Iterator[Any]:
     """Yield what a function or a class is made of; those of libraries count by their names."""
     yield value.__qualname__
     if str(value.__module__).partition(".")[0] in ("builtins", "dspy", "pydantic"):
@@ -90,9 +79,9 @@ def _parts(value: FunctionType | type, seen: tuple[Any, ...]) -> Iterator[Any]:
     if isinstance(value, type):
         members = [getattr(each, "__func__", each) for each in vars(value).values()]
         methods = [each for each in members if isinstance(each, FunctionType)]
-        yield _plain([*methods, *value.__bases__], seen)
+        yield _plain([*methods, *value.__bases__], within)
         return
-    yield _plain([value.__code__, value.__defaults__, value.__kwdefaults__], seen)
+    yield _plain([value.__code__, value.__defaults__, value.__kwdefaults__], within)
     around = {name: value.__globals__.get(name) for name in _names(value, "LOAD_GLOBAL")}
     cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
     around |= {name: cell.cell_contents for name, cell in cells}
@@ -100,7 +89,7 @@ def _parts(value: FunctionType | type, seen: tuple[Any, ...]) -> Iterator[Any]:
         each = around[name]
         ours = isinstance(each, FunctionType) and each.__module__ == value.__module__
         if ours or _is_scalar(each):
-            yield [name, _plain(each, seen)]
+            yield [name, _plain(each, within)]
 
 
 def _names(value: FunctionType | CodeType, does: str) -> set[Any]:
