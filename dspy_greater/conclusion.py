@@ -9,9 +9,11 @@ from typing import Any
 
 import dspy
 
+from dspy_greater.basics.console import say
 from dspy_greater.loop import Loop
 from dspy_greater.program import Predictor, excerpt
 from dspy_greater.record import Candidate, ChangedExample, Outcome, Record
+from dspy_greater.record.outcomes import UNCALLED
 from dspy_greater.search import Program, compare
 
 
@@ -42,7 +44,7 @@ def finished(loop: Loop) -> dspy.Module:
     record = state.record
     record.charge(state.meter)
     record.peak_memory = max(record.peak_memory, setup.model.peak_memory())
-    loop.say(record.summary(), logging.INFO if record.improved else logging.WARNING)
+    say(record.summary(), setup.progress, logging.INFO if record.improved else logging.WARNING)
     program = setup.runner.module({o.predictor: o.after for o in record.outcomes if o.changed})
     program.detailed_results = record
     program.candidate_programs = candidate_programs(record)
@@ -79,8 +81,9 @@ def _outcome(loop: Loop, predictor: Predictor) -> Outcome:
     scores_after = state.scores.validation[program]
     scores_before = state.scores.validation[state.start] if changed else scores_after
     comparison = verdict.comparison if changed else compare(scores_after, scores_before)
-    best = comparison if changed else verdict.best
     view, search = loop.view(predictor, program), state.searches.get(name)
+    stopped, put_back = search.ended if search else "", name in verdict.put_back
+    best = comparison if changed else None if put_back or stopped == UNCALLED else verdict.best
     scored = enumerate(zip(setup.runner.validation, scores_before, scores_after, strict=True))
     steps = max((c.step for c in state.record.candidates if c.predictor == name), default=0)
     return Outcome(
@@ -94,8 +97,9 @@ def _outcome(loop: Loop, predictor: Predictor) -> Outcome:
         p_value=verdict.p_value if changed else 1.0,
         looks=verdict.looks,
         steps=steps,
-        stopped=(search.ended if search else "") or loop.stopped,
+        stopped=stopped or loop.stopped,
         together=changes if changed and len(changes) > 1 else [],
+        put_back=put_back,
         expected_gain=verdict.expected_gain if changed else 0.0,
         examples_needed=best.examples_needed(len(scores_after)) if best else None,
         yields=search.state.yields if search else {},

@@ -10,7 +10,6 @@ examples before the verdict, for which the last current program and the best oth
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,10 +19,13 @@ from statistics import mean
 import dspy
 from tqdm.auto import tqdm
 
+from dspy_greater.basics.console import redraws, say, shorten
 from dspy_greater.cost import Bounds, Budget
 from dspy_greater.model import WhiteBox
 from dspy_greater.program import Predictor
+from dspy_greater.program.runs import unreadable
 from dspy_greater.record import Candidate, Checkpoint, StepEvent, usage_text
+from dspy_greater.record.outcomes import UNCALLED
 from dspy_greater.running import ProgramRunner
 from dspy_greater.search import (
     Attempt,
@@ -37,18 +39,10 @@ from dspy_greater.search import (
 )
 from dspy_greater.state import CompileState, SearchUnderWay
 
-logger = logging.getLogger(__name__)
-
 #: Programs, the best on training examples, among which the verdict chooses besides the user's.
 FINALISTS = 3
 #: In whose name the race of whole programs spends, and the kind of candidate it tries.
 TOGETHER = "together"
-#: What helps where many answers cannot be read.
-REMEDY = (
-    ". The first step tries instructions that show the form of an answer. If none helps: raise the "
-    "LM's max_tokens where answers are cut off, try dspy.JSONAdapter() or dspy.XMLAdapter(), give "
-    "the program demos, or take a stronger model."
-)
 
 
 @dataclass(frozen=True)
@@ -68,6 +62,7 @@ class Setup:
     confidence: float
     perfect_score: float | None
     round_robin: bool
+    scripts: frozenset[str]
     callback: Callable[[StepEvent], bool | None] | None
     checkpoint: Checkpoint | None
     progress: bool
@@ -104,12 +99,14 @@ class Loop:
                 self._race_jointly()
             while state.untold and not self.stopped:
                 self._tell(state.untold.pop(0))
-            with tqdm(total=100, unit="%", disable=not (setup.progress and _redraws())) as bar:
+            with tqdm(total=100, unit="%", disable=not (setup.progress and redraws())) as bar:
                 while not self.stopped and (predictor := self._next()) is not None:
                     bar.set_description_str(predictor.name, refresh=False)
                     self._turn(predictor, bar)
             for program in self._finalists():
                 self.board.validation_score(program)
+            for name in self.verdict().program.changes(state.start):
+                self._put_back(name)
         except KeyboardInterrupt:
             self.stopped = "interrupted"
 
@@ -118,15 +115,25 @@ class Loop:
         runner, most = self.setup.runner, self.setup.bounds.max_metric_calls
         train, validation = len(runner.train), len(runner.validation)
         if most is not None and most < train + validation:
-            self.say(
+            say(
                 f"max_metric_calls={most:,} is less than one pass over the {train} training and "
-                f"{validation} validation examples, which is the least"
+                f"{validation} validation examples, which is the least",
+                self.setup.progress,
             )
 
     def verdict(self) -> Verdict:
         """Return the best program so far that beats the user's with the confidence asked for."""
         state = self.state
-        return choose(state.scores.validation, state.start, self.setup.confidence)
+        scores, confidence = state.scores, self.setup.confidence
+        return choose(scores.validation, state.start, confidence, scores.put_back)
+
+    def _put_back(self, name: str) -> None:
+        """Validate the best program without one of its changes, unless it is the only one."""
+        scores, start = self.state.scores, self.state.start
+        program = self.verdict().program.replaced(name, start[name])
+        if program not in scores.validation:
+            scores.put_back.append(program)
+            self.board.validation_score(program)
 
     def _finalists(self) -> list[Program]:
         """Return the best programs on training examples, of those better than the user's."""
@@ -149,6 +156,7 @@ class Loop:
             received=lambda: self.board.runs(program, range(len(setup.runner.train))),
             labels=setup.labels.get(predictor.name),
             labelled_only=labelled_only,
+            scripts=setup.scripts,
         )
 
     def _next(self) -> Predictor | None:
@@ -173,8 +181,7 @@ class Loop:
             self._opened(predictor)  # a first pass is made whatever the bounds
             self.budget.turn(name)
         search = state.searches[name]
-        hopeless = self._hopeless() if search.steps else ""
-        if reason := self.budget.over(len(self.setup.runner.train)) or hopeless:
+        if reason := self._ending(predictor):
             search.ended = reason
             return
         step = self._opened(predictor).step(state.current)
@@ -187,16 +194,26 @@ class Loop:
             taken = step.accepted and attempt.instruction == step.current[name]
             self._note(name, attempt, step.number, taken, step.current)
         best = max(map(mean, state.scores.validation.values()))
-        status = f"{step.status}, best {best:.1%}, {_shorten(state.current[name])!r}"
+        status = f"{step.status}, best {best:.1%}, {shorten(state.current[name])!r}"
         bar.set_postfix_str(status, refresh=False)
         bar.update(self._percent() - bar.n)  # a run taken up begins in the middle
-        if self.setup.progress and not _redraws():
+        if self.setup.progress and not redraws():
             print(f"{name}: step {step.number}, {status}", file=sys.stderr, flush=True)
         self._tell(self._event(predictor, step.number, step.accepted, tuple(step.attempts)))
 
+    def _ending(self, predictor: Predictor) -> str:
+        """Say why a predictor's search takes no further step; empty where it takes one."""
+        steps = self.state.searches[predictor.name].steps
+        if not steps and not self._called(predictor.name):
+            return UNCALLED
+        hopeless = self._hopeless() if steps else ""
+        return self.budget.over(len(self.setup.runner.train)) or hopeless
+
     def _verdicts_runs(self) -> int:
-        """Return how many runs the verdict will take."""
-        return FINALISTS * len(self.setup.runner.validation)
+        """Return how many runs the finalists, and one without each change, will take."""
+        changes = len(self.state.current.changes(self.state.start))
+        looks = FINALISTS + (changes if changes > 1 else 0)
+        return looks * len(self.setup.runner.validation)
 
     def _percent(self) -> int:
         """Return how much of the steps, or of what bounds the run, is done."""
@@ -204,6 +221,16 @@ class Loop:
         steps = sum(s.steps for s in state.searches.values())
         share = steps / (setup.config.max_steps * len(setup.runner.predictors))
         return round(100 * min(1.0, max(share, setup.bounds.used(state.meter.total()))))
+
+    def _called(self, name: str) -> bool:
+        """Whether any run of the current program on a training example called a predictor.
+
+        Where none was heard of, in a program that calls them in threads of its own, or no run came
+        to its end, all count.
+        """
+        runs = self.board.runs(self.state.current, range(len(self.setup.runner.train)))
+        called = {each for run in runs for each in run.calls}
+        return name in called or not called or all(run.raised for run in runs)
 
     def _opened(self, predictor: Predictor) -> Schedule:
         """Return a predictor's schedule, begun anew if another predictor has changed."""
@@ -245,7 +272,8 @@ class Loop:
         race.begin()
         self._begin()
         self.budget.turn(TOGETHER)
-        programs = race.programs() if race.hopeful() else []
+        called = [name for name in views if self._called(name)]
+        programs = race.programs(called) if len(called) > 1 and race.hopeful() else []
         winner = race.winner(programs) if programs else None
         state.current = winner or state.start
         self.board.hold(state.current)
@@ -253,6 +281,8 @@ class Loop:
             attempts = [self._attempt(predictor.name, p, race.order) for p in programs]
             begun = replace(self._attempt(predictor.name, state.start, race.order), kind="start")
             self._note(predictor.name, begun, 0, True, state.start)
+            if predictor.name not in called:
+                continue
             for program, attempt in zip(programs, attempts, strict=True):
                 self._note(predictor.name, attempt, 0, program == winner, program)
             if programs:
@@ -265,30 +295,22 @@ class Loop:
         if start in self.state.scores.validation:
             return
         runs = board.runs(start, list(self.state.scores.training[start]))
-        if unread := [str(run.error) for run in runs if run.parse_failed]:
-            remedy = REMEDY if 2 * len(unread) >= len(runs) else ""
-            told = f"{len(runs) - len(unread)} of {len(runs)} answers could be read, for instance"
-            self.say(f"{told} not: {_shorten(unread[0], 300)}{remedy}")
+        if told := unreadable(runs):
+            say(told, self.setup.progress)
         board.validation_score(start)
         known, confidence = self.state.scores.validation[start], self.setup.confidence
         wrong = sum(score < 1 for score in known)
         if 0.5**wrong > 1 - confidence:  # the p-value of a gain on all of them
-            self.say(
+            say(
                 f"{wrong} of {len(known)} validation examples are left to gain on, too few to "
-                f"prove a gain at confidence={confidence:g}: give more examples, or lower it"
+                f"prove a gain at confidence={confidence:g}: give more examples, or lower it",
+                self.setup.progress,
             )
 
     def _hopeless(self) -> str:
         """Say so where not even the first step gave an answer that could be read."""
         hopeless = self.state.meter.hopeless
         return "no answer of any program could be read and scored" if hopeless else ""
-
-    def say(self, text: str, level: int = logging.WARNING) -> None:
-        """Tell the user something where the progress is; without progress it is logged."""
-        if self.setup.progress:
-            tqdm.write(text, file=sys.stderr)
-        else:
-            logger.log(level, text)
 
     def _attempt(self, name: str, program: Program, order: Sequence[int]) -> Attempt:
         """Return a program that raced, as one predictor's attempt."""
@@ -361,21 +383,10 @@ class Loop:
             f", {self.budget.share()[0]}" if setup.bounds else f" in {config.max_steps:,} steps"
         )
         dtype = str(setup.model.dtype).removeprefix("torch.")
-        tqdm.write(
+        say(
             f"{predictor.name}: at most {runs:,} runs of the program{within}{where}; the first "
             f"{train} took "
             f"{seconds:.1f} s, {seconds / train:.2f} s each{cost} "
             f"({setup.model.name} in {dtype} on {setup.model.device})",
-            file=sys.stderr,
+            setup.progress,
         )
-
-
-def _redraws() -> bool:
-    """Whether a bar can be drawn over: on a terminal, and in a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
-
-
-def _shorten(text: str, width: int = 60) -> str:
-    """Fit an instruction on the progress line."""
-    line = " ".join(text.split())
-    return line if len(line) <= width else f"{line[: width - 1]}…"

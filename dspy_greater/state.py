@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -10,6 +11,8 @@ from dspy_greater.cost import Meter
 from dspy_greater.record import StepEvent
 from dspy_greater.report import DetailedResults
 from dspy_greater.search import Attempt, Program, ScheduleConfig, ScheduleState, Scores
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -55,7 +58,11 @@ class CompileState:
 
     @classmethod
     def load(cls, saved: Mapping[str, Any], config: ScheduleConfig) -> CompileState:
-        """Return the state that :meth:`dump` was called on."""
+        """Return the state that :meth:`dump` was called on; say if it was with other versions."""
+        record, now = DetailedResults.from_dict(saved["record"]), DetailedResults().versions
+        if others := {name: old for name, old in record.versions.items() if old != now.get(name)}:
+            told = "this compile was begun with %s, and goes on with %s"
+            logger.warning(told, others, {name: now.get(name) for name in others})
         return cls(
             start=Program.of(saved["start"]),
             current=Program.of(saved["current"]),
@@ -70,5 +77,5 @@ class CompileState:
                 for event in saved["untold"]
             ],
             meter=Meter.load(saved["meter"]),
-            record=DetailedResults.from_dict(saved["record"]),
+            record=record,
         )

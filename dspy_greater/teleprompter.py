@@ -13,6 +13,7 @@ from dspy.teleprompt import Teleprompter
 
 from dspy_greater.basics.arguments import check_count, check_function, check_score, check_share
 from dspy_greater.basics.overheard import overheard
+from dspy_greater.basics.scripts import check_scripts, scripts_of
 from dspy_greater.conclusion import conclude, finished
 from dspy_greater.cost import Bounds
 from dspy_greater.cost.meter import SETTING
@@ -25,13 +26,15 @@ from dspy_greater.program.labels import LabelFn, check_labels, given_labels, rel
 from dspy_greater.program.predictors import predictors_of
 from dspy_greater.program.selection import Selector, select
 from dspy_greater.record import Checkpoint, StepEvent, fingerprint
+from dspy_greater.record.identity import modules_of
 from dspy_greater.report import DetailedResults
 from dspy_greater.running.fitting import fitting
-from dspy_greater.running.lms import LMs, language_models
+from dspy_greater.running.lms import LMs, asked, language_models
 from dspy_greater.running.runner import ProgramRunner
 from dspy_greater.running.served import check_served, prompts_of
 from dspy_greater.search import Program, ScheduleConfig, settings
 from dspy_greater.state import CompileState
+from dspy_greater.version import __version__
 
 #: By predictor, its labels for each training example.
 Labels = dict[str, list[dspy.Example]]
@@ -79,6 +82,8 @@ class GreaterTeleprompter(Teleprompter):
         round_robin: Whether predictors take turns of one step each; by default each is searched
             to its end, in the program's order. Either way they share the bounds evenly.
         frozen: Names of predictors that keep their instructions.
+        scripts: In which instructions may be written beside Latin, by Unicode names such as
+            ``"cyrillic"`` or ``"cjk"``. None: those of the program and its examples.
         label_fn: ``label_fn(example, predictor_name)`` returns a predictor's right outputs by
             field, or None. Without labels a predictor learns from its outputs in rewarded runs.
         max_examples: Training examples that the search uses, drawn at random.
@@ -119,6 +124,7 @@ class GreaterTeleprompter(Teleprompter):
         predictors: Selector = None,
         round_robin: bool = False,
         frozen: Sequence[str] = (),
+        scripts: Sequence[str] | None = None,
         label_fn: LabelFn | None = None,
         max_examples: int = 50,
         confidence: float = 0.8,
@@ -136,6 +142,7 @@ class GreaterTeleprompter(Teleprompter):
         check_count("seed", seed, least=0)
         check_share("confidence", confidence)
         check_score("perfect_score", perfect_score)
+        check_scripts(scripts)
         check_function("callback", callback, "that takes a StepEvent")
         labels = "label_fn(example, predictor_name) that returns labels by output field"
         check_function("label_fn", label_fn, labels)
@@ -159,6 +166,7 @@ class GreaterTeleprompter(Teleprompter):
         self.predictors = predictors
         self.round_robin = round_robin
         self.frozen = frozen
+        self.scripts = scripts
         self.label_fn = label_fn
         self.max_examples = max_examples
         self.confidence = confidence
@@ -217,7 +225,8 @@ class GreaterTeleprompter(Teleprompter):
         found = predictors_of(student, trainset)
         check_media(found)
         train, validation = split(trainset, valset, self.max_examples, self.seed)
-        predictors, left_out, labels = self._chosen(student, found, trainset, train)
+        chosen = self._chosen(student, found, trainset, train, validation)
+        predictors, left_out, labels = chosen
         if valset is None:
             warn_of_overlap(train, validation)
         fit, fit_too = fitting(predictors, train, validation, lms)
@@ -259,6 +268,7 @@ class GreaterTeleprompter(Teleprompter):
             "max_examples": self.max_examples,
             "confidence": self.confidence,
             "perfect_score": self.perfect_score,
+            "scripts": self.scripts if self.scripts is None else sorted(self.scripts),
         }
 
     def _chosen(
@@ -267,6 +277,7 @@ class GreaterTeleprompter(Teleprompter):
         found: Sequence[Predictor],
         trainset: list[dspy.Example],
         train: list[dspy.Example],
+        validation: list[dspy.Example],
     ) -> tuple[list[Predictor], list[str], Labels]:
         """Return the predictors to optimize, the others' names, and labels by the user's function.
 
@@ -291,7 +302,7 @@ class GreaterTeleprompter(Teleprompter):
             labelled=self.config.needs_labels,
             relabel=relabel,
         )
-        check_adapter(current_adapter(), predictors, trainset)
+        check_adapter(current_adapter(), predictors, [*train, *validation])
         if self.label_fn is None:
             check_labels("trainset", trainset, predictors, current_adapter())
         return predictors, left_out, labels
@@ -306,20 +317,23 @@ class GreaterTeleprompter(Teleprompter):
         if self.log_dir is None:
             return nullcontext()
         train, validation, labels = data
+        target = lms.target.lms if lms.target else {}
         identity = {
             "config": {**self.get_config(), "seed": self.seed},
-            "trainset": [example.toDict() for example in train],
-            "valset": [example.toDict() for example in validation],
-            "program": student.dump_state(),
+            "trainset": [(example.inputs(), example.labels()) for example in train],
+            "valset": [(example.inputs(), example.labels()) for example in validation],
+            "program": modules_of(student),
+            "metric": self.metric.function,
+            "adapter": current_adapter(),
             "predictors": [each.name for each in predictors],
             "turns": self.round_robin,
-            "labels": {name: [each.toDict() for each in given] for name, given in labels.items()},
+            "labels": labels,
             "model": white_box(lms.white_box).fingerprint,
+            "settings of the LM": asked(lms.white_box),
+            "target LM": {name: (its.model, asked(its)) for name, its in target.items()},
+            "rollout LM": lms.rollout_lm and (lms.rollout_lm.model, asked(lms.rollout_lm)),
+            "version of dspy_greater": __version__,
         }
-        if lms.target is not None:  # by name: a server may come back at another address
-            identity["target LM"] = {name: its.model for name, its in lms.target.lms.items()}
-        if lms.rollout_lm is not None:
-            identity["rollout LM"] = lms.rollout_lm.model
         hashes = {name: fingerprint(value) for name, value in identity.items()}
         return closing(Checkpoint(self.log_dir, hashes))
 
@@ -361,6 +375,7 @@ class GreaterTeleprompter(Teleprompter):
             num_threads=self.num_threads,
             max_errors=self.max_errors,
         )
+        its = self.scripts
         setup = Setup(
             labels=labels,
             runner=runner,
@@ -372,8 +387,14 @@ class GreaterTeleprompter(Teleprompter):
             confidence=self.confidence,
             perfect_score=self.perfect_score,
             round_robin=self.round_robin,
+            scripts=frozenset(_scripts(student, data, self.config) if its is None else its),
             callback=self.callback,
             checkpoint=checkpoint,
             progress=self.progress,
         )
         return Loop(setup, state)
+
+
+def _scripts(student: dspy.Module, data: Data, config: ScheduleConfig) -> frozenset[str]:
+    """Return the scripts of all that the user wrote."""
+    return scripts_of(repr(([(p.signature, p.demos) for p in student.predictors()], data, config)))

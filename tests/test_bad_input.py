@@ -25,6 +25,13 @@ from dspy_greater.record import CheckpointError
 from tests.support.bad_input import REFUSED, held
 from tests.support.compiling import configured, lm
 
+NO_TEXT = (
+    " holds an image, a file, a native tool call or half a character (a lone surrogate), but a "
+    "causal language model reads whole text alone: give it as a text, repaired where it is broken "
+    "by text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace'), or leave it out."
+)
+
+
 __all__ = ["configured", "lm"]
 
 SAID: dict[str, tuple[type[Exception], str]] = {
@@ -243,24 +250,46 @@ SAID: dict[str, tuple[type[Exception], str]] = {
     ),
     "an image where a text should be": (
         RenderingError,
-        "the example {'question': Image(url='https://a.b/c.png')} cannot be "
-        "shown to predictor 'self': an "
-        "input or a demo would not be text in the prompt (an image, a file or a "
-        "native tool call), but a causal language model reads text alone: give it as a "
-        "text, or leave it out.",
+        f"predictor 'self': the input question=Image(url='https://a.b/c.png'){NO_TEXT}",
+    ),
+    "an image among others in a valset": (
+        RenderingError,
+        f"predictor 'self': the input question={{'seen': [Image(url='https://a.b/c.png')]}}{NO_TEXT}",
     ),
     "an image in a demo": (
         RenderingError,
-        "predictor 'self': an input or a demo would not be text in the prompt (an image, a "
-        "file or a native tool call), but a causal language model reads text alone: give it as a "
-        "text, or leave it out.",
+        f"predictor 'self': a demo{NO_TEXT}",
     ),
     "half a character": (
         RenderingError,
-        "the user message of predictor 'self' on the example {'question': "
-        "'a\\ud83d'} contains half a character (a lone surrogate), which no tokenizer can "
-        "read: repair the text, for instance with text.encode('utf-16', "
-        "'surrogatepass').decode('utf-16', 'replace').",
+        f"predictor 'self': the input question='a\\ud83d'{NO_TEXT}",
+    ),
+    "half a character in a list of a valset": (
+        RenderingError,
+        f"predictor 'self': the input question=['a', '\\ud83d']{NO_TEXT}",
+    ),
+    "half a character in a label": (
+        DataError,
+        "trainset[5] has half a character (a lone surrogate) in the labels {'answer': '1\\ud83d'} "
+        "of predictor 'self', which no tokenizer can read: repair the text.",
+    ),
+    "a blank instruction": (
+        InstructionError,
+        "the instruction of predictor 'self' is empty: give the predictor a text to start from.",
+    ),
+    "a blank instruction of an inner predictor": (
+        InstructionError,
+        "the instruction of predictor 'second' is empty: give the predictor a text to start from.",
+    ),
+    "a template's token in an inner instruction": (
+        InstructionError,
+        "the instruction of predictor 'second' contains the tokenizer's special token "
+        "'<|im_start|>': take it out of the text.",
+    ),
+    "a line break of Windows": (
+        InstructionError,
+        "the instruction of predictor 'self' contains the control character '\\r', which does not "
+        "reach the prompt unchanged: remove it. Instruction: 'Think.\\r\\nAnswer.'",
     ),
     "an adapter class": (
         RenderingError,

@@ -95,7 +95,8 @@ def test_off_a_terminal_a_compile_writes_a_line_a_step_and_what_came_of_it(
     assert sum("truncated" in line for line in lines) == 0
     assert sum("ended at max_tokens" in line for line in lines) == 1
     assert lines[1].startswith("0 of 4 answers could be read")  # nor a field
-    assert len(lines) == 2 + len(steps) + len(record.summary().splitlines())
+    assert lines[2].startswith("2 of 2 validation examples are left to gain on, too few to prove")
+    assert len(lines) == 3 + len(steps) + len(record.summary().splitlines())
     assert lines[-1].endswith(f"every step is in {tmp_path}")
 
 

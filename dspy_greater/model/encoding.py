@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from dspy_greater.basics.scripts import scripts_of
 from dspy_greater.basics.spans import THINKING, Message, Span, TextSpan
 from dspy_greater.model.templates import ChatTemplate
 from dspy_greater.model.thinking import Thinking
@@ -188,8 +189,10 @@ def tokens_over(offsets: Sequence[tuple[int, int]], start: int, end: int) -> Spa
     return Span(at, at)
 
 
-def allowed_tokens(tokenizer: Any, vocab_size: int) -> torch.Tensor:
-    """Mark the tokens that are plain, printable ASCII, bool ``[vocab]``.
+def allowed_tokens(
+    tokenizer: Any, vocab_size: int, scripts: frozenset[str] = frozenset()
+) -> torch.Tensor:
+    """Mark the tokens that are plain text in Latin or the given scripts, bool ``[vocab]``.
 
     False are special and added tokens, parts of UTF-8 characters, control characters and line
     breaks, adapter markup, white space alone, and rows of the embedding without a token.
@@ -204,7 +207,7 @@ def allowed_tokens(tokenizer: Any, vocab_size: int) -> torch.Tensor:
     for token, (name, text) in enumerate(zip(names, texts, strict=True)):
         if token in refused or name is None or BYTE_TOKEN.fullmatch(name):
             continue
-        mask[token] = text.isascii() and is_plain_text(text)
+        mask[token] = is_plain_text(text) and scripts_of(text) <= scripts
     return mask
 
 

@@ -227,10 +227,10 @@ class WhiteBox:
                 parts.append((direction.to(vectors.device) @ vectors.T).cpu())
         return torch.cat(parts, dim=1)
 
-    def allowed_tokens(self) -> torch.Tensor:
-        """Return which tokens an instruction may be made of, bool ``[vocab]``."""
+    def allowed_tokens(self, scripts: frozenset[str] = frozenset()) -> torch.Tensor:
+        """Return which tokens an instruction in Latin and these scripts may be made of, bool."""
         with self._lock:
-            return self._allowed()
+            return self._allowed(scripts)
 
     @contextmanager
     def _working(self, phase: str) -> Iterator[None]:

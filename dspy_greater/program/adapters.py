@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import dspy
 
 from dspy_greater.program.errors import RenderingError
+from dspy_greater.program.instructions import check_instruction
 from dspy_greater.program.predictors import Predictor, call_of
 from dspy_greater.program.rendering import completion_of, render
 
@@ -28,9 +30,9 @@ def check_media(found: Sequence[Predictor]) -> None:
 
 
 def check_adapter(
-    adapter: Any, predictors: Sequence[Predictor], trainset: Sequence[dspy.Example]
+    adapter: Any, predictors: Sequence[Predictor], examples: Sequence[dspy.Example]
 ) -> None:
-    """Raise unless an adapter writes predictors' calls, of the first example, as text to be cut."""
+    """Raise unless predictors have instructions, and an adapter writes their calls as text."""
     if not isinstance(adapter, dspy.Adapter):
         if isinstance(adapter, type):
             fault, made = f"the class {adapter.__name__}", f"{adapter.__name__}()"
@@ -47,9 +49,12 @@ def check_adapter(
             "JSONAdapter or XMLAdapter; the instruction can be used with any adapter afterwards."
         )
     for predictor in predictors:
+        for text in (predictor.instruction, predictor.whole(predictor.instruction)):
+            check_instruction(predictor.signature, text, predictor.name)
+    for predictor, example in product(predictors, examples):
         outputs = dict.fromkeys(predictor.signature.output_fields, "text")
         try:
-            call = call_of(predictor, trainset[0])
+            call = call_of(predictor, example)
             if call.inputs.keys() == predictor.signature.input_fields.keys():
                 render(adapter, call, outputs)
             else:  # its inputs come from another predictor

@@ -36,9 +36,13 @@ def _usage(entry: Mapping[str, Any]) -> Usage:
 
 
 class Thoughts(BaseCallback):
-    """What a reasoning model thinks in one run, by who called whom; the last answer counts."""
+    """What a reasoning model thinks in one run, by who called whom; the last answer counts.
+
+    ``called`` are the modules of the run that were called, also those that gave no answer.
+    """
 
     def __init__(self) -> None:
+        self.called: list[Any] = []
         self._askers: dict[str, str | None] = {}
         self._heard: dict[str | None, str] = {}
         self._by_prediction: dict[int, str] = {}
@@ -46,6 +50,10 @@ class Thoughts(BaseCallback):
     def of(self, prediction: Any) -> str:
         """Return what was thought before a prediction of the run; ``""`` if nothing was."""
         return self._by_prediction.get(id(prediction), "")
+
+    def on_module_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+        """Note who is called."""
+        self.called.append(instance)
 
     def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         """Note who asks a language model."""

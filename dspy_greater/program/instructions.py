@@ -35,7 +35,7 @@ def check_instruction(
 ) -> None:
     """Raise unless ``text`` reaches the prompt unchanged as the signature's instruction."""
     what = "the instruction" if predictor is None else f"the instruction of predictor {predictor!r}"
-    if not text.strip():
+    if all(unicodedata.category(character)[0] in "CZ" for character in text):
         raise InstructionError(f"{what} is empty: give the predictor a text to start from.")
     if header := _FIELD_HEADER.search(text):
         raise InstructionError(

@@ -13,10 +13,14 @@ from dspy.utils.exceptions import AdapterParseError
 
 from dspy_greater.program.errors import DataError, shown
 from dspy_greater.program.predictors import Predictor, label_fields
-from dspy_greater.program.rendering import assistant_text
+from dspy_greater.program.rendering import SURROGATE, assistant_text
 
 #: ``label_fn(example, predictor_name)`` gives labels by output field; nothing means none.
 LabelFn = Callable[[dspy.Example, str], Mapping[str, Any] | None]
+#: What Python writes as text that nobody would give as an answer; of others, what gives it away:
+#: pydantic's and DSPy's values, tables, functions and generators.
+_NO_TEXT = (bytes, dict, set, frozenset, list, tuple)
+_NO_VALUE = ("model_dump", "toDict", "columns", "__call__", "__next__")
 
 
 def gold_outputs(
@@ -44,7 +48,10 @@ def gold_value(predictor: Predictor, field: str, example: dspy.Example) -> Any:
     what is missing (see `is_missing`) is none, but for fields that may be None.
     """
     annotation = predictor.signature.output_fields[field].annotation
-    label = given = example.get(field)
+    given = example.get(field)
+    if getattr(given, "ndim", 0) and hasattr(given, "tolist"):  # of numpy or pandas
+        given = given.tolist()
+    label = given
     if annotation is str and isinstance(given, (list, tuple)):
         label = next((each for each in given if not is_missing(each)), None)
     label = None if is_missing(label) else label
@@ -146,8 +153,14 @@ def _check_label(
     signature = predictor.signature
     for field in [name for name in signature.output_fields if name not in values]:
         signature = signature.delete(field)
+    text = assistant_text(adapter, signature, values)
+    if SURROGATE.search(text):
+        raise DataError(
+            f"has half a character (a lone surrogate) in the labels {shown(values)} of predictor "
+            f"{predictor.name!r}, which no tokenizer can read: repair the text"
+        )
     try:
-        parsed = adapter.parse(signature, assistant_text(adapter, signature, values))
+        parsed = adapter.parse(signature, text)
     except (AdapterParseError, ValueError) as error:
         parsed, reason = {}, str(error)
     else:
@@ -165,7 +178,8 @@ def _check_label(
 
 
 def _text(label: Any) -> str:
-    if isinstance(label, (dict, set, list, tuple)):
+    named = isinstance(label, enum.Enum) and not isinstance(label, str)
+    if named or isinstance(label, _NO_TEXT) or any(hasattr(label, each) for each in _NO_VALUE):
         raise TypeError(f"a {type(label).__name__} is not a text")
     # Adapters strip what they read, so a run never has outer white space to match.
     return str(label).strip()

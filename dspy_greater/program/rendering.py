@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +16,9 @@ from typing import Any
 import dspy
 
 from dspy_greater.basics.spans import INSTRUCTION, Message, TextSpan
-from dspy_greater.program.errors import RenderingError
+from dspy_greater.program.errors import RenderingError, shown
+
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -76,15 +79,32 @@ def assistant_text(
 
 
 def _format(adapter: dspy.Adapter, call: AdapterCall) -> tuple[Message, ...]:
-    with dspy.context(callbacks=[]):
-        messages = list(adapter.format(call.signature, list(call.demos), dict(call.inputs)))
-    if not all(isinstance(message.get("content"), str) for message in messages):
+    messages = _written(adapter, call)
+    if faults := _faults(messages):
+        texts = [n for n, each in call.inputs.items() if not isinstance(each, dspy.History)]
+        blank = ((name, replace(call, inputs={**call.inputs, name: ""})) for name in texts)
+        fewer = (name for name, other in blank if _faults(_written(adapter, other)) < faults)
+        name = next(fewer, "")
+        where = f"the input {name}={shown(call.inputs[name])}" if name else "a demo"
         raise RenderingError(
-            "an input or a demo would not be text in the prompt (an image, a file or a native tool "
-            "call), but a causal language model reads text alone: give it as a text, or leave it "
-            "out."
+            f"{where} holds an image, a file, a "
+            "native tool call or half a character (a lone surrogate), but a causal language model "
+            "reads whole text alone: give it as a text, repaired where it is broken by "
+            "text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace'), or leave it out."
         )
     return tuple(Message(role=str(m["role"]), content=m["content"]) for m in messages)
+
+
+def _written(adapter: dspy.Adapter, call: AdapterCall) -> list[dict[str, Any]]:
+    with dspy.context(callbacks=[]):
+        return list(adapter.format(call.signature, list(call.demos), dict(call.inputs)))
+
+
+def _faults(messages: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many parts of messages are not text, or hold half a character."""
+    contents = [message.get("content") for message in messages]
+    halves = sum(len(SURROGATE.findall(each)) for each in contents if isinstance(each, str))
+    return halves + sum(len(each or "?") for each in contents if not isinstance(each, str))
 
 
 def _instruction_span(

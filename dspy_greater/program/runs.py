@@ -13,6 +13,7 @@ from dspy.clients.base_lm import BaseLM
 from dspy.utils.exceptions import AdapterParseError
 from dspy.utils.parallelizer import ParallelExecutor
 
+from dspy_greater.basics.console import shorten
 from dspy_greater.cost import Meter, Usage
 from dspy_greater.cost.meter import SETTING
 from dspy_greater.program.errors import (
@@ -29,6 +30,12 @@ from dspy_greater.program.metrics import Metric
 from dspy_greater.program.predictors import copy_program
 
 MAX_THREADS = 128
+#: What helps where many answers cannot be read.
+READABLE = (
+    ". The first step tries instructions that show the form of an answer. If none helps: raise the "
+    "LM's max_tokens where answers are cut off, try dspy.JSONAdapter() or dspy.XMLAdapter(), give "
+    "the program demos, or take a stronger model."
+)
 _UNANSWERED = "runs got no answer from a language model"
 
 
@@ -44,8 +51,9 @@ class PredictorCall(NamedTuple):
 class Run:
     """One run of the program on one example, with each predictor's calls by its name.
 
-    ``raised`` is what the program or the metric raised, ``usage`` by name what each language model
-    did for it, nothing of what the metric asks.
+    A predictor that was called and gave no readable answer has an empty list. ``raised`` is what
+    the program or the metric raised, ``usage`` by name what each language model did for it, nothing
+    of what the metric asks.
     """
 
     score: float
@@ -70,6 +78,15 @@ class Run:
         calls = [call for calls in self.calls.values() for call in calls]
         texts = ("".join([call.thinking, *map(str, call.outputs.values())]) for call in calls)
         return max((len(text.encode(errors="replace")) for text in texts), default=0)
+
+
+def unreadable(runs: Sequence[Run]) -> str:
+    """Say how many answers could be read, with one that could not and what helps; else nothing."""
+    unread = [str(run.error) for run in runs if run.parse_failed]
+    if not unread:
+        return ""
+    told = f"{len(runs) - len(unread)} of {len(runs)} answers could be read, for instance not"
+    return f"{told}: {shorten(unread[0], 300)}" + (READABLE if 2 * len(unread) >= len(runs) else "")
 
 
 def run_programs(
@@ -193,8 +210,7 @@ class _Worker:
         usage, outer = RunUsageTracker(), dspy.settings.usage_tracker
         thoughts = Thoughts()
         settings: dict[str, Any] = {} if self.lm is None else {"lm": self.lm}
-        if self.thinking:
-            settings["callbacks"] = [*dspy.settings.callbacks, thoughts]
+        settings["callbacks"] = [*dspy.settings.callbacks, thoughts]
         with dspy.context(trace=trace, usage_tracker=usage, **settings):
             outcome = self._prediction(example)
         if outer is not None:  # the user's, whose place this run's took
@@ -237,16 +253,20 @@ class _Worker:
         self, trace: Sequence[tuple[Any, dict[str, Any], dspy.Prediction]], thoughts: Thoughts
     ) -> dict[str, list[PredictorCall]]:
         """Return the calls of a trace by the name of their predictor."""
-        found: dict[str, list[PredictorCall]] = {}
+        found = {
+            name: list[PredictorCall]() for each in thoughts.called if (name := self._name(each))
+        }
         for predictor, inputs, prediction in trace:
-            stage = getattr(predictor, "stage", None)
-            name = self.names.get(id(predictor)) or self.names_by_stage.get(stage)
-            if name is not None:
+            if name := self._name(predictor):
                 fields = predictor.signature.output_fields
                 outputs = {key: prediction[key] for key in fields if key in prediction}
-                call = PredictorCall(dict(inputs), outputs, thoughts.of(prediction))
-                found.setdefault(name, []).append(call)
+                thought = thoughts.of(prediction) if self.thinking else ""
+                found.setdefault(name, []).append(PredictorCall(dict(inputs), outputs, thought))
         return found
+
+    def _name(self, module: Any) -> str | None:
+        stage = getattr(module, "stage", None)
+        return self.names.get(id(module)) or self.names_by_stage.get(stage)
 
 
 def _text(error: BaseException) -> str:

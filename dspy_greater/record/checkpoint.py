@@ -6,11 +6,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
-import re
 from collections.abc import Callable, Mapping
 from operator import itemgetter
 from pathlib import Path
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PARTS = ("identity", "events", "state")
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 class CheckpointError(RuntimeError):
@@ -123,9 +120,3 @@ class Checkpoint:
         if self._log.exists():
             kept = self._log.read_bytes().splitlines(keepends=True)[: self._events]
             os.truncate(self._log, sum(map(len, kept)))
-
-
-def fingerprint(value: Any) -> str:
-    """Return a short hash, equal in every process; what JSON cannot hold counts by its ``repr``."""
-    text = json.dumps(value, sort_keys=True, default=lambda each: _ADDRESS.sub("", repr(each)))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

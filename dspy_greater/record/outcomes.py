@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 #: Largest p-value of a gain that is vouched for.
 VOUCHED = 0.05
+#: Why a search of a predictor did not begin.
+UNCALLED = "no run on a training example called it"
 
 
 @dataclass
@@ -117,6 +119,8 @@ class Outcome:
         steps: Steps of the search.
         stopped: Why it ended.
         together: The predictors that changed, if several; the figures are of all their changes.
+        put_back: Whether a change was found, and taken back since the program does no worse
+            without it.
         expected_gain: ``gain``, less what the choice among ``looks`` programs flatters it by.
         examples_needed: Validation examples that would show the gain, or that of the best program
             that was not returned, at p <= .05 four times in five; None where there was none.
@@ -140,6 +144,7 @@ class Outcome:
     steps: int
     stopped: str
     together: list[str] = field(default_factory=list)
+    put_back: bool = False
     expected_gain: float = 0.0
     examples_needed: int | None = None
     yields: dict[str, list[int]] = field(default_factory=dict)

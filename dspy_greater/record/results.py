@@ -16,7 +16,7 @@ from typing_extensions import Self
 from dspy_greater.basics.files import write_whole
 from dspy_greater.basics.overheard import TRUNCATED
 from dspy_greater.cost import Counts, Meter, Usage
-from dspy_greater.record.outcomes import Candidate, ChangedExample, Outcome
+from dspy_greater.record.outcomes import UNCALLED, Candidate, ChangedExample, Outcome
 from dspy_greater.version import __version__
 
 #: Warnings of other libraries that the summary repeats.
@@ -186,6 +186,10 @@ class Record:
                 f"chosen, p = {outcome.p_value:.2g} after {looks(outcome.looks)}): "
                 f"{_quoted(outcome.after)}"
             )
+        elif outcome.put_back or outcome.stopped == UNCALLED:
+            why = "the program is not surely worse without its change"
+            why = why if outcome.put_back else outcome.stopped
+            yield f"{outcome.predictor}: kept as it was; {why}"
         else:
             yield (
                 f"{outcome.predictor}: kept as it was; no instruction beat its {before} {examples} "

@@ -12,6 +12,11 @@ from dspy_greater.lm import LocalEngine, NotWhiteBoxError, white_box
 
 #: Settings that the rollout LM takes over from the white box; not every server knows others.
 INHERITED = ("temperature", "max_tokens", "top_p")
+#: Those that say how an LM is reached, and nothing of what it answers.
+REACHED_BY = (
+    *("api_key", "api_base", "base_url", "headers", "extra_headers", "timeout", "api_version"),
+    *("organization", "project", "extra_query", "custom_llm_provider", "azure_ad_token_provider"),
+)
 
 
 class TargetError(ValueError):
@@ -90,6 +95,11 @@ def rollouts_of(lm: dspy.LM, rollout_lm: BaseLM | None) -> BaseLM | None:
 def same_lm(one: BaseLM, lm: dspy.LM) -> bool:
     """Whether an LM is the white box, with the same settings."""
     return one is lm or (is_local(one) and one.engine is lm.engine and one.kwargs == lm.kwargs)
+
+
+def asked(lm: BaseLM) -> dict[str, Any]:
+    """Return the settings with which an LM is asked, wherever it is reached."""
+    return {name: value for name, value in lm.kwargs.items() if name not in REACHED_BY}
 
 
 def is_local(lm: BaseLM) -> bool:

@@ -28,6 +28,7 @@ from dspy_greater.basics.spans import Message
 from dspy_greater.model import Sampling, WhiteBox
 from dspy_greater.program import Predictor, call_of, render
 from dspy_greater.program.errors import REMEDY, shown
+from dspy_greater.running.lms import REACHED_BY
 
 #: Examples that are tried, and tokens of each answer.
 PROMPTS, TOKENS = 4, 48
@@ -38,10 +39,9 @@ OPEN = "Write a short story about a lighthouse keeper who finds a letter."
 GAP, LOSS = 2.0, 0.015
 #: Sampled answers to each prompt, and how unlikely it must be that they are alike by chance.
 SAMPLES, CHANCE = 4, 1e-6
-# Settings of an LM that are left out here: how to reach it, what is set here, and DSPy's own.
+# Settings of an LM that are left out here: how it is reached, what is set here, and DSPy's own.
 NOT_ASKED = {
-    *("api_key", "api_base", "base_url", "headers", "extra_headers", "timeout", "api_version"),
-    *("organization", "project", "extra_query", "custom_llm_provider", "azure_ad_token_provider"),
+    *REACHED_BY,
     *("temperature", "max_tokens", "max_completion_tokens", "top_p", "top_k", "stop", "seed"),
     *("logprobs", "top_logprobs", "n", "num_generations", "rollout_id", "prompt_cache"),
 }

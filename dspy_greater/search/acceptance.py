@@ -101,10 +101,11 @@ class Verdict:
     """The program to return, compared with the one at the start, which it may be.
 
     Attributes:
-        looks: How many other programs were validated.
+        looks: How many other programs were validated to choose among.
         p_value: Of the gain, corrected for them; 1 where the start is returned.
         best: The best of the others, returned or not; None where there is none.
         expected_gain: The gain less what the choice among so many flatters it by.
+        put_back: Predictors whose change did not earn its place; see :func:`lean`.
     """
 
     program: Program
@@ -113,17 +114,22 @@ class Verdict:
     p_value: float
     best: Comparison | None
     expected_gain: float
+    put_back: tuple[str, ...] = ()
 
 
 def choose(
-    validated: Mapping[Program, Sequence[float]], start: Program, confidence: float
+    validated: Mapping[Program, Sequence[float]],
+    start: Program,
+    confidence: float,
+    put_back: Sequence[Program] = (),
 ) -> Verdict:
     """Return the best of the validated programs that beat the one at the start.
 
     Each program validated was another chance to be lucky, and p-values allow for that: where none
-    is better, the start is kept with a probability of at least ``confidence``.
+    is better, the start is kept with a probability of at least ``confidence``. Those that were
+    ``put_back`` into are no such chance: they are looked at where another has won.
     """
-    others = [program for program in validated if program != start]
+    others = [program for program in validated if program not in (start, *put_back)]
     if not others:
         return Verdict(start, compare(validated[start], validated[start]), 0, 1.0, None, 0.0)
     scores = np.array([validated[program] for program in others])
@@ -131,15 +137,44 @@ def choose(
     p_values = dict(zip(others, sign_flip_p_values(differences), strict=True))
     compared = {each: compare(validated[each], validated[start]) for each in validated}
     proven = [program for program in others if p_values[program] <= 1 - confidence]
-    program = max(proven, key=lambda each: compared[each].gain, default=start)
+    found = max(proven, key=lambda each: compared[each].gain, default=start)
+    program, p_value = lean(found, validated, start, confidence), p_values.get(found, 1.0)
     return Verdict(
         program,
         compared[program],
         len(others),
-        p_values.get(program, 1.0),
+        p_value if program == found else max(p_value, compared[program].p_value),
         max((compared[each] for each in others), key=lambda each: each.gain),
         max(0.0, compared[program].gain - optimism(differences)) if program != start else 0.0,
+        tuple(name for name in found.changes(start) if program[name] == start[name]),
     )
+
+
+def lean(
+    program: Program,
+    validated: Mapping[Program, Sequence[float]],
+    start: Program,
+    confidence: float,
+) -> Program:
+    """Return a program that beats the one at the start without the changes that it does not need.
+
+    A gain of several changes says of none that it had a part in it. So one after the other is
+    taken back, in the program's order, where what is left was validated, and stays out if
+
+    - the program is not surely worse without it, with the confidence that any change is asked for:
+      by a lower mean alone, one that does nothing would stay half the time where runs vary;
+    - what is left still beats the start surely: changes that only show together stay together.
+    """
+
+    def sure(new: Program, old: Program) -> bool:
+        return compare(validated[new], validated[old]).p_value <= 1 - confidence
+
+    kept = program
+    for name in program.changes(start):
+        left = kept.replaced(name, start[name])
+        if left in validated and sure(left, start) and not sure(program, left):
+            kept = left
+    return kept
 
 
 def optimism(differences: FloatArray) -> float:

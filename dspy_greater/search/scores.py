@@ -45,11 +45,13 @@ class Runner(Protocol):
 class Scores:
     """The metric of programs on the examples that they were run on; part of the state of a compile.
 
+    ``put_back`` are programs that were validated to see whether they do without a change, and
     ``longest`` are the bytes of the longest answer of a current program on training examples.
     """
 
     training: dict[Program, dict[int, float]] = field(default_factory=dict)
     validation: dict[Program, list[float]] = field(default_factory=dict)
+    put_back: list[Program] = field(default_factory=list)
     longest: int = 0
 
     def tried(self, program: Program, predictor: str) -> set[str]:
@@ -64,6 +66,7 @@ class Scores:
                 (p.instructions, list(known.items())) for p, known in self.training.items()
             ],
             "validation": [(p.instructions, scores) for p, scores in self.validation.items()],
+            "put_back": [program.instructions for program in self.put_back],
             "longest": self.longest,
         }
 
@@ -73,7 +76,7 @@ class Scores:
         training = {Program.of(program): dict(known) for program, known in saved["training"]}
         # In the order in which they were asked for: among equals the first one is returned.
         validation = {Program.of(program): scores for program, scores in saved["validation"]}
-        return cls(training, validation, saved["longest"])
+        return cls(training, validation, [*map(Program.of, saved["put_back"])], saved["longest"])
 
 
 @dataclass

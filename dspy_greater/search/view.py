@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import dspy
 
+from dspy_greater.basics.scripts import scripts_of
 from dspy_greater.basics.spans import INSTRUCTION, THINKING, Message, Span
 from dspy_greater.model import ContextError, Targeted, WhiteBox
 from dspy_greater.program import (
@@ -21,7 +22,6 @@ from dspy_greater.program import (
     Predictor,
     PredictorCall,
     Rendered,
-    RenderingError,
     Run,
     beside,
     call_of,
@@ -46,6 +46,7 @@ class PredictorView:
         labels: Where each example's gold outputs are, if not in the example itself; an example
             may have none.
         labelled_only: Whether training examples without a label for the predictor are left out.
+        scripts: Those beside Latin that an instruction may be written in.
     """
 
     predictor: Predictor
@@ -55,6 +56,7 @@ class PredictorView:
     received: Callable[[], Sequence[Run]]
     labels: Sequence[dspy.Example] | None = None
     labelled_only: bool = False
+    scripts: frozenset[str] = frozenset()
     _tokens: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     _contexts: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
 
@@ -79,8 +81,6 @@ class PredictorView:
     def check(self) -> None:
         """Refuse, before any long work, an instruction that cannot be edited or read."""
         name, instruction = self.predictor.name, self.predictor.instruction
-        for text in (instruction, self.predictor.whole(instruction)):
-            check_instruction(self.predictor.signature, text, name)
         if special := self.model.encoder.special_tokens_in(instruction):
             raise InstructionError(
                 f"the instruction of predictor {name!r} contains the tokenizer's special token "
@@ -122,21 +122,7 @@ class PredictorView:
 
     def _too_long(self, inputs: dict[str, Any]) -> str:
         name, shown = self.predictor.name, textwrap.shorten(repr(inputs), 120, placeholder=" ...")
-        try:
-            rendered = self._render(self._call(self.predictor.instruction, inputs))
-        except RenderingError as error:
-            raise RenderingError(
-                f"the example {shown} cannot be shown to predictor {name!r}: {error}"
-            ) from error
-        for message in rendered.messages:
-            if message["content"].encode(errors="replace").decode() == message["content"]:
-                continue
-            raise RenderingError(
-                f"the {message['role']} message of predictor {name!r} on the example "
-                f"{shown} contains half a character (a lone surrogate), which no tokenizer can "
-                "read: repair the text, for instance with "
-                "text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."
-            )
+        rendered = self._render(self._call(self.predictor.instruction, inputs))
         length = len(self.model.encode(rendered.messages).ids)
         if length < self.model.context:
             return ""
@@ -164,7 +150,7 @@ class PredictorView:
         It is tokenised anew where it stands: ids that a model wrote elsewhere need not be its own.
         """
         kept = self._kept(text.strip())
-        if kept is None or self.model.encoder.special_tokens_in(kept):
+        if kept is None:
             return None
         try:
             self._check_borders(kept)
@@ -176,12 +162,15 @@ class PredictorView:
         """Return what of a text reaches the prompt as an instruction; None if it cannot be one."""
         signature = self.predictor.signature
         text = normalise(signature, text)
+        # Half a character decodes to U+FFFD.
+        if "\ufffd" in text or not scripts_of(text) <= self.scripts:
+            return None
         try:
             check_instruction(signature, text)
             check_instruction(signature, self.predictor.whole(text))
         except InstructionError:
             return None
-        return text
+        return None if self.model.encoder.special_tokens_in(text) else text
 
     def answers(
         self, instruction: str, runs: Sequence[Run], examples: Sequence[int]

@@ -14,7 +14,6 @@ import random
 import re
 import threading
 from collections.abc import Sequence
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -57,7 +56,6 @@ class StandIn:
     ) -> None:
         self._model, self._contexts, self._predictors = model, contexts, predictors
         self._rng, self._lock = random.Random(f"stand-in {seed}"), threading.Lock()
-        self._allowed = model.allowed_tokens().tolist()
 
     def complete(self, request: lm15.Request) -> lm15.Response:
         """Fill in the fields that a Chat or JSON adapter asks for."""
@@ -88,13 +86,12 @@ class StandIn:
         return self._instruction()
 
     def _instruction(self) -> str:
-        """Sample one instruction, cut before the first token that none may hold."""
+        """Sample one instruction, up to the end of its line."""
         with self._lock:
             context, seed = self._rng.choice(self._contexts), self._rng.randrange(2**32)
         sampling = Sampling(max_tokens=LONGEST, temperature=1.0, seed=seed)
         (written,) = self._model.generate([context], [sampling])
-        ids = list(takewhile(lambda token: self._allowed[token], written.ids))
-        return self._model.encoder.decode(ids).strip()
+        return written.text.strip().partition("\n")[0]
 
 
 def stand_in(

@@ -171,7 +171,7 @@ class PaperSchedule:
         log_probs = self._next_log_probs(here.instruction, position)
         tokens = propose(
             log_probs,
-            view.model.allowed_tokens(),
+            view.model.allowed_tokens(view.scripts),
             self.rng,
             top_k=config.top_k,
             inputs=config.proposal_inputs,

@@ -294,10 +294,10 @@ def test_images_are_an_error():
         {"image": (dspy.Image, dspy.InputField()), "answer": (str, dspy.OutputField())}
     )
     call = AdapterCall(signature, [], {"image": dspy.Image(url="https://example.com/a.png")})
-    with pytest.raises(RenderingError, match="an input or a demo would not be text"):
+    with pytest.raises(RenderingError, match=r"the input image=Image.* holds an image"):
         render(dspy.ChatAdapter(), call)
     picture = {"image": dspy.Image(url="https://example.com/a.png"), "answer": "a cat"}
-    with pytest.raises(RenderingError, match="an input or a demo would not be text"):
+    with pytest.raises(RenderingError, match="a demo holds an image"):
         render(dspy.ChatAdapter(), AdapterCall(signature, [picture], {"image": "none"}))
 
 

@@ -143,3 +143,48 @@ def test_lists_of_different_examples_cannot_be_compared() -> None:
     for new in ([], [1.0]):
         with pytest.raises(ValueError, match=r"empty|shorter"):
             compare(new, [])
+
+
+BOTH, FIRST, SECOND = toy("b", other="b"), toy("b", other="a"), toy("a", other="b")
+START, NONE, ALL = toy("a", other="a"), [0.0] * 10, [1.0] * 10
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        (ALL, NONE, FIRST),  # the second change does nothing
+        (NONE, ALL, SECOND),
+        (ALL, ALL, SECOND),  # each does it alone: the first is taken back first
+        (NONE, NONE, BOTH),  # they help together
+        ([1.0] * 9 + [0.0], NONE, FIRST),  # worse, by one example that may be chance
+        ([1.0] * 5 + [0.0] * 5, NONE, BOTH),  # surely worse
+    ],
+)
+def test_a_change_without_which_a_program_is_not_surely_worse_is_put_back(
+    first: list[float], second: list[float], kept: Program
+) -> None:
+    scores = {START: NONE, BOTH: ALL, FIRST: first, SECOND: second}
+    verdict = choose(scores, START, 0.8, put_back=[FIRST, SECOND])
+    assert verdict.program == kept
+    assert verdict.put_back == tuple(name for name in BOTH if BOTH[name] != kept[name])
+    assert verdict.looks == 1  # those that were put back into were no chance to be lucky
+
+
+def test_what_is_left_has_to_beat_the_start_itself() -> None:
+    scores = {START: NONE, BOTH: [1.0] * 3 + [0.0] * 7, FIRST: [1.0] * 2 + [0.0] * 8}
+    assert choose(scores, START, 0.8, put_back=[FIRST]).program == BOTH
+    assert choose(scores, START, 0.7, put_back=[FIRST]).program == FIRST
+
+
+def test_nothing_is_put_back_where_nothing_is_better() -> None:
+    scores = {START: ALL, BOTH: NONE, FIRST: [1.0] * 10}
+    assert choose(scores, START, 0.8, put_back=[FIRST]).put_back == ()
+
+
+def test_a_change_that_does_nothing_seldom_stays_by_chance() -> None:
+    rng, stays = random.Random(0), 0
+    for _ in range(100):
+        noisy = {p: [float(rng.random() < 0.9) for _ in range(20)] for p in (BOTH, FIRST)}
+        scores = {START: [0.0] * 20, **noisy}
+        stays += choose(scores, START, 0.8, put_back=[FIRST]).program == BOTH
+    assert stays <= 25

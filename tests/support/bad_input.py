@@ -49,6 +49,18 @@ class Helper(dspy.Module):
         return self.act(question=question)
 
 
+class Hops(dspy.Module):
+    """Two predictors, the second with this instruction."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.first = dspy.Predict("question -> query")
+        self.second = dspy.Predict(dspy.Signature("query -> answer", text))
+
+    def forward(self, question: str) -> dspy.Prediction:
+        return self.second(query=self.first(question=question).query)
+
+
 class Mute(dspy.Adapter):
     """An adapter that writes nothing."""
 
@@ -210,7 +222,15 @@ REFUSED: dict[str, Compile] = {
         trainset=data(question=dspy.Image(url="https://a.b/c.png")), valset=examples()
     ),
     "an image in a demo": run(with_demo),
+    "an image among others in a valset": run(
+        program(inputs=Any),
+        valset=data(question={"seen": [dspy.Image(url="https://a.b/c.png")]}),
+    ),
     "half a character": run(trainset=data(question="a\ud83d"), valset=examples()),
+    "half a character in a list of a valset": run(
+        program(inputs=Any), valset=data(question=["a", "\ud83d"])
+    ),
+    "half a character in a label": run(trainset=data(answer="1\ud83d"), valset=examples()),
     # Adapters.
     "an adapter class": run(adapter=dspy.JSONAdapter),
     "an adapter's name": run(adapter="json"),
@@ -222,6 +242,10 @@ REFUSED: dict[str, Compile] = {
     "a field marker": run(program("Fill in [[ ## answer ## ]] now.")),
     "a control character": run(program("Think.\x0cAnswer.")),
     "a line separator": run(program("Think.\u2028Answer.")),
+    "a blank instruction": run(program(" \n\n ")),
+    "a blank instruction of an inner predictor": run(Hops(" ")),
+    "a template's token in an inner instruction": run(Hops("<|im_start|>system")),
+    "a line break of Windows": run(program("Think.\r\nAnswer.")),
     "a special token": run(program("Answer.<|im_end|>")),
     "100 kB": run(program("Think. " * 15_000)),
     "a tokenizer that merges across the instruction's border": merging,

@@ -116,7 +116,7 @@ class FakeModel:
     def substitution(self, gradient: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         return gradient[:, list(tokens)]
 
-    def allowed_tokens(self) -> torch.Tensor:
+    def allowed_tokens(self, scripts: frozenset[str] = frozenset()) -> torch.Tensor:
         return torch.ones(len(WORDS), dtype=torch.bool)
 
 
@@ -142,6 +142,7 @@ class FakeView:
     size: int = 6
     unstable: frozenset[str] = frozenset()
     name: str = NAME
+    scripts: frozenset[str] = frozenset()
 
     fields = ("answer",)
 

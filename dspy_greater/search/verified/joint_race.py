@@ -46,13 +46,12 @@ class JointRace:
         perfect = self.board.perfect_score
         return perfect is None or self.board.training_mean(self.current) < perfect
 
-    def programs(self) -> list[Program]:
-        """Return programs, each with another instruction in every predictor, that may race."""
+    def programs(self, names: Sequence[str]) -> list[Program]:
+        """Return programs that may race, each with another instruction in these predictors."""
         if not self.race.affordable(1):
             return []
-        written = [self._written(name) for name in self.views]
-        rows = zip(*written, strict=False)
-        found = [Program(tuple(zip(self.views, texts, strict=True))) for texts in rows]
+        start, rows = self.current.instructions, zip(*map(self._written, names), strict=False)
+        found = [Program.of(start | dict(zip(names, texts, strict=True))) for texts in rows]
         distinct = list(dict.fromkeys(found))
         return distinct[: self.race.affordable(len(distinct))]
 

@@ -34,7 +34,7 @@ def library(instruction: str, field: str, labels: Sequence[str]) -> dict[str, st
     are many.
     """
     start, name = instruction.strip(), f"`{field}`"
-    start += "" if start.endswith((".", "!", "?", ":")) else "."
+    start += "" if start.endswith(tuple(".!?:؟।。！？：")) else "."
     families = {family: text.replace("{field}", name) for family, text in FAMILIES.items()}
     added = {**_of_labels(name, labels), **families}
     return {

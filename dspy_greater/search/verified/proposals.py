@@ -7,7 +7,6 @@ itself, after an example's inputs. How a chat model is asked for them is told in
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -15,10 +14,9 @@ from itertools import takewhile
 import torch
 
 from dspy_greater.model import Generation, Sampling, WhiteBox
+from dspy_greater.model.encoding import is_plain_text
 from dspy_greater.search.verified.edits import Edit, Kind
 
-#: Where an instruction ends: a blank line, a control character, half a character.
-_END = re.compile("\n\n|[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ufffd]")
 #: Sampled phrases have between these many tokens.
 PHRASE = (2, 8)
 
@@ -65,18 +63,18 @@ def phrases(
 ) -> list[Edit]:
     """Let the model write a few words at random places of the instruction.
 
-    Each phrase is inserted, or written over as many tokens as it has. It ends
-    before the first token that no instruction may hold.
+    Each phrase is inserted, or written over as many tokens as it has. It ends with its line, and
+    counts only if all of it is plain text.
     """
     places = [rng.randint(0, len(tokens)) for _ in range(count)]
     prompts = [(*rng.choice(contexts), *tokens[:place]) for place in places]
     lengths = [rng.randint(*PHRASE) for _ in places]
-    allowed, edits = model.allowed_tokens().tolist(), []
+    decode, edits = model.encoder.decode, []
     samples = _sampled(model, prompts, max(lengths, default=1), rng)
     for place, length, written in zip(places, lengths, samples, strict=True):
-        words = tuple(takewhile(lambda token: allowed[token], written.ids[:length]))
+        words = tuple(takewhile(lambda token: "\n" not in decode([token]), written.ids[:length]))
         over = rng.random() < 0.5
-        if len(words) >= PHRASE[0]:
+        if len(words) >= PHRASE[0] and is_plain_text(decode(words)):
             end = min(place + len(words), len(tokens)) if over else place
             edits.append(Edit("phrase", place, end, words))
     return edits
@@ -89,7 +87,7 @@ def starts(
     count: int,
     max_tokens: int,
 ) -> list[str]:
-    """Let the model go on with whole instructions, each up to a blank line or what is no text.
+    """Let the model go on with whole instructions, each up to a blank line or a special token.
 
     This is how a base model is asked, and one that was trained on such texts.
 
@@ -101,7 +99,7 @@ def starts(
         decoded = model.encoder.decode(written.ids)
         for special in model.encoder.special_tokens_in(decoded):
             decoded = decoded.replace(special, "\n\n")
-        text, *rest = _END.split(decoded, maxsplit=1)
+        text, *rest = decoded.split("\n\n", maxsplit=1)
         if not rest and written.finish != "stop":
             text = text.rpartition("\n")[0]
         if len(written.ids) >= PHRASE[0] and text:

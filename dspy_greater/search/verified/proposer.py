@@ -58,7 +58,8 @@ class Proposer:
         few, weight = self.examples[:FEW_CONTEXTS], self.config.fluency_weight
         self.fluency = fluency_terms(self.view, self.instruction, few, weight)
         self.contexts = self.view.contexts(self.examples)
-        self.allowed = self.view.model.allowed_tokens().nonzero()[:, 0].tolist()
+        allowed = self.view.model.allowed_tokens(self.view.scripts)
+        self.allowed = allowed.nonzero()[:, 0].tolist()
         self.longest = self._longest()
         self.skipped = 0
 

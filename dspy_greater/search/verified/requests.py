@@ -49,9 +49,9 @@ _LEAD = re.compile(
     re.IGNORECASE,
 )
 _FENCE = re.compile(r"\A```\w*\n(.*?)\n?```", re.DOTALL)
-_QUOTES = "\"'“”`"
+_QUOTES = "\"'“”„‟‘’«»「」『』`"
 #: Where a text that was cut off may end; not behind the number of a list's item.
-_SENTENCE = re.compile(r".*(?:(?<!\n\d)[.!?:](?=\s|$)|\n)", re.DOTALL)
+_SENTENCE = re.compile(r".*(?:(?<!\n\d)[.!?:؟।](?=\s|$)|[。！？：]|\n)", re.DOTALL)
 
 
 @dataclass(frozen=True)

@@ -37,14 +37,15 @@ def race_of(
 
 def test_each_program_has_another_instruction_in_every_predictor() -> None:
     race = race_of(instructions=("count", "guess"))
-    programs = race.programs()
+    names = list(START)
+    programs = race.programs(names)
     assert 1 < len(programs) <= race.config.whole_instructions == 6
     assert programs[:2] == [toy("count", other="count"), toy("guess", other="guess")]
     assert all(program[name] != START[name] for program in programs for name in START)
     race.board.affordable = lambda: 48  # all of two programs
-    assert race.programs() == programs[:2]
+    assert race.programs(names) == programs[:2]
     race.board.affordable = lambda: 23
-    assert race.programs() == []
+    assert race.programs(names) == []
 
 
 def test_a_program_wins_whose_predictors_are_right_only_together() -> None:
@@ -65,7 +66,7 @@ def test_those_of_a_library_are_of_one_family() -> None:
     views = {name: Free(size=24, name=name) for name in START}
     race = JointRace(views, START, VerifiedConfig(starts=0), board_of(Both(24)), "seed")
     race.begin()
-    programs = race.programs()
+    programs = race.programs(list(views))
     assert len(programs) == len(
         {text.removeprefix("read.") for (_, text), _ in (p.parts for p in programs)}
     )
@@ -75,7 +76,7 @@ def test_those_of_a_library_are_of_one_family() -> None:
 
 def test_the_current_program_is_run_once() -> None:
     race = race_of()
-    race.winner(race.programs())
+    race.winner(race.programs(list(START)))
     runner = race.board.runner
     assert isinstance(runner, Both)
     assert len(runner.runs) == len(set(runner.runs))

@@ -1,0 +1,138 @@
+"""Predictors that no run calls are left alone, and each change of a program earns its place."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import dspy
+import pytest
+
+from dspy_greater import GreaterTeleprompter, VerifiedConfig, local_lm
+from tests.support.scripted import chat, play
+from tests.support.tiny import make_model, make_tokenizer
+
+TURNS = pytest.mark.parametrize("round_robin", [False, True], ids=["one by one", "in turns"])
+CONFIG = VerifiedConfig(
+    max_steps=2, asked=0, starts=0, library=False, instructions=("Take care.", "Guess.")
+)
+
+
+class Mail(dspy.Module):
+    """Answers, writes a note for the log that nobody reads, and might refuse."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.note = dspy.Predict(dspy.Signature("text -> note", "Write a note, in French."))
+        self.answer = dspy.Predict(dspy.Signature("text -> answer", "Answer."))
+        self.refuse = dspy.Predict(dspy.Signature("text -> refusal", "Never name a customer."))
+
+    def forward(self, text: str) -> dspy.Prediction:
+        return dspy.Prediction(note=self.note(text=text).note, answer=self.answer(text=text).answer)
+
+
+class Pair(Mail):
+    """Hands what the first predictor wrote on to the second."""
+
+    def forward(self, text: str) -> dspy.Prediction:
+        return self.answer(text=self.note(text=text).note)
+
+
+def compiled(
+    program: dspy.Module, reply: Any, monkeypatch: pytest.MonkeyPatch, **knobs: Any
+) -> dspy.Module:
+    play(monkeypatch, chat(reply))
+    tokenizer = make_tokenizer()
+    model = make_model("llama", len(tokenizer), max_position_embeddings=8192)
+    data = [dspy.Example(text=f"mail {i}", gold="yes").with_inputs("text") for i in range(20)]
+    settings = {"schedule": CONFIG, "progress": False, **knobs}
+    with dspy.context(lm=local_lm((model, tokenizer), cache=False)):
+        return GreaterTeleprompter(
+            lambda example, prediction, trace=None: prediction.answer == example.gold, **settings
+        ).compile(program, trainset=data[:8], valset=data[8:])
+
+
+def instructions(program: dspy.Module) -> dict[str, str]:
+    return {name: each.signature.instructions for name, each in program.named_predictors()}
+
+
+def careful(prompt: str) -> str:
+    return "yes" if "Take care." in prompt else "no"
+
+
+@TURNS
+def test_what_no_run_calls_and_what_the_metric_does_not_see_stay_as_they_were(
+    round_robin: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reply = {"note": lambda p: f"note {len(p)}", "answer": careful}
+    program = compiled(Mail(), reply, monkeypatch, round_robin=round_robin)
+    assert instructions(program) == {**instructions(Mail()), "answer": "Take care."}
+    record = program.detailed_results
+    assert {o.predictor: (o.changed, o.put_back) for o in record.outcomes} == {
+        "note": (False, True),
+        "answer": (True, False),
+        "refuse": (False, False),
+    }
+    told = record.summary().splitlines()
+    assert sum("refuse" in line for line in told) == 1
+    assert "refuse: kept as it was; no run on a training example called it" in told
+    assert "note: kept as it was; the program is not surely worse without its change" in told
+    assert not any(c.predictor == "refuse" and c.kind != "start" for c in record.candidates)
+
+
+def test_changes_that_help_only_together_stay_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(prompt: str) -> str:
+        return "yes" if careful(prompt) == "yes" and "fine" in prompt else "no"
+
+    reply = {"note": lambda p: "fine" if careful(p) == "yes" else "bad", "answer": answer}
+    program = compiled(Pair(), reply, monkeypatch)
+    now = instructions(program)
+    assert (now["note"], now["answer"]) == ("Take care.", "Take care.")
+    assert program.detailed_results.outcomes[0].together == ["note", "answer"]
+
+
+def test_of_changes_of_which_each_does_it_alone_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    reply = {
+        "note": lambda p: "fine" if careful(p) == "yes" else "bad",
+        "answer": lambda p: "yes" if careful(p) == "yes" or "fine" in p else "no",
+    }
+    record = compiled(Pair(), reply, monkeypatch).detailed_results
+    assert sum(outcome.changed for outcome in record.outcomes) == 1
+    assert sum(outcome.put_back for outcome in record.outcomes) == 1
+
+
+def test_a_predictor_whose_answers_are_never_readable_is_not_taken_for_one_that_is_not_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    readable = chat({"note": "fine", "answer": "yes", "refusal": ""})
+    play(monkeypatch, lambda p: readable(p) if "`note`" in p or "Take care." in p else "?")
+    monkeypatch.setattr("tests.test_changes_earn_their_place.play", lambda *_: [])
+    program = compiled(Mail(), {}, monkeypatch)
+    assert instructions(program) == {**instructions(Mail()), "answer": "Take care."}
+
+
+def test_what_a_branch_calls_on_some_examples_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Branch(Mail):
+        def forward(self, text: str) -> dspy.Prediction:
+            if int(re.findall(r"\d+", text)[0]) % 2:
+                return dspy.Prediction(answer=self.refuse(text=text).refusal)
+            return self.answer(text=text)
+
+    reply = {"refusal": careful, "answer": "yes"}
+    program = compiled(Branch(), reply, monkeypatch)
+    assert instructions(program) == {**instructions(Mail()), "refuse": "Take care."}
+    assert "note: kept as it was; no run" in program.detailed_results.summary()
+
+
+def test_a_log_dir_knows_what_was_put_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    reply = {"note": lambda p: f"note {len(p)}", "answer": careful}
+    first, again = (compiled(Mail(), reply, monkeypatch, log_dir=tmp_path) for _ in range(2))
+    assert instructions(first) == instructions(again)
+    one, two = first.detailed_results, again.detailed_results
+    assert (one.outcomes, one.total_calls) == (two.outcomes, two.total_calls)
+
+
+def test_what_bounds_allow_covers_a_look_for_each_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    reply = {"note": lambda p: f"note {len(p)}", "answer": careful}
+    record = compiled(Mail(), reply, monkeypatch, max_metric_calls=150).detailed_results
+    assert record.total_calls <= 150

@@ -1,0 +1,167 @@
+"""Instructions are written in the scripts of the program and its data, and never cut."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any, Literal
+
+import dspy
+import pytest
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
+
+from dspy_greater import GreaterTeleprompter, VerifiedConfig, local_lm
+from dspy_greater.basics.scripts import scripts_of
+from dspy_greater.model import Generation
+from dspy_greater.model.encoding import allowed_tokens
+from dspy_greater.search.verified.edits import small_edits
+from dspy_greater.search.verified.proposals import phrases
+from dspy_greater.search.verified.requests import read
+from dspy_greater.teleprompter import _scripts
+from tests.search.test_survivors import view_with
+from tests.support.scripted import chat, play
+from tests.support.small_tokenizers import KINDS
+from tests.support.tiny import make_model, make_tokenizer
+
+TOKENS = ["?", "yes", "wähle", "…", "“", "回答", "。", "да", "👍", "да回", "\ufffd", "[["]
+CHINESE, RUSSIAN = "判断这句话的情感，只回答“积极”或“消极”。", "Определи настроение."
+GERMAN, CURLY = "Lies die Frage und wähle …", "Read it – then write “yes” or “no” — don’t guess…"
+
+
+@pytest.mark.parametrize(
+    ("text", "scripts"),
+    [
+        ("Read “it” – naïve, ≤ 3 → yes…", set()),
+        ("Ça coûte 5 €, «œuvre» Łódź, Việt", set()),
+        ("回答：“好”。", {"cjk"}),
+        ("答えはカナで", {"cjk", "kana"}),
+        ("한국어", {"hangul"}),
+        ("سؤال ۱۲؟", {"arabic"}),
+        ("Ответ हिन्दी", {"cyrillic", "devanagari"}),
+        ("good 👍🏽", {"pictures"}),
+    ],
+)
+def test_the_scripts_of_a_text(text: str, scripts: set[str]) -> None:
+    assert scripts_of(text) == scripts
+
+
+def test_a_text_is_kept_whole_or_not_at_all() -> None:
+    view = view_with(make_tokenizer())
+    for text in (GERMAN, CURLY, "Réponds « oui »."):
+        assert view.instruction(text) == text
+    for text in (CHINESE, RUSSIAN, "Read it 👍", "Half a character: \ufffd"):
+        assert view.instruction(text) is None
+    view.scripts = scripts_of("很好")
+    assert view.instruction(CHINESE) == CHINESE
+    assert view.instruction(RUSSIAN) is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_edit_leaves_half_a_character(kind: str) -> None:
+    """These tokenizers write a Chinese character in three tokens."""
+    view = view_with(KINDS[kind]())
+    view.scripts = scripts_of(CHINESE)
+    tokens = view.tokens("回答 it")
+    texts = [view.text_of(edit.apply(tokens)) for edit in small_edits(tokens)]
+    assert any(texts)
+    assert not any("\ufffd" in text or "<0x" in text for text in texts if text)
+
+
+def test_single_tokens_are_of_the_scripts() -> None:
+    tokenizer = Tokenizer(models.WordLevel({t: i for i, t in enumerate(TOKENS)}, unk_token="?"))
+    words = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="?")
+
+    def allowed(*scripts: str) -> set[str]:
+        mask = allowed_tokens(words, len(words), frozenset(scripts))
+        return {TOKENS[token] for token in mask.nonzero()[:, 0].tolist()}
+
+    latin = {"yes", "wähle", "…", "“"}
+    assert allowed() == latin
+    assert allowed("cjk") == latin | {"回答", "。"}
+    assert allowed("cyrillic", "pictures") == latin | {"да", "👍"}
+
+
+@pytest.mark.parametrize(
+    ("written", "plain"),
+    [(" „eins“ wähle", True), (" one two\nthree", True), ("，回答要短", True), ("`", False)],
+)
+def test_a_phrase_ends_with_its_line_and_never_within_a_character(
+    written: str, plain: bool
+) -> None:
+    class Model:
+        encoder = view_with(make_tokenizer()).model.encoder
+
+        def generate(self, prompts: Any, samplings: Any) -> list[Generation]:
+            ids = tuple(self.encoder.tokenizer(written * 2, add_special_tokens=False)["input_ids"])
+            return [Generation(ids, written, "stop") for _ in prompts]
+
+    model: Any = Model()
+    found = phrases(model, (1, 2, 3), [(1,)], Random(1), 20)
+    texts = [model.encoder.decode(edit.tokens) for edit in found]
+    assert bool(texts) == plain
+    assert all((written * 2).partition("\n")[0].startswith(text) for text in texts)
+
+
+def test_an_answer_in_chinese_that_was_cut_off_counts_up_to_its_last_sentence() -> None:
+    assert read("先读问题。再回答！然后", whole=False) == "先读问题。再回答！"
+    assert read("「先读问题。」") == "先读问题。"
+    assert read("„Lies die Frage.“") == "Lies die Frage."
+
+
+def sentiment(chinese: bool) -> tuple[dspy.Module, list[dspy.Example]]:
+    texts = ["很好", "太差", "不错", "糟糕"] if chinese else ["good", "bad", "fine", "awful"]
+    data = [dspy.Example(text=t, label=str(i % 2)).with_inputs("text") for i, t in enumerate(texts)]
+    signature: Any = dspy.Signature("text -> label", CHINESE if chinese else "Sort it.")
+    return dspy.Predict(signature), data
+
+
+@pytest.mark.parametrize(
+    ("chinese", "scripts", "kept"),
+    [(True, None, 4), (False, None, 2), (False, ["cjk", "cyrillic"], 4), (True, [], 2)],
+)
+def test_a_compile_follows_the_program_and_its_data(
+    chinese: bool, scripts: Any, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = iter([GERMAN, "先读这句话，再选标签。", CURLY, "回答要短。"])
+    play(monkeypatch, lambda p: next(written) if "Write the inst" in p else chat({"label": "2"})(p))
+    tokenizer = make_tokenizer()
+    model = make_model("llama", len(tokenizer), max_position_embeddings=8192)
+    lm = local_lm((model, tokenizer), max_tokens=6, cache=False)
+    student, data = sentiment(chinese)
+    config = VerifiedConfig(max_steps=1, asked=4, starts=0, library=False)
+    with dspy.context(lm=lm):
+        record = (
+            GreaterTeleprompter(
+                lambda example, prediction, trace=None: example.label == prediction.label,
+                schedule=config,
+                scripts=scripts,
+                progress=False,
+            )
+            .compile(student, trainset=data[:2], valset=data[2:])
+            .detailed_results
+        )
+    tried = [each.instruction for each in record.candidates if each.kind == "asked"]
+    assert len(tried) == kept
+    assert set(tried) <= {GERMAN, CURLY, "先读这句话，再选标签。", "回答要短。"}
+
+
+def test_whatever_the_program_says_counts() -> None:
+    """Field descriptions, types, demos and labels, too."""
+
+    class Sorted(dspy.Signature):
+        """Sort it."""
+
+        text: str = dspy.InputField(desc="текст")
+        label: Literal["よい", "bad"] = dspy.OutputField()
+
+    program = dspy.Predict(Sorted)
+    program.demos = [dspy.Example(text="سؤال", label="bad")]
+    data = [dspy.Example(text=t, label="bad").with_inputs("text") for t in ("좋다", "👍")]
+    found = _scripts(program, (data, data, {}), VerifiedConfig(instructions=("Διάβασε",)))
+    assert found == {"cyrillic", "kana", "cjk", "arabic", "hangul", "pictures", "greek"}
+
+
+@pytest.mark.parametrize("scripts", ["cjk", ["klingon"], [3]])
+def test_what_is_no_script_is_refused(scripts: Any) -> None:
+    with pytest.raises(ValueError, match="scripts must be a list of scripts"):
+        GreaterTeleprompter(len, scripts=scripts)
