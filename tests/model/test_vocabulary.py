@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
+from dspy_greater.basics.scripts import scripts_of
 from dspy_greater.model import WhiteBox
 from dspy_greater.model.encoding import MARKUP, allowed_tokens, is_plain_text
 from tests.support.marks import slow
@@ -22,7 +23,7 @@ def check_mask(tokenizer: Any, vocab: int) -> list[str]:
     for text in texts:
         assert text.strip()
         assert text.isprintable()
-        assert text.isascii()
+        assert not scripts_of(text)
         assert not any(markup in text for markup in MARKUP)
     assert not set(allowed) & (set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder))
     assert max(allowed) < len(tokenizer)
