@@ -86,6 +86,7 @@ def _outcome(loop: Loop, predictor: Predictor) -> Outcome:
     best = comparison if changed else None if put_back or stopped == UNCALLED else verdict.best
     scored = enumerate(zip(setup.runner.validation, scores_before, scores_after, strict=True))
     steps = max((c.step for c in state.record.candidates if c.predictor == name), default=0)
+    low, high = comparison.interval
     return Outcome(
         predictor=name,
         before=before,
@@ -93,7 +94,8 @@ def _outcome(loop: Loop, predictor: Predictor) -> Outcome:
         score_before=mean(scores_before),
         score_after=mean(scores_after),
         gain=comparison.gain,
-        interval=comparison.interval,
+        # Scores end at 0 and 1, a normal approximation does not.
+        interval=(max(low, -mean(scores_before)), min(high, 1 - mean(scores_before))),
         p_value=verdict.p_value if changed else 1.0,
         looks=verdict.looks,
         steps=steps,

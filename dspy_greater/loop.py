@@ -368,8 +368,11 @@ class Loop:
         config, train = setup.config, len(setup.runner.train)
         validation = len(setup.runner.validation)
         self.budget.turn(predictor.name)
-        affordable = meter.total().metric_calls + self.budget.affordable()
-        runs = int(min(config.most_runs(train, validation), affordable)) + FINALISTS * validation
+        runs = config.most_runs(train, validation) + FINALISTS * validation
+        if setup.bounds:
+            more = self.budget.affordable()
+            bound = meter.total().metric_calls + more + FINALISTS * validation
+            runs = min(runs, int(bound)) if more >= train else train + validation
         where, cost = "", ""
         sampled, runner = config.most_sampled(train), setup.runner
         if runner.target is not None:

@@ -85,6 +85,9 @@ class VerifiedSchedule:
         racers = self._written(current)
         if state.step > 1 or not racers:
             racers += self._edited(current)
+        if not racers:
+            state.step, state.stopped = state.step - 1, "nothing new to try"
+            return None
         count = self.race.affordable(len(racers))
         if count < len(racers):  # the fewer are of every source
             racers = by_turns(racers)[:count]
