@@ -242,7 +242,8 @@ class Loop:
             schedule = self._schedules[name] = self._schedule(predictor, search)
             began = time.perf_counter()
             self._note(name, schedule.begin(state.current), 0, True, state.current)
-            self._estimate(predictor, time.perf_counter() - began)
+            if self._called(name):
+                self._estimate(predictor, time.perf_counter() - began)
             self._begin()
         elif search.around != around:
             search.around = around
