@@ -195,4 +195,4 @@ def optimism(differences: FloatArray) -> float:
         if len(left_out):
             best = choices[choices[:, drawn].mean(axis=1).argmax()]
             gaps.append(best[drawn].mean() - best[left_out].mean())
-    return float(mean(gaps)) if gaps else 0.0
+    return max(0.0, float(mean(gaps))) if gaps else 0.0
