@@ -49,7 +49,7 @@ class Bounds:
         shares = {}
         for name, most in self._given.items():
             used = _of(spent, name)
-            shares[name] = max(1, math.ceil(used + max(0.0, most - used) / parts))
+            shares[name] = min(most, max(1, math.ceil(used + max(0.0, most - used) / parts)))
         return Bounds(**shares)
 
     def runs(self, spent: Spent, run: Spent) -> float:

@@ -39,7 +39,7 @@ def test_what_is_left_is_shared_evenly() -> None:
 def test_one_that_overdrew_leaves_less_to_the_others() -> None:
     bounds = Bounds(max_tokens=90)
     assert bounds.share(2, Spent(tokens=50)) == Bounds(max_tokens=70)
-    assert bounds.share(2, Spent(tokens=95))(Spent(tokens=95))
+    assert bounds.share(2, Spent(tokens=95))(Spent(tokens=95)) == "max_tokens=90 reached"
 
 
 @given(limit=st.integers(1, 10**9), used=st.integers(0, 10**9), parts=st.integers(2, 9))
