@@ -66,7 +66,7 @@ def llamacpp() -> Any:
 
 def server_lm(llamacpp: Any, file: Path) -> dspy.LM:
     """llama.cpp's own server with a file, as DSPy reaches any."""
-    server = llamacpp.start(file, parallel=4)
+    server = llamacpp.start(file)  # one at a time: what shares a batch rounds each other's sums
     lm = dspy.LM(
         "openai/model",
         api_base=llamacpp.address(server),

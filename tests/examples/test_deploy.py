@@ -52,7 +52,7 @@ def test_what_is_found_here_and_verified_there_is_better_there(
     monkeypatch.setenv("OPENAI_API_BASE", url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-any")
     saved = tmp_path / "deployed.json"
-    command = ["deploy.py", "--target", "openai/model", "--max-metric-calls", "1"]
+    command = ["deploy.py", "--target", "openai/model", "--max-metric-calls", "250"]
     monkeypatch.setattr(sys, "argv", [*command, "--save", str(saved)])
     for name, size in {"TRAIN": 8, "VALIDATION": 16, "HELD_OUT": 12}.items():
         monkeypatch.setattr(deploy, name, size)

@@ -16,7 +16,7 @@ def test_four_programs_are_scored_on_the_same_questions(
 ) -> None:
     for name, count in {"TRAIN": 10, "VALIDATION": 12, "HELD_OUT": 30}.items():
         monkeypatch.setattr(example, name, count)
-    monkeypatch.setattr(sys, "argv", ["few_shot_then_instructions.py", "--max-tokens", "500"])
+    monkeypatch.setattr(sys, "argv", ["few_shot_then_instructions.py", "--max-tokens", "20000"])
     example.main()
     said = capsys.readouterr().out
     assert "letters, 30 held-out questions" in said

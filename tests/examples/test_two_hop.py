@@ -44,7 +44,7 @@ def few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_inner_predictor_gets_better(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["two_hop.py", "--max-tokens", "1000"])
+    monkeypatch.setattr(sys, "argv", ["two_hop.py", "--max-tokens", "20000"])
     two_hop.main()
     said = capsys.readouterr().out
     before, after = map(float, re.findall(r"([\d.]+) %", said))
@@ -57,8 +57,8 @@ def test_the_inner_predictor_gets_better(
 def test_both_may_be_improved(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Too few tokens for more than one step of each.
-    monkeypatch.setattr(sys, "argv", ["two_hop.py", "--both", "--turns", "--max-tokens", "1000"])
+    # Too few tokens for more than a step of each.
+    monkeypatch.setattr(sys, "argv", ["two_hop.py", "--both", "--turns", "--max-tokens", "20000"])
     two_hop.main()
     said = capsys.readouterr().out
     before, after = map(float, re.findall(r"([\d.]+) %", said))
