@@ -69,7 +69,7 @@ def sources(task: BenchmarkTask, lm: dspy.LM, seed: int) -> dict[str, str]:
     """Return a task's instructions, each with its source."""
     train = task.splits(seed).train
     (predictor,) = task.program().predictors()
-    shown = "\n\n".join(map(_as_text, train[:SHOWN]))
+    shown = "\n\n".join(map(as_text, train[:SHOWN]))
     asked = (
         f"Here are examples of a task:\n\n{shown}\n\nWrite an instruction that tells a language "
         f"model how to find {', '.join(train[0].labels())} for other inputs. Write the instruction "
@@ -119,5 +119,6 @@ def ask(lm: dspy.LM, request: str, seed: int) -> list[str]:
         return [text for text in pool.map(answer, range(WRITTEN)) if text]
 
 
-def _as_text(example: dspy.Example) -> str:
+def as_text(example: dspy.Example) -> str:
+    """Return an example as it is shown to a model, a field a line."""
     return "\n".join(f"{name}: {value}" for name, value in example.toDict().items())

@@ -37,8 +37,8 @@ import dspy
 from dspy_greater import local_lm
 from examples.benchmarks.common import Cases, bootstrap, markdown
 from examples.benchmarks.models import quiet
-from examples.benchmarks.rollouts import Rollout, Writing
-from examples.tasks import NAMES, load
+from examples.benchmarks.rollouts import Rollout, Writing, shared_arguments
+from examples.tasks import load
 
 #: Questions that a ranking sees, instructions whose answers are known; drawn so often.
 SEEN, KNOWN, DRAWS = 8, 4, 1_000
@@ -48,16 +48,9 @@ TIE = 1e-5
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("--model", required=True, help="folder or hub id")
-    parser.add_argument("--name", help="what the model is called in the file")
-    parser.add_argument("--tasks", nargs="+", choices=NAMES, required=True)
-    parser.add_argument("--data", help="folder of the published data")
-    parser.add_argument("--instructions", type=Path, required=True)
+    shared_arguments(parser)
     parser.add_argument("--train", type=int, default=30, help="training questions")
     parser.add_argument("--held-out", type=int, default=60)
-    parser.add_argument("--max-tokens", type=int, default=48)
-    parser.add_argument("--seed", type=int, default=0, help="of the splits")
-    parser.add_argument("--out", type=Path, required=True)
 
 
 def run(options: argparse.Namespace) -> str:

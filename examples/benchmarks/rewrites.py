@@ -29,7 +29,6 @@ from random import Random
 from statistics import mean
 from typing import Any
 
-import dspy
 import numpy as np
 
 from dspy_greater import local_lm
@@ -37,9 +36,10 @@ from dspy_greater.basics.spans import Message
 from dspy_greater.model import Sampling, Targeted
 from dspy_greater.search.verified.requests import read
 from examples.benchmarks.common import Cases, markdown
+from examples.benchmarks.instructions import as_text
 from examples.benchmarks.models import quiet
-from examples.benchmarks.rollouts import Rollout, Writing
-from examples.tasks import NAMES, load
+from examples.benchmarks.rollouts import Rollout, Writing, shared_arguments
+from examples.tasks import load
 
 ARMS = ("gradient", "masked", "random", "whole")
 #: A clause ends at such a mark before a space, or at the end of a line.
@@ -58,18 +58,11 @@ TEMPERATURE = 1.0
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("--model", required=True, help="folder or hub id")
-    parser.add_argument("--name", help="what the model is called in the file")
-    parser.add_argument("--tasks", nargs="+", choices=NAMES, required=True)
-    parser.add_argument("--data", help="folder of the published data")
-    parser.add_argument("--instructions", type=Path, required=True)
+    shared_arguments(parser)
     parser.add_argument("--starts", type=int, default=3, help="instructions to rewrite")
     parser.add_argument("--rewrites", type=int, default=4, help="for each start and each way")
     parser.add_argument("--train", type=int, default=16, help="questions of the objective")
     parser.add_argument("--judged", type=int, default=32, help="questions that tell what improves")
-    parser.add_argument("--max-tokens", type=int, default=48)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True)
 
 
 def run(options: argparse.Namespace) -> str:
@@ -180,7 +173,7 @@ class Trial:
         before, after = "".join(clauses[: span.start]), "".join(clauses[span.stop :])
         part = "".join(clauses[span.start : span.stop])
         model = self.writing.model
-        shown = "\n\n".join(_as_text(e) for e in rng.sample(self.train, SHOWN))
+        shown = "\n\n".join(as_text(e) for e in rng.sample(self.train, SHOWN))
         fills = all(model.encoder.special_tokens_in(mark) for mark in FILL)
         if fills and number % 2:
             first, behind, middle = FILL
@@ -212,10 +205,6 @@ def wrong(answers: Sequence[Rollout]) -> list[tuple[int, ...]]:
 def without_each(clauses: Sequence[str]) -> list[str]:
     """Return an instruction without each of its clauses in turn."""
     return ["".join(c for i, c in enumerate(clauses) if i != left) for left in range(len(clauses))]
-
-
-def _as_text(example: dspy.Example) -> str:
-    return "\n".join(f"{name}: {value}" for name, value in example.toDict().items())
 
 
 def table(cases: Sequence[dict[str, Any]]) -> str:

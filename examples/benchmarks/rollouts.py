@@ -5,9 +5,11 @@ Unlike runs of the program, these keep every written token, of answers that cann
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 import dspy
 from dspy.utils.exceptions import AdapterParseError
@@ -24,7 +26,19 @@ from dspy_greater.program.rendering import (
     render,
     with_instructions,
 )
-from examples.tasks import BenchmarkTask
+from examples.tasks import NAMES, BenchmarkTask
+
+
+def shared_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare on which model and tasks, and where what was found is kept."""
+    parser.add_argument("--model", required=True, help="folder or hub id")
+    parser.add_argument("--name", help="what the model is called in the file")
+    parser.add_argument("--tasks", nargs="+", choices=NAMES, required=True)
+    parser.add_argument("--data", help="folder of the published data")
+    parser.add_argument("--instructions", type=Path, required=True)
+    parser.add_argument("--max-tokens", type=int, default=48, help="most of an answer")
+    parser.add_argument("--seed", type=int, default=0, help="of the splits")
+    parser.add_argument("--out", type=Path, required=True)
 
 
 @dataclass(frozen=True)
