@@ -20,6 +20,8 @@ from statistics import mean
 from typing import Any
 
 import dspy
+import numpy as np
+from numpy.typing import NDArray
 
 from dspy_greater import local_lm
 from dspy_greater.basics.files import write_whole
@@ -170,7 +172,7 @@ def table(cases: Sequence[dict[str, Any]]) -> str:
     for model, name in dict.fromkeys((case["model"], case["task"]) for case in cases):
         mine = [case for case in cases if (case["model"], case["task"]) == (model, name)]
         rows.append([model, name, str(len(mine)), *_row(mine)])
-    return markdown([*header, "source of best", "readable", "s a run"], rows)
+    return markdown([*header, "source of best", "spread", "readable", "s a run"], rows)
 
 
 def _row(cases: Sequence[dict[str, Any]]) -> list[str]:
@@ -185,6 +187,31 @@ def _row(cases: Sequence[dict[str, Any]]) -> list[str]:
         *(f"{100 * mean(each['held_out_score']):.0f}" for each in (default, worst, best)),
         f"{gain:+.0f} [{low:+.0f}, {high:+.0f}]",
         best["source"],
+        f"{100 * spread(scores_of(cases)):.1f}",
         f"{100 * (1 - mean(failed)):.0f} %",
         f"{seconds:.2f}",
     ]
+
+
+def scores_of(cases: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
+    """Return the scores of a task's instructions, ``[instructions, questions]``, DSPy's first."""
+    own = sorted(cases, key=lambda case: case["source"] != "default")
+    return np.array([[v for side in SIDES for v in case[f"{side}_score"]] for case in own])
+
+
+def spread(scores: NDArray[np.float64]) -> float:
+    """Return the standard deviation of what instructions are worth; 0 where it can all be chance.
+
+    The variance of their means over these questions, less what it would be if they differed in
+    nothing but luck: the component of variance of a two-way layout without replication (Searle,
+    Casella and McCulloch, Variance Components, 1992, section 4.4).
+
+    Args:
+        scores: Of the same questions under each, ``[instructions, questions]``.
+    """
+    instructions, questions = scores.shape
+    residuals = scores - scores.mean(axis=0)
+    means = residuals.mean(axis=1)
+    between = means.var(ddof=1)
+    within = ((residuals - means[:, None]) ** 2).sum() / ((instructions - 1) * (questions - 1))
+    return float(np.sqrt(max(0.0, between - within / questions)))

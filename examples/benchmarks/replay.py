@@ -20,7 +20,6 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +29,7 @@ from dspy_greater.search import compare
 from dspy_greater.search.acceptance import Comparison, sign_flip_p_values
 from dspy_greater.search.verified.race import going_on, next_stop
 from examples.benchmarks.common import RESULTS, bootstrap, markdown
-from examples.benchmarks.matrix import SIDES
+from examples.benchmarks.matrix import scores_of
 
 Scores = NDArray[np.float64]
 #: Chooses a row of the training scores and of the validation scores, ``[instructions, questions]``;
@@ -122,7 +121,7 @@ def run(options: argparse.Namespace) -> str:
     rooms = []
     for model, task in places:
         mine = [case for case in cases if (case["model"], case["task"]) == (model, task)]
-        scores = matrix_of(mine)
+        scores = scores_of(mine)
         means = 100 * scores.mean(axis=1)
         rooms.append(means.max() - means[0] >= ROOM)
         sizes = (options.train, options.validation, options.splits)
@@ -138,12 +137,6 @@ def run(options: argparse.Namespace) -> str:
         ]
         columns += [list(column) for column in zip(*map(_row, kept), strict=True)]
     return markdown(header, list(map(list, zip(*columns, strict=True))))
-
-
-def matrix_of(cases: Sequence[dict[str, Any]]) -> Scores:
-    """Return the scores of a task's instructions, the program's own first."""
-    own = sorted(cases, key=lambda case: case["source"] != "default")
-    return np.array([[v for side in SIDES for v in case[f"{side}_score"]] for case in own])
 
 
 def replay(

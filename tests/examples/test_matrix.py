@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from examples.benchmarks import instructions, matrix
@@ -54,3 +55,13 @@ def test_a_matrix_is_run_once_and_its_scores_are_kept_without_texts(
     out.unlink()  # The scores alone say what was run.
     monkeypatch.setattr(matrix, "local_lm", None)
     assert matrix.run(given) == table
+
+
+def test_the_spread_of_instructions_is_what_luck_leaves_unexplained() -> None:
+    rng = np.random.default_rng(0)
+    worth = rng.normal(0, 0.1, 40)[:, None]
+    hard = rng.uniform(0.2, 0.8, 4000)
+    luck = rng.random((40, 4000))
+    assert matrix.spread((luck < hard).astype(float)) < 0.01
+    assert matrix.spread((luck < hard + worth).astype(float)) == pytest.approx(worth.std(), rel=0.2)
+    assert matrix.spread(np.ones((5, 30))) == 0

@@ -1,0 +1,90 @@
+"""Demos that a program can be shown: its own successes, and labelled examples; as text."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dspy
+
+from dspy_greater.program.labels import gold_value, labelled_fields
+from dspy_greater.program.predictors import Predictor, call_of
+from dspy_greater.program.runs import Run
+
+#: By predictor, the values of one call of it by field.
+Shown = dict[str, dict[str, Any]]
+#: How many examples a set of demos shows, each as often as there are others to draw.
+SIZES, DRAWS = (2, 4, 8), 3
+
+
+def shown_by(
+    predictors: Sequence[Predictor],
+    examples: Sequence[dspy.Example],
+    labels: Mapping[str, Sequence[dspy.Example]],
+    runs: Sequence[Run],
+) -> list[Shown]:
+    """Return what each of some examples can show, but for those that show nothing.
+
+    What the program did there where it was all right, as few-shot optimizers of DSPy have it, else
+    the example itself if it has all that its predictors ask and answer. No demo leaves a field out,
+    and none holds a value that JSON cannot keep.
+
+    Args:
+        predictors: Those that get demos.
+        examples: Not those that programs race on: who has seen the answer is right.
+        labels: By predictor, the labels of each example where they are not in it.
+        runs: The program's run on each of them.
+    """
+    found = []
+    for index, (example, run) in enumerate(zip(examples, runs, strict=True)):
+        its = {name: given[index] for name, given in labels.items()}
+        shown = _done(predictors, run) if run.score >= 1 else _told(predictors, example, its)
+        if shown and _kept(shown) == shown:
+            found.append(shown)
+    return found
+
+
+def demo_sets(shown: Sequence[Shown], rng: random.Random) -> list[str]:
+    """Return sets of demos of several sizes, each once, as text; see :func:`demos_of`."""
+    sizes = [size for size in SIZES if size <= len(shown)] or [len(shown)][: len(shown)]
+    drawn = [rng.sample(list(shown), size) for _ in range(DRAWS) for size in sizes]
+    return list(dict.fromkeys(map(json.dumps, drawn)))
+
+
+def demos_of(text: str, predictor: str) -> list[dspy.Example]:
+    """Return a predictor's demos in a set, marked as DSPy marks what it did not get from users."""
+    return [
+        dspy.Example(augmented=True, **shown[predictor])
+        for shown in json.loads(text)
+        if predictor in shown
+    ]
+
+
+def _done(predictors: Sequence[Predictor], run: Run) -> Shown:
+    """Return the last call of each predictor in a run."""
+    last = {p.name: run.calls[p.name][-1] for p in predictors if run.calls.get(p.name)}
+    return {name: {**call.inputs, **call.outputs} for name, call in last.items()}
+
+
+def _told(
+    predictors: Sequence[Predictor], example: dspy.Example, labels: Mapping[str, dspy.Example]
+) -> Shown:
+    """Return what an example says of each predictor; nothing unless it says it all."""
+    found: Shown = {}
+    for predictor in predictors:
+        inputs, its = call_of(predictor, example).inputs, labels.get(predictor.name, example)
+        outputs = {f: gold_value(predictor, f, its) for f in labelled_fields(predictor, its)}
+        if {*inputs, *outputs} != set(predictor.signature.fields):
+            return {}
+        found[predictor.name] = {**inputs, **outputs}
+    return found
+
+
+def _kept(shown: Shown) -> Any:
+    """Return what JSON makes of it."""
+    try:
+        return json.loads(json.dumps(shown))
+    except (TypeError, ValueError):
+        return None
