@@ -348,7 +348,7 @@ SAID: dict[str, tuple[type[Exception], str]] = {
     "a tokenizer that merges across the instruction's border": (
         InstructionError,
         "the tokenizer joins the instruction of predictor 'self' with 'is: \\n        ' beside it "
-        "into one token, so no edit of it would leave the adapter's text alone: begin and end the "
+        "into one token, so no other one would leave the adapter's text alone: begin and end the "
         "instruction with a word and a full stop, or use another adapter.",
     ),
     "100 kB": (
