@@ -33,7 +33,7 @@ from dspy_greater.running.lms import LMs, asked, language_models
 from dspy_greater.running.runner import ProgramRunner
 from dspy_greater.running.served import check_served, prompts_of
 from dspy_greater.search import Program, ScheduleConfig, settings
-from dspy_greater.state import CompileState
+from dspy_greater.state import FORM, CompileState
 from dspy_greater.version import __version__
 
 #: By predictor, its labels for each training example.
@@ -330,7 +330,7 @@ class GreaterTeleprompter(Teleprompter):
             "settings of the LM": asked(lms.white_box),
             "target LM": {name: (its.model, asked(its)) for name, its in target.items()},
             "rollout LM": lms.rollout_lm and (lms.rollout_lm.model, asked(lms.rollout_lm)),
-            "version of dspy_greater": __version__,
+            "version of dspy_greater": (__version__, FORM),
         }
         hashes = {name: fingerprint(value) for name, value in identity.items()}
         return closing(Checkpoint(self.log_dir, hashes))

@@ -378,7 +378,7 @@ SAID: dict[str, tuple[type[Exception], str]] = {
     ),
     "a model behind an API": (
         NotWhiteBoxError,
-        "openai/gpt-5-mini does not give access to its weights, which gradients need: load "
+        "openai/gpt-5-mini does not give access to its weights, which the search needs: load "
         "a model of Hugging Face into this process, lm = local_lm(...), and give it to "
         "dspy.configure(lm=lm) or to GreaterTeleprompter(metric=..., lm=lm). With lm= it proposes "
         "instructions, which are verified on the program's own LM.",

@@ -10,7 +10,7 @@ from typing import Any
 import dspy
 import pytest
 
-from dspy_greater import StepEvent
+from dspy_greater import StepEvent, teleprompter
 from dspy_greater.cost import PHASES
 from dspy_greater.model import WhiteBox
 from dspy_greater.record import CheckpointError
@@ -164,6 +164,16 @@ def test_another_config_is_not_mixed_with_what_a_log_dir_holds(
         small(log_dir=tmp_path).compile(
             dspy.Predict(dspy.Signature("question -> answer", START)), trainset=examples()
         )
+
+
+def test_a_folder_of_a_build_that_saved_more_is_refused(
+    student: dspy.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(teleprompter, "FORM", 1)
+        small(log_dir=tmp_path).compile(student, trainset=examples())
+    with pytest.raises(CheckpointError, match="another version of dspy_greater"):
+        small(log_dir=tmp_path).compile(student, trainset=examples())
 
 
 @SCHEDULES
