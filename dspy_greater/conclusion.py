@@ -105,7 +105,6 @@ def _outcome(loop: Loop, predictor: Predictor) -> Outcome:
         expected_gain=verdict.expected_gain if changed else 0.0,
         examples_needed=best.examples_needed(len(scores_after)) if best else None,
         yields=search.state.yields if search else {},
-        stood_in=search.state.stood_in if search else 0,
         tokens_before=len(view.tokens(before)),
         tokens_after=len(view.tokens(after)),
         copied_words=list(view.copied_words(after)),

@@ -1,8 +1,8 @@
 """The loop of a compile: whose turn it is, one step, the record of it, and a saved state.
 
 All that is compared are whole programs, and scores belong to programs. Each predictor's search
-edits its own instruction within the program as it stands; where another predictor has changed since
-its last step it begins anew there, and keeps its place, its patience and its promising edits.
+changes its own instruction within the program as it stands; where another predictor has changed
+since its last step it begins anew there, and keeps its place and its patience.
 
 A search begins in the program that the one before it ended with: nothing is chosen on validation
 examples before the verdict, for which the last current program and the best others are run on them.
@@ -375,20 +375,17 @@ class Loop:
             bound = meter.total().metric_calls + more + FINALISTS * validation
             runs = min(runs, int(bound)) if more >= train else train + validation
         where, cost = "", ""
-        sampled, runner = config.most_sampled(train), setup.runner
-        if runner.target is not None:
-            where += f", {runs - sampled:,} of them on {runner.target}"
-            cost += f" and {usage_text(meter.target)}"
-        if runner.rollout_lm is not None:
-            served = runs if runner.target is None else sampled
-            where += f", {served:,} of them on {runner.rollout_lm.model}"
-            cost += "" if cost else f" and {usage_text(meter.rollout_lm)}"
+        if setup.runner.target is not None:
+            where, cost = f" on {setup.runner.target}", f" and {usage_text(meter.target)}"
+        elif setup.runner.rollout_lm is not None:
+            where = f" on {setup.runner.rollout_lm.model}"
+            cost = f" and {usage_text(meter.rollout_lm)}"
         within = (
             f", {self.budget.share()[0]}" if setup.bounds else f" in {config.max_steps:,} steps"
         )
         dtype = str(setup.model.dtype).removeprefix("torch.")
         say(
-            f"{predictor.name}: at most {runs:,} runs of the program{within}{where}; the first "
+            f"{predictor.name}: at most {runs:,} runs of the program{where}{within}; the first "
             f"{train} took "
             f"{seconds:.1f} s, {seconds / train:.2f} s each{cost} "
             f"({setup.model.name} in {dtype} on {setup.model.device})",

@@ -33,7 +33,7 @@ from dspy_greater.running.lms import LMs, asked, language_models
 from dspy_greater.running.runner import ProgramRunner
 from dspy_greater.running.served import check_served, prompts_of
 from dspy_greater.search import Program, ScheduleConfig, settings
-from dspy_greater.state import CompileState
+from dspy_greater.state import FORM, CompileState
 from dspy_greater.version import __version__
 
 #: By predictor, its labels for each training example.
@@ -45,9 +45,8 @@ Data = tuple[list[dspy.Example], list[dspy.Example], Labels]
 class GreaterTeleprompter(Teleprompter):
     """Improve a program's instructions with a local model, the white box.
 
-    A library of plain instructions and the white box itself propose others for each predictor; on
-    request the gradient of an objective through its own reasoning proposes edits of tokens, too.
-    They race on training examples. What comes back is the best program that beats yours on the
+    A library of plain instructions and the white box itself propose others for each predictor,
+    which race on training examples. What comes back is the best program that beats yours on the
     validation examples with the confidence asked for, or your program as it was.
 
     After GReaTer (ICLR 2025, arXiv 2412.09722), whose own search is an example of the project.
@@ -62,7 +61,7 @@ class GreaterTeleprompter(Teleprompter):
         rollout_lm: A ``dspy.LM`` that serves the same weights as ``lm`` (vLLM, SGLang, llama.cpp,
             ``transformers serve``) and runs the program in its place, 64 requests at a time. It
             takes over ``temperature``, ``max_tokens`` and ``top_p`` of ``lm`` where it has none.
-            It is refused if it holds other weights or another chat template, or does not sample.
+            It is refused if it holds other weights or another chat template, and beside a target.
         schedule: ``"verified"``, or for other sizes than those of ``auto`` a
             ``VerifiedConfig``, or the settings of a schedule of your own
             (``dspy_greater.search.ScheduleConfig``).
@@ -206,12 +205,12 @@ class GreaterTeleprompter(Teleprompter):
             NotWhiteBoxError: If the LM that is to propose is no ``local_lm``.
             ContextError: If an instruction, or the prompts of more than half of the training or the
                 validation examples, leave no room for an answer.
-            ServedError: If ``rollout_lm`` gives no answer, holds other weights than the white box
-                or does not sample.
+            ServedError: If ``rollout_lm`` gives no answer or holds other weights than the white
+                box.
             TargetError: If it is not clear on which LM a predictor is to be verified, or
-                ``rollout_lm`` is the white box itself with other settings.
-            InstructionError: If an instruction at the start cannot be edited.
-            LossError: If no training example gives a finite loss.
+                ``rollout_lm`` is the white box itself with other settings or stands beside a
+                target.
+            InstructionError: If an instruction at the start cannot be replaced.
             ProgramError: If the student has nothing that can be optimized.
             RenderingError: If the adapter or a field keeps a prompt from being text.
             TooManyErrorsError: If too many runs fail, or an LM gives no answer.
@@ -239,8 +238,7 @@ class GreaterTeleprompter(Teleprompter):
             with overheard(record.hear, lambda: dspy.settings.get(SETTING) is meter):
                 if lms.rollout_lm is not None:
                     prompts = prompts_of(predictors, data[0], loop.setup.adapter)
-                    temperature = self.config.sampling_temperature
-                    check_served(lms.rollout_lm, loop.setup.model, prompts, temperature)
+                    check_served(lms.rollout_lm, loop.setup.model, prompts)
                 record.left_out = left_out
                 lost = {"training": len(train) - len(fit)}
                 record.too_long = {**lost, "validation": len(validation) - len(fit_too)}
@@ -332,7 +330,7 @@ class GreaterTeleprompter(Teleprompter):
             "settings of the LM": asked(lms.white_box),
             "target LM": {name: (its.model, asked(its)) for name, its in target.items()},
             "rollout LM": lms.rollout_lm and (lms.rollout_lm.model, asked(lms.rollout_lm)),
-            "version of dspy_greater": __version__,
+            "version of dspy_greater": (__version__, FORM),
         }
         hashes = {name: fingerprint(value) for name, value in identity.items()}
         return closing(Checkpoint(self.log_dir, hashes))

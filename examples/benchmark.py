@@ -1,7 +1,6 @@
 """Benchmarks, of the search on the small model and of instructions on real ones.
 
     python -m examples.benchmark gap --auto light
-    python -m examples.benchmark frontier --edits-only --plot examples/results/frontier.png
     python -m examples.benchmark kills
     python -m examples.benchmark speed
     python -m examples.benchmark memory
@@ -17,8 +16,8 @@
     python -m examples.benchmark rewrites --model FOLDER --tasks scone --instructions IN --out OUT
 
 Each prints what it found, as a Markdown table where there is more than one number. Finished cases
-of gap and frontier are kept in examples/results/ and not run again, so these may
-be stopped and taken up, and their seeds or tasks may be run apart.
+of gap are kept in examples/results/ and not run again, so it may be stopped and taken up, and its
+seeds or tasks may be run apart.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ from examples.benchmarks import (
     agreement,
     batches,
     copies,
-    frontier,
     gap,
     head,
     instructions,
@@ -46,7 +44,6 @@ from examples.benchmarks import (
 BENCHMARKS = {
     "agreement": agreement,
     "gap": gap,
-    "frontier": frontier,
     "instructions": instructions,
     "kills": kills,
     "matrix": matrix,

@@ -4,10 +4,10 @@
     python examples/deploy.py --target FOLDER_OF_ANOTHER_MODEL
     python examples/deploy.py --target openai/gpt-5-mini
 
-The white box proposes: gradients, phrases and rollouts are its. Every candidate is tried on the
-target, which also gives the verdict and will run the program. Without arguments the target is this
-repository's small model behind an OpenAI-compatible server, which the script starts on this machine
-(pip install "transformers[serving]"): the way is then shown, with the same weights on both sides.
+The white box proposes. Every candidate is tried on the target, which also gives the verdict and
+will run the program. Without arguments the target is this repository's small model behind an
+OpenAI-compatible server, which the script starts on this machine (pip install
+"transformers[serving]"): the way is then shown, with the same weights on both sides.
 For an API, set its key in the environment, as litellm wants it.
 """
 

@@ -69,7 +69,7 @@ print(results.summary())
 (outcome,) = results.outcomes
 print(f"{outcome.gain:+.0%} ({outcome.interval[0]:+.0%} to {outcome.interval[1]:+.0%})")
 
-# %% Then as a page to keep: the search, the words that carry the gradient, what it cost.
+# %% Then as a page to keep: the search, the change in wording, what it cost.
 page = results.report(folder / "run.html")
 print(f"open {page} in a browser")
 

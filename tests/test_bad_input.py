@@ -348,7 +348,7 @@ SAID: dict[str, tuple[type[Exception], str]] = {
     "a tokenizer that merges across the instruction's border": (
         InstructionError,
         "the tokenizer joins the instruction of predictor 'self' with 'is: \\n        ' beside it "
-        "into one token, so no edit of it would leave the adapter's text alone: begin and end the "
+        "into one token, so no other one would leave the adapter's text alone: begin and end the "
         "instruction with a word and a full stop, or use another adapter.",
     ),
     "100 kB": (
@@ -378,7 +378,7 @@ SAID: dict[str, tuple[type[Exception], str]] = {
     ),
     "a model behind an API": (
         NotWhiteBoxError,
-        "openai/gpt-5-mini does not give access to its weights, which gradients need: load "
+        "openai/gpt-5-mini does not give access to its weights, which the search needs: load "
         "a model of Hugging Face into this process, lm = local_lm(...), and give it to "
         "dspy.configure(lm=lm) or to GreaterTeleprompter(metric=..., lm=lm). With lm= it proposes "
         "instructions, which are verified on the program's own LM.",

@@ -209,7 +209,7 @@ def test_half_a_character_in_an_answer_is_no_error(monkeypatch: pytest.MonkeyPat
             program(), trainset=examples()
         )
     assert not compiled.detailed_results.errors
-    assert compiled.detailed_results.outcomes[0].steps == 2
+    assert compiled.detailed_results.outcomes[0].steps == 1
 
 
 def test_a_scale_beyond_1_under_the_users_program_is_for_the_user_to_mend() -> None:

@@ -23,9 +23,8 @@ def thinker() -> dspy.LM:
     return local_lm((make_model("llama", len(tokenizer)), tokenizer), cache=False)
 
 
-@pytest.mark.parametrize("schedule", [TINY, PaperConfig(max_steps=1, top_k=3)])
 def test_thoughts_are_scored_with_the_answers_that_followed_from_them(
-    schedule: Any, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     play(monkeypatch, lambda prompt: f"<think>\nSo be it.\n</think>\n\n{ANSWER(prompt)}")
     read: list[str] = []
@@ -40,9 +39,9 @@ def test_thoughts_are_scored_with_the_answers_that_followed_from_them(
     lm = thinker()
     program = dspy.ChainOfThought("question -> answer")
     with dspy.context(lm=lm):
-        compiled = GreaterTeleprompter(metric=metric, schedule=schedule).compile(
-            program, trainset=examples(10)
-        )
+        compiled = GreaterTeleprompter(
+            metric=metric, schedule=PaperConfig(max_steps=1, top_k=3)
+        ).compile(program, trainset=examples(10))
     assert compiled.detailed_results.parse_failures == 0
     answered = [text for text in read if "[[ ## answer ## ]]" in text.split("assistant\n")[-1]]
     assert answered

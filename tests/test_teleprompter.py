@@ -14,7 +14,8 @@ from dspy_greater import GreaterTeleprompter, VerifiedConfig, local_lm
 from dspy_greater.lm import NotWhiteBoxError
 from dspy_greater.model import ContextError
 from dspy_greater.program import DataError, InstructionError, MetricError
-from dspy_greater.search import LossError, ScheduleConfig
+from dspy_greater.search import ScheduleConfig
+from examples.published_schedule import LossError
 from tests.support.compiling import (
     PAPER,
     SCHEDULES,
@@ -69,7 +70,7 @@ def test_every_architecture_and_adapter_goes_through_compile(
     with dspy.context(lm=lm_of(architecture), adapter=ADAPTERS[adapter]):
         compiled = small(schedule=schedule).compile(student, trainset=examples())
     record = compiled.detailed_results
-    assert record.counts["backwards"] > 0
+    assert (record.counts["backwards"] > 0) == (schedule is PAPER)
     assert record.counts["rollouts"] > 0
     assert len(record.candidates) > 2
     assert record.skipped_losses == 0
@@ -117,7 +118,7 @@ def test_examples_whose_right_answer_is_empty_are_learned_from(
             dspy.Predict(dspy.Signature("question -> answer", START)), trainset=negatives
         )
     record = compiled.detailed_results
-    assert record.counts["backwards"] > 0
+    assert len(record.candidates) > 1
     assert record.skipped_losses == 0
 
 

@@ -25,11 +25,12 @@ from tests.support.compiling import (
     VERIFIED,
     configured,
     examples,
+    inventive,
     lm,
     small,
 )
 
-__all__ = ["configured", "lm"]
+__all__ = ["configured", "inventive", "lm"]
 
 TRAIN = examples(6)
 TURNS = pytest.mark.parametrize("round_robin", [False, True], ids=["one by one", "in turns"])
@@ -115,7 +116,8 @@ def test_no_comparison_mixes_scores_of_different_programs(
         assert scored == {tuple(program.instructions.values())}
 
 
-def test_an_edit_accepted_in_one_predictor_is_there_in_the_others_next_step() -> None:
+@pytest.mark.usefixtures("inventive")
+def test_an_instruction_accepted_in_one_predictor_is_there_in_the_others_next_step() -> None:
     events: list[StepEvent] = []
     record = compiled(callback=lambda event: events.append(event)).detailed_results
     held = {"rewrite": START, "answer": START}
@@ -273,6 +275,7 @@ def test_ctrl_c_gives_back_what_there_is(round_robin: bool) -> None:
 
 
 @TURNS
+@pytest.mark.usefixtures("inventive")
 def test_bounds_are_shared_evenly(round_robin: bool) -> None:
     events: list[StepEvent] = []
     record = compiled(

@@ -21,7 +21,7 @@ __all__ = ["LocalEngine", "NotWhiteBoxError", "local_lm", "white_box"]
 
 
 class NotWhiteBoxError(TypeError):
-    """A language model whose weights are out of reach was given where gradients are needed."""
+    """A language model whose weights are out of reach was given where they are needed."""
 
 
 def local_lm(
@@ -128,7 +128,7 @@ def white_box(lm: Any) -> WhiteBox:
     if lm is None:
         fault = "no language model is configured"
     elif isinstance(lm, BaseLM):
-        fault = f"{lm.model} does not give access to its weights, which gradients need"
+        fault = f"{lm.model} does not give access to its weights, which the search needs"
     else:
         what = f"the text {lm!r}" if isinstance(lm, str) else f"a {type(lm).__name__}"
         fault = f"lm is {what}, not a language model"

@@ -29,7 +29,7 @@ class Predictor:
     """One of a program's predictors, at the start; ``module`` is the student's own.
 
     ``label_fields`` have gold values in the trainset, those of a ``label_fn`` in some examples. No
-    edit may touch the ``fixed`` end of its instruction, an agent's list of tools.
+    search may touch the ``fixed`` end of its instruction, an agent's list of tools.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Predictor:
 
     @property
     def instruction(self) -> str:
-        """The instruction at the start, without what is fixed: the text that a search edits."""
+        """The instruction at the start, without what is fixed: the text that a search replaces."""
         return str(self.signature.instructions).removesuffix(self.fixed)
 
     def whole(self, text: str) -> str:

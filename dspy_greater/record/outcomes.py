@@ -23,12 +23,12 @@ class Candidate:
         predictor: Name of the predictor.
         instruction: The text, without what DSPy wrote behind an agent's.
         step: Step in which it was first tried; 0 for the instruction at the start.
-        kind: Where it comes from: ``"library"``, ``"asked"``, ``"replace"``, ``"phrase"``, ...;
-            ``"together"``: the race of whole programs; ``"again"``: run again, as another predictor
-            had changed.
-        position: First token position that the edit changed; None at the start.
+        kind: Where it comes from: ``"start"``, ``"given"``, ``"library"``, ``"asked"`` or
+            ``"written"`` (what the model goes on with); ``"together"``: the race of whole programs;
+            ``"again"``: run again, as another predictor had changed.
+        position: First token position that it changed; None for a whole instruction.
         train_scores: The metric on the training examples that it was run on.
-        estimate: The objective's promise before it was run, if there was one.
+        estimate: What its schedule measured by, if by something else than the metric.
         validation_scores: The metric on each validation example, if it was validated.
         accepted: Whether it became the current one.
         others: Other predictors' instructions in the program that was run, if not the student's.
@@ -125,7 +125,6 @@ class Outcome:
         examples_needed: Validation examples that would show the gain, or that of the best program
             that was not returned, at p <= .05 four times in five; None where there was none.
         yields: Whole instructions by source: how many were made, different ones, and fit to run.
-        stood_in: Steps that the gold answer's likelihood led, as no run had earned a reward.
         tokens_before: Length of ``before`` in tokens of the white box.
         tokens_after: Length of ``after``.
         copied_words: What ``after`` has taken over from single training examples.
@@ -148,7 +147,6 @@ class Outcome:
     expected_gain: float = 0.0
     examples_needed: int | None = None
     yields: dict[str, list[int]] = field(default_factory=dict)
-    stood_in: int = 0
     tokens_before: int = 0
     tokens_after: int = 0
     copied_words: list[str] = field(default_factory=list)

@@ -200,11 +200,6 @@ class Record:
             yield f"to be sure of {which} would take about {outcome.examples_needed} examples"
         if outcome.copied_words:
             yield f"it copied from training examples: {', '.join(outcome.copied_words)}"
-        if outcome.stood_in:
-            yield (
-                f"in {outcome.stood_in} of {outcome.steps} steps no run gave the objective "
-                "anything to weigh, and the gold answer's likelihood stood in for it"
-            )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the record as JSON, and return its path.

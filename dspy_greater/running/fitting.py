@@ -28,7 +28,7 @@ def fitting(
 
     Raises:
         ContextError: If an instruction leaves no room by itself, or more than half of a split.
-        InstructionError: If an instruction cannot be edited.
+        InstructionError: If an instruction cannot be replaced.
         RenderingError: If an example cannot be shown to a model.
     """
     adapter, faults, verified = current_adapter(), dict[int, str](), dict[int, str]()

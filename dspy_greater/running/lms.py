@@ -20,7 +20,7 @@ REACHED_BY = (
 
 
 class TargetError(ValueError):
-    """No language model to verify candidates on, or to sample from, can be made out."""
+    """It is not clear on which language model the program is to run."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def is_local(lm: BaseLM) -> bool:
 
 
 class LMs(NamedTuple):
-    """What proposes, what verifies and what samples; None for the last two: the white box."""
+    """What proposes, what verifies, and what runs in its place; None for the last two: nothing."""
 
     white_box: dspy.LM
     target: Target | None
@@ -123,6 +123,11 @@ def language_models(
     # A program whose own LM is the white box has no other.
     other = lm is not None or target_lm is not None
     target = target_of(student, own, target_lm) if other else None
+    if target is not None and rollout_lm is not None:
+        raise TargetError(
+            f"rollout_lm runs the program in the place of the white box, which runs nothing where "
+            f"{target} verifies: leave rollout_lm= out."
+        )
     return LMs(own, target, rollouts_of(own, rollout_lm))
 
 

@@ -1,9 +1,8 @@
 """Which language model runs what: the white box proposes, the target gives the verdict.
 
-*Verified* runs say what an instruction is worth. They are the target's, just as it will be
-deployed: with its own temperature, limits and stop marks. *Sampled* runs are raw material that an
-objective weighs; they are the white box's, which reads the text of any run as if it had written it.
-What it would run, of either kind, the rollout LM may run: a server of the same weights.
+Runs say what an instruction is worth. They are the target's, just as it will be deployed: with its
+own temperature, limits and stop marks. Without a target they are the white box's, in whose place
+the rollout LM may run the program: a server of the same weights.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import dspy
 from dspy.clients.base_lm import BaseLM
@@ -35,11 +33,11 @@ IN_FLIGHT = 64
 
 @dataclass
 class ProgramRunner:
-    """Runs the programs of one compile, each kind of run where it belongs, and counts them.
+    """Runs the programs of one compile where they belong, and counts the runs.
 
     Attributes:
         predictors: Those whose instructions differ among programs.
-        target: What verifies candidates; None for the white box, ``lm``.
+        target: What runs programs; None for the white box, ``lm``.
         rollout_lm: What runs in the place of the white box, from ``rollouts_of``.
         num_threads: Threads of one evaluation; None for one per run where the model is local,
             :data:`IN_FLIGHT` on a rollout LM elsewhere, and DSPy's setting on a target elsewhere.
@@ -61,7 +59,7 @@ class ProgramRunner:
     def __post_init__(self) -> None:
         self.meter.engine = self.lm.engine
         self._start = Program.of({each.name: each.instruction for each in self.predictors})
-        self._sampler = _ending_at_marks(self.rollout_lm or self.lm)
+        self._white_box = _ending_at_marks(self.rollout_lm or self.lm)
 
     def module(self, instructions: Mapping[str, str]) -> dspy.Module:
         """Return a copy of the student with some instructions, an agent's list of tools behind."""
@@ -80,19 +78,6 @@ class ProgramRunner:
         (runs,) = self._verify([program], self.validation)
         return [run.score for run in runs]
 
-    def sample(
-        self,
-        program: Program,
-        examples: Sequence[int],
-        seeds: Sequence[int],
-        temperature: float,
-        limit: int | None = None,
-    ) -> list[list[Run]]:
-        """Run a program with sampled outputs of the white box, or what runs in its place."""
-        modules = [self.module(program.instructions)] * len(seeds)
-        settings = [{"seed": seed, "temperature": temperature} for seed in seeds]
-        return self._on_white_box(modules, [self.train[i] for i in examples], settings, limit)
-
     def _verify(
         self,
         programs: Sequence[Program],
@@ -105,7 +90,7 @@ class ProgramRunner:
         """
         modules = [self.module(program.instructions) for program in programs]
         if self.target is None:
-            results = self._on_white_box(modules, examples, [{}] * len(modules), limit)
+            results = self._on_white_box(modules, examples, limit)
         else:
             results = self._on_target(self.target, modules, examples)
         errors = dspy.settings.max_errors if self.max_errors is None else self.max_errors
@@ -128,13 +113,13 @@ class ProgramRunner:
         self,
         modules: Sequence[dspy.Module],
         examples: Sequence[dspy.Example],
-        settings: Sequence[dict[str, Any]],
-        limit: int | None = None,
+        limit: int | None,
     ) -> list[list[Run]]:
-        """Run programs where the white box runs, each with settings of its own."""
-        lm, own = self._sampler, self._sampler.kwargs.get("max_tokens")
-        lower = {} if own is None or limit is None else {"max_tokens": min(own, limit)}
-        lms = [lm.copy(**each, **lower) if each or lower else lm for each in settings]
+        """Run programs on the white box, or what runs in its place."""
+        lm, own = self._white_box, self._white_box.kwargs.get("max_tokens")
+        if own is not None and limit is not None:
+            lm = lm.copy(max_tokens=min(own, limit))
+        lms = [lm] * len(modules)
         if self.rollout_lm is None:
             return self._run(modules, examples, lms, MAX_THREADS)
         threads = MAX_THREADS if is_local(self.rollout_lm) else IN_FLIGHT

@@ -9,7 +9,6 @@ and the white box reads what it wrote: each token need not be its own choice, bu
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -37,8 +36,6 @@ OPEN = "Write a short story about a lighthouse keeper who finds a letter."
 #: How far behind the likeliest a token may be, in log-probability, in answers to the program's
 #: prompts; and all tokens in the mean, each at most 1.
 GAP, LOSS = 2.0, 0.015
-#: Sampled answers to each prompt, and how unlikely it must be that they are alike by chance.
-SAMPLES, CHANCE = 4, 1e-6
 # Settings of an LM that are left out here: how it is reached, what is set here, and DSPy's own.
 NOT_ASKED = {
     *REACHED_BY,
@@ -78,14 +75,10 @@ class Reading:
     table: torch.Tensor
     end: float
 
-    def log_probs(self, temperature: float = 1.0) -> torch.Tensor:
-        """Return those of the answer's tokens, ``[ids]``."""
-        tempered = torch.log_softmax(self.table / temperature, dim=-1)
-        return tempered[range(len(self.ids)), self.ids]
-
     def gaps(self) -> list[float]:
         """Return by how much the likeliest token is likelier than each of the answer's."""
-        return [*(self.table.amax(dim=-1) - self.log_probs()).tolist(), self.end]
+        own = self.table[range(len(self.ids)), self.ids]
+        return [*(self.table.amax(dim=-1) - own).tolist(), self.end]
 
 
 class Prompt(NamedTuple):
@@ -116,11 +109,9 @@ def prompts_of(
     return prompts
 
 
-def check_served(
-    lm: BaseLM, model: WhiteBox, prompts: Sequence[Prompt], temperature: float | None = None
-) -> None:
-    """Raise unless a server answers as the white box, and samples at the rollouts' temperature."""
-    answers = _asked(lm, [(prompt, Sampling(max_tokens=TOKENS)) for prompt in prompts])
+def check_served(lm: BaseLM, model: WhiteBox, prompts: Sequence[Prompt]) -> None:
+    """Raise unless a server answers as the white box."""
+    answers = _asked(lm, prompts)
     readings = read(model, [prompt.messages for prompt in prompts], answers, TOKENS)
     if complaint := _complaint(model, prompts, answers, readings):
         raise ServedError(
@@ -128,8 +119,6 @@ def check_served(
             f"box was loaded from ({model.name}), or give it as target_lm= if another model is "
             "meant to verify."
         )
-    if temperature is not None:
-        _check_samples(lm, prompts, readings, temperature)
 
 
 def _complaint(
@@ -171,7 +160,7 @@ def _complaint(
     )
 
 
-def _asked(lm: BaseLM, questions: Sequence[tuple[Prompt, Sampling]]) -> list[Answer]:
+def _asked(lm: BaseLM, prompts: Sequence[Prompt]) -> list[Answer]:
     """Ask a server, without DSPy's warnings of answers that end at their limit as they are to."""
 
     def is_other(entry: logging.LogRecord) -> bool:
@@ -180,19 +169,18 @@ def _asked(lm: BaseLM, questions: Sequence[tuple[Prompt, Sampling]]) -> list[Ans
     logger = logging.getLogger("dspy.clients.lm")
     logger.addFilter(is_other)
     try:
-        with ThreadPoolExecutor(max_workers=len(questions)) as pool:
-            return list(pool.map(lambda question: _ask(lm, *question), questions))
+        with ThreadPoolExecutor(max_workers=len(prompts)) as pool:
+            return list(pool.map(lambda prompt: _ask(lm, prompt), prompts))
     finally:
         logger.removeFilter(is_other)
 
 
-def _ask(lm: BaseLM, prompt: Prompt, sampling: Sampling) -> Answer:
+def _ask(lm: BaseLM, prompt: Prompt) -> Answer:
     request = lm15.request_from_openai_chat({"model": lm.model, "messages": list(prompt.messages)})
     given = (key for key, value in lm.kwargs.items() if value is not None)
     config = lm15.Config(
-        temperature=sampling.temperature,
-        max_tokens=sampling.max_tokens,
-        seed=sampling.seed,
+        temperature=0.0,
+        max_tokens=TOKENS,
         extensions={key: lm.kwargs[key] for key in given if key not in NOT_ASKED} or None,
     )
     try:
@@ -209,32 +197,6 @@ def _ask(lm: BaseLM, prompt: Prompt, sampling: Sampling) -> Answer:
     )
     ended = response.finish_reason == "stop"
     return Answer(text, thinking, ended, response.usage.input_tokens or 0)
-
-
-def _check_samples(
-    lm: BaseLM, prompts: Sequence[Prompt], readings: Sequence[Reading], temperature: float
-) -> None:
-    """Refuse a server whose samples are all alike though that can be no chance."""
-    chances = [float(reading.log_probs(temperature).sum()) for reading in readings]
-    asked, chance = list[Prompt](), 0.0
-    for index in sorted(range(len(prompts)), key=chances.__getitem__):  # the least sure first
-        if chance >= math.log(CHANCE):
-            asked.append(prompts[index])
-            chance += (SAMPLES - 1) * chances[index]
-    if chance >= math.log(CHANCE):
-        return  # so sure of all that it writes that nothing can be told
-    samplings = [Sampling(TOKENS, temperature, seed=seed) for seed in range(SAMPLES)]
-    sampled = _asked(lm, list(product(asked, samplings)))
-    texts = [(answer.thinking, answer.text) for answer in sampled]
-    if texts == [text for text in texts[::SAMPLES] for _ in samplings]:
-        raise ServedError(
-            f"rollout_lm {lm.model} does not sample: asked for {SAMPLES} answers at temperature "
-            f"{temperature:g} and with {SAMPLES} seeds, to {asked[0].place} it gave "
-            f"{texts[0][1]!r} every time. transformers serve samples only where the folder's "
-            'generation_config.json has "do_sample": true, and with --continuous-batching all '
-            "requests have the settings of the first: set the former, leave out the latter, or "
-            "serve with vLLM or SGLang."
-        )
 
 
 def read(

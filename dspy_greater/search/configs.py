@@ -18,7 +18,6 @@ class ScheduleConfig(Protocol):
     Attributes:
         max_steps: Steps for each predictor.
         needs_labels: Whether a predictor without a label is left out.
-        sampling_temperature: Of sampled runs; None where none are made.
         state_type: The state of its schedules: made from the instruction at the start, or from
             its own fields as they were saved.
     """
@@ -28,9 +27,6 @@ class ScheduleConfig(Protocol):
 
     @property
     def needs_labels(self) -> bool: ...  # noqa: D102
-
-    @property
-    def sampling_temperature(self) -> float | None: ...  # noqa: D102
 
     @property
     def state_type(self) -> Any: ...  # noqa: D102
@@ -45,6 +41,3 @@ class ScheduleConfig(Protocol):
 
     def most_runs(self, train: int, validation: int) -> int:
         """Return how often the program is run at most, on so many examples."""
-
-    def most_sampled(self, train: int) -> int:
-        """Return how many of them are sampled by the white box, at most."""

@@ -11,29 +11,8 @@ from dspy_greater.search.verified import VerifiedConfig
 Effort = Literal["light", "medium", "heavy"]
 
 LIGHT = VerifiedConfig()
-MEDIUM = VerifiedConfig(
-    max_steps=16,
-    rollouts=6,
-    rollout_examples=32,
-    terms=24,
-    exact_size=40,
-    phrases=10,
-    asked=12,
-    starts=16,
-    patience=5,
-)
-HEAVY = VerifiedConfig(
-    max_steps=48,
-    rollouts=8,
-    rollout_examples=50,
-    terms=48,
-    exact_size=64,
-    gaps=3,
-    phrases=16,
-    asked=16,
-    starts=32,
-    patience=10,
-)
+MEDIUM = VerifiedConfig(max_steps=16, asked=12, starts=16, patience=5)
+HEAVY = VerifiedConfig(max_steps=48, asked=16, starts=32, patience=10)
 EFFORTS: dict[Effort, VerifiedConfig] = {"light": LIGHT, "medium": MEDIUM, "heavy": HEAVY}
 #: Where bounds end the search: patience ends it later.
 BOUNDED = replace(LIGHT, patience=MEDIUM.patience)

@@ -27,16 +27,6 @@ class Runner(Protocol):
         limit if that is less.
         """
 
-    def sample(
-        self,
-        program: Program,
-        examples: Sequence[int],
-        seeds: Sequence[int],
-        temperature: float,
-        limit: int | None = None,
-    ) -> list[list[Run]]:
-        """Run a program with sampled outputs of the white box, once per seed, on examples."""
-
     def validate(self, program: Program) -> list[float]:
         """Return a program's scores on the validation examples."""
 

@@ -9,20 +9,16 @@ from typing import Protocol
 from dspy_greater.search.programs import Program
 
 
-class LossError(RuntimeError):
-    """No training example gave a finite loss or gradient, so there is nothing to follow."""
-
-
 @dataclass(frozen=True)
 class Attempt:
     """One instruction that was run for real.
 
     Attributes:
         instruction: The text.
-        kind: Where it comes from: ``"start"``, ``"replace"``, ``"insert"`` ...
+        kind: Where it comes from: ``"start"``, ``"library"``, ``"asked"`` ...
         position: First token position that it changed; None for a whole instruction.
         scores: The metric on the training examples that it was run on.
-        estimate: What the objective promised, as the schedule measures it; None where it did not.
+        estimate: What the schedule measured by, if by something else than the metric.
     """
 
     instruction: str
@@ -38,7 +34,7 @@ class Step:
 
     Attributes:
         number: Counted from 1.
-        attempts: What was run in it, most promising first.
+        attempts: What was run in it.
         current: The program after it.
         accepted: Whether that changed in this step.
         status: A few words for the progress line.
@@ -60,7 +56,6 @@ class ScheduleState:
         step: Steps taken.
         stopped: Why the steps ended; empty while they have not.
         skipped: Losses and gradients left out so far because they were not finite.
-        stood_in: Steps that the gold answer's likelihood led because no rollout earned a reward.
         yields: Whole instructions by source: how many were made, different ones, and fit to run.
     """
 
@@ -68,7 +63,6 @@ class ScheduleState:
     step: int = 0
     stopped: str = ""
     skipped: int = 0
-    stood_in: int = 0
     yields: dict[str, list[int]] = field(default_factory=dict)
 
 

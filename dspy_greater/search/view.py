@@ -14,7 +14,7 @@ from typing import Any, cast
 import dspy
 
 from dspy_greater.basics.scripts import scripts_of
-from dspy_greater.basics.spans import INSTRUCTION, THINKING, Message, Span
+from dspy_greater.basics.spans import INSTRUCTION, Message, Span
 from dspy_greater.model import ContextError, Targeted, WhiteBox
 from dspy_greater.program import (
     AdapterCall,
@@ -79,7 +79,7 @@ class PredictorView:
         ]
 
     def check(self) -> None:
-        """Refuse, before any long work, an instruction that cannot be edited or read."""
+        """Refuse, before any long work, an instruction that cannot be replaced or read."""
         name, instruction = self.predictor.name, self.predictor.instruction
         if special := self.model.encoder.special_tokens_in(instruction):
             raise InstructionError(
@@ -116,7 +116,7 @@ class PredictorView:
         if (beside := encoding.overhang[INSTRUCTION]).strip():
             raise InstructionError(
                 f"the tokenizer joins the instruction of predictor {name!r} with {beside!r} beside "
-                "it into one token, so no edit of it would leave the adapter's text alone: begin "
+                "it into one token, so no other one would leave the adapter's text alone: begin "
                 "and end the instruction with a word and a full stop, or use another adapter."
             )
 
@@ -183,15 +183,6 @@ class PredictorView:
         """
         pairs = zip(examples, runs, strict=True)
         return [self._answer(instruction, index, run) for index, run in pairs]
-
-    def completions(self, instruction: str, runs: Sequence[Run]) -> list[list[Targeted]]:
-        """Return, per run and call, prompt + all that the predictor wrote, the target.
-
-        Calls that cannot be rendered are left out.
-        """
-        every = [run.calls.get(self.predictor.name, []) for run in runs]
-        written = [[self._completion(instruction, call) for call in calls] for calls in every]
-        return [[item for item in items if item is not None] for items in written]
 
     def proposals(self, instruction: str, examples: Sequence[int]) -> list[Targeted]:
         """Return, per example, its inputs followed by the instruction, which is the target."""
@@ -286,35 +277,17 @@ class PredictorView:
         call = self._call(instruction, last.inputs or self._inputs[index])
         outputs = {name: last.outputs.get(name, "") for name in call.signature.output_fields}
         gold = gold_outputs(self.predictor, labels, outputs)
-        return self._targeted(instruction, call, gold, fields, last.thinking)
-
-    def _completion(self, instruction: str, made: PredictorCall) -> Targeted | None:
-        inputs, outputs, thinking = made
-        if outputs.keys() != self.predictor.signature.output_fields.keys():
-            return None
-        call, written = self._call(instruction, inputs), (THINKING, *outputs)
-        return self._targeted(instruction, call, outputs, written, thinking)
-
-    def _targeted(
-        self,
-        instruction: str,
-        call: AdapterCall,
-        outputs: dict[str, Any],
-        written: Sequence[str],
-        thinking: str,
-    ) -> Targeted | None:
-        """Return a call and its answer, with the written fields and thoughts as one target."""
-        rendered = self._render(call, outputs)
+        rendered = self._render(call, gold)
         encoding = self.model.encode(
             rendered.messages,
             completion=rendered.completion,
-            thinking=thinking,
+            thinking=last.thinking,
             spans=rendered.spans,
         )
         position = encoding.spans[INSTRUCTION]
         if encoding.ids[slice(*position)] != self.tokens(instruction):
             return None
-        spans = [encoding.spans[part] for part in written if part in encoding.spans]
+        spans = [encoding.spans[field] for field in fields if field in encoding.spans]
         targets = Span(spans[0].start, spans[-1].end)
         if targets.end > self.model.context:
             return None

@@ -7,7 +7,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from dspy_greater.basics.spans import Span
 from dspy_greater.model import Sampling, Targeted, WhiteBox
 from dspy_greater.program import call_of, current_adapter, render
 from dspy_greater.program.predictors import predictors_of
-from dspy_greater.search import ScheduleConfig, Step, VerifiedConfig, settings
+from dspy_greater.search import ScheduleConfig, Step
 from examples.benchmarks.common import (
     Place,
     default_instruction,
@@ -33,10 +33,6 @@ from examples.benchmarks.published import AsPublished, published_step
 from examples.published_schedule import AnswerObjective, PaperConfig
 from examples.small_model.tasks import TASKS, examples
 
-#: Sizes of the verified schedule: ``heavy`` lets four times as many instructions race in a step.
-EFFORTS = ("light", "heavy")
-#: Edits that race in a step; by themselves the efforts race none.
-RACE_SIZES = {"light": 4, "heavy": 6}
 CPU = torch.device("cpu")
 TASK = "arithmetic"
 SEED = 0
@@ -47,9 +43,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", choices=["small", "untrained", "billion"], default="small")
     parser.add_argument("--device", default="cpu", help="cuda, for one")
     parser.add_argument("--examples", type=int, default=48, help="training examples")
-    parser.add_argument("--steps", type=int, default=4, help="steps of our schedules")
+    parser.add_argument("--steps", type=int, default=4, help="steps of our schedule")
     parser.add_argument("--published-steps", type=int, default=2, help="of them, as published")
-    parser.add_argument("--efforts", nargs="+", choices=EFFORTS, default=list(EFFORTS))
     parser.add_argument("--max-tokens", type=int, default=200, help="of an answer")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
 
@@ -149,9 +144,9 @@ class Costs:
 def against_published(
     model: Any, tokenizer: Any, machine: Machine, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Time our schedules' steps and the published steps on the same candidates.
+    """Time the published schedule's steps, ours and as published, on the same candidates.
 
-    Beside the seconds of our edits stand those that their work would take at the machine's rates.
+    Beside the seconds of our steps stand those that their work would take at the machine's rates.
     """
     floors = partial(Costs.of(model).floors, machine=machine)
     config = PaperConfig(max_steps=options.steps)
@@ -168,35 +163,17 @@ def against_published(
         apart += [abs(a.loss - b) for a, b in zip(trials, mine, strict=True)]
         tried, current = tried + len(trials), step.current[predictor]
     published_seconds = (time.perf_counter() - began) / tried
-    ours = per_edit("paper", sum(len(step.attempts) for step in steps), paper)
-    for effort in options.efforts:
-        raced, spent = stepped(WhiteBox(model, tokenizer), sizes(effort, options), floors, options)
-        ours |= per_edit(effort, sum(len(step.attempts) for step in raced), spent)
+    edits = sum(len(step.attempts) for step in steps)
     return {
         "examples": options.examples,
         "published_seconds": published_seconds,
         "published_edits": tried,
         "published_edits_a_step": tried / min(options.published_steps, len(steps)),
-        **ours,
+        "paper_edits": edits,
+        "paper_seconds": paper.seconds / max(edits, 1),
+        "paper_floor": paper.floor / max(edits, 1),
         "largest_difference": max(apart),
     }
-
-
-def per_edit(name: str, edits: int, spent: Spent) -> dict[str, float]:
-    """Return what an edit takes, the whole where there was none, and how many there were."""
-    return {
-        f"{name}_edits": edits,
-        f"{name}_seconds": spent.seconds / max(edits, 1),
-        f"{name}_floor": spent.floor / max(edits, 1),
-    }
-
-
-def sizes(effort: Any, options: argparse.Namespace) -> VerifiedConfig:
-    """Return the sizes of an effort, with edits and what the model goes on with."""
-    preset = settings("verified", effort, None, bounded=False)
-    assert isinstance(preset, VerifiedConfig)
-    steps = {"max_steps": options.steps, "patience": options.steps}
-    return replace(preset, **steps, library=False, asked=0, race_size=RACE_SIZES[effort])
 
 
 def place(box: WhiteBox, options: argparse.Namespace) -> Place:
@@ -324,12 +301,7 @@ def report(figures: dict[str, Any]) -> str:
             f"{published / steps[f'{key}_seconds']:.1f}",
             f"{published / steps[f'{key}_floor']:.1f}" if f"{key}_floor" in steps else "",
         ]
-        for name, key in (
-            ("as published", "published"),
-            ("published schedule, ours", "paper"),
-            *((f"verified schedule, {effort}", effort) for effort in EFFORTS),
-        )
-        if f"{key}_seconds" in steps
+        for name, key in (("as published", "published"), ("published schedule, ours", "paper"))
     ]
     header = ["way", "seconds per edit tried", "times as fast", "at the machine's rates"]
     tables = [

@@ -192,7 +192,6 @@ _SEARCH = settings("verified", None, None, bounded=True)
 assert isinstance(_SEARCH, VerifiedConfig)
 OURS: dict[str, Optimizer] = {
     "greater": ours("verified"),
-    "edits": ours(replace(_SEARCH, library=False, asked=0, starts=0, race_size=4)),
     "asked": ours(replace(_SEARCH, library=False, asked=4, starts=0)),
     "paper": ours(PaperConfig(max_steps=UNBOUNDED)),
 }

@@ -17,8 +17,6 @@ class PaperConfig(PaperSizes):
 
     #: Gold answers lead every step.
     needs_labels: ClassVar[bool] = True
-    #: Nothing is sampled.
-    sampling_temperature: ClassVar[None] = None
     state_type: ClassVar[type[PaperState]] = PaperState
 
     def schedule(
@@ -37,7 +35,3 @@ class PaperConfig(PaperSizes):
         return train * (1 + self.max_steps * self.shortlist_size) + validation * (
             1 + self.max_steps
         )
-
-    def most_sampled(self, train: int) -> int:
-        """Return how many of them are sampled rollouts: none."""
-        return 0

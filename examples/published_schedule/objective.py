@@ -16,12 +16,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dspy_greater.search.steps import Attempt, LossError
+from dspy_greater.search import Attempt
 
 if TYPE_CHECKING:
     from dspy_greater.model.requests import Gradient
     from dspy_greater.program import Run
     from dspy_greater.search.view import PredictorView
+
+
+class LossError(RuntimeError):
+    """No training example gave a finite loss or gradient, so there is nothing to follow."""
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from examples.benchmarks import frontier, gap, served
+from examples.benchmarks import gap, served
 from examples.benchmarks.common import Cases, bootstrap
 from examples.quickstart import SMALL_MODEL, load
-from tests.support.pictures import check_picture, kept_figures
 
 
 def test_a_finished_case_is_not_run_again(tmp_path: Path) -> None:
@@ -45,37 +41,6 @@ def test_the_gap_is_closed_as_far_as_the_hand_written_instruction_goes() -> None
     lines = gap.table([case, {**case, "after": 1.0}]).splitlines()
     assert lines[2].startswith("| arithmetic | 20.0 | 90.0 | 100.0 | 88 % (75-100) | +60.0 | 3.0 |")
     assert lines[3].startswith("| **all** |")
-
-
-def test_the_price_of_fluency_is_told_on_runs_that_all_weights_have(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def case(weight: float, task: str, after: float) -> dict[str, Any]:
-        return {
-            "weight": weight,
-            "task": task,
-            "seed": 0,
-            "after": after,
-            "good": 0.9,
-            "perplexity": 8.0 if weight == 0 else 4.0,
-            "good_perplexity": 2.0,
-            "length": 12,
-        }
-
-    cases = [case(0, "grid", 0.8), case(0.1, "grid", 0.7), case(0, "letters", 0.1)]
-    lines = frontier.table(cases).splitlines()
-    assert lines[2] == "| 0 | 1 | 80.0 | +0.0 (+0.0 to +0.0) | 8.0 | 4.00 | 12 |"
-    assert lines[3] == "| 0.1 | 1 | 70.0 | -10.0 (-10.0 to -10.0) | 4.0 | 2.00 | 12 |"
-    figures = kept_figures(monkeypatch)
-    frontier.plot(cases, tmp_path / "plot.png")
-    (figure,) = figures
-    check_picture(tmp_path / "plot.png", figure)
-    (axes,) = figure.axes
-    compiled, written = (line.get_xydata().tolist() for line in axes.lines)
-    assert compiled == [pytest.approx([8, 80]), pytest.approx([4, 70])]
-    assert written == [pytest.approx([2, 90])]
-    assert [text.get_text() for text in axes.texts] == ["0", "0.1"]  # each point's weight
-    assert len(axes.get_legend().texts) == 2
 
 
 def test_the_server_s_share_is_of_the_completions_measured_beside_it() -> None:

@@ -28,16 +28,7 @@ pytestmark = pytest.mark.slow
 
 TASK = TASKS["letters"]
 CONFIG = VerifiedConfig(
-    max_steps=2,
-    rollouts=2,
-    rollout_examples=2,
-    exact_size=4,
-    race_size=2,
-    starts=2,
-    phrases=1,
-    library=False,
-    asked=0,
-    instructions=(TASK.good_instruction,),
+    max_steps=2, starts=2, library=False, asked=2, instructions=(TASK.good_instruction,)
 )
 
 

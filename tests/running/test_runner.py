@@ -62,11 +62,6 @@ def verified(runs: ProgramRunner, count: int = 3, **settings: Any) -> list[Run]:
     return done
 
 
-def sampled(runs: ProgramRunner, temperature: float = 1.0) -> list[Run]:
-    (done,) = runs.sample(started(runs), range(3), seeds=[1], temperature=temperature)
-    return done
-
-
 def target_found(*given: Any) -> Target:
     found = target_of(*given)
     assert found is not None
@@ -107,12 +102,10 @@ def test_a_predictor_without_an_lm_beside_one_with_is_refused(lm: dspy.LM) -> No
         target_of(program, lm)
 
 
-def test_verified_runs_are_the_targets_and_samples_the_white_boxs(lm: dspy.LM) -> None:
+def test_runs_are_the_targets(lm: dspy.LM) -> None:
     engine = Adder()
     runs = of(lm, target(engine))
     assert [run.score for run in verified(runs)] == [1.0] * 3
-    assert engine.calls == 6
-    assert [run.parse_failed for run in sampled(runs)] == [True] * 3  # a random model
     assert engine.calls == 6
     assert runs.validate(started(runs)) == [1.0] * 3
     assert engine.calls == 12
@@ -123,9 +116,10 @@ def test_runs_are_counted_by_who_made_them(lm: dspy.LM) -> None:
     verified(runs)
     assert runs.meter.target["far/away"].calls == 6
     assert (runs.meter.total().tokens, runs.meter.counts.rollouts) == (0, 0)
-    sampled(runs)
-    assert runs.meter.total().metric_calls == 6
-    assert runs.meter.parse_failures == 3
+    runs = of(lm, None)
+    verified(runs)
+    assert runs.meter.total().metric_calls == 3
+    assert runs.meter.parse_failures == 3  # a random model
     assert runs.meter.total().tokens == runs.meter.counts.tokens > 0
 
 
@@ -175,7 +169,7 @@ def test_a_server_gets_as_many_requests_at_a_time_as_dspy_is_set_to(
     with dspy.context(num_threads=3):
         verified(of(lm, target(Adder())))
         verified(of(lm, target(Adder()), num_threads=5))
-        sampled(of(lm, target(Adder())))
+        verified(of(lm, None))
         verified(of(lm, lm.copy(max_tokens=9)))
     assert threads == [3, 5, 128, 128]
 
@@ -185,12 +179,9 @@ def test_a_rollout_lm_gets_64_requests_at_a_time_unless_told_otherwise(
 ) -> None:
     copy = rollouts_of(lm, elsewhere(Copy(lm)))
     verified(of(lm, None, rollout_lm=copy))
-    sampled(of(lm, None, rollout_lm=copy))
-    sampled(of(lm, None, rollout_lm=copy, num_threads=5))
-    sampled(of(lm, None, rollout_lm=lm_of("qwen2")))
-    with dspy.context(num_threads=3):
-        verified(of(lm, target(Adder()), rollout_lm=copy))
-    assert threads == [64, 64, 5, 128, 3]
+    verified(of(lm, None, rollout_lm=copy, num_threads=5))
+    verified(of(lm, None, rollout_lm=lm_of("qwen2")))
+    assert threads == [64, 5, 128]
 
 
 def test_a_rollout_lm_has_the_white_boxs_settings_where_it_has_none(lm: dspy.LM) -> None:

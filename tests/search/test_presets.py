@@ -32,7 +32,7 @@ def test_bounds_come_with_small_steps_and_as_many_as_they_allow(steps: int | Non
 
 
 def test_own_settings_are_kept_but_for_the_steps() -> None:
-    own = VerifiedConfig(race_size=2)
+    own = VerifiedConfig(asked=2)
     assert settings(own, None, None, bounded=True) is own
     assert settings(own, None, 3, bounded=False) == replace(own, max_steps=3)
     another = PaperConfig(top_k=7)

@@ -17,13 +17,11 @@ from dspy_greater.search import (
     VerifiedConfig,
 )
 from examples.published_schedule import PaperConfig
-from tests.support.fakes import NAME, FakeRunner, FakeView, steps_of, toy
+from tests.support.fakes import NAME, FakeChat, FakeRunner, FakeView, steps_of, toy
 
 CONFIGS: dict[str, ScheduleConfig] = {
     "paper": PaperConfig(max_steps=6, top_k=10),
-    "verified": VerifiedConfig(
-        max_steps=4, library=False, starts=0, phrases=2, exact_size=12, race_size=2
-    ),
+    "verified": VerifiedConfig(max_steps=4, library=False, starts=1, asked=2),
 }
 START = toy("guess quickly the answer")
 
@@ -37,7 +35,7 @@ class Search:
         board = ScoreBoard(self.scores, FakeRunner(16), 16)
         fields = saved["state"] if saved else {"start": START[NAME]}
         state = config.state_type(**fields)
-        self.schedule: Schedule = config.schedule(FakeView(size=16), board, "7", state)
+        self.schedule: Schedule = config.schedule(FakeView(FakeChat(), 16), board, "7", state)
         self.current = Program.of(saved["current"]) if saved else START
 
     def dump(self, current: Program) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from random import Random
 from typing import Any
 
 import dspy
@@ -10,6 +11,8 @@ import pytest
 from dspy.utils.exceptions import AdapterParseError
 
 from dspy_greater import GreaterTeleprompter, VerifiedConfig, local_lm
+from dspy_greater.model import WhiteBox
+from dspy_greater.search.verified import writer
 from examples.published_schedule import PaperConfig
 from tests.support.tiny import make_model, make_tokenizer
 
@@ -34,9 +37,7 @@ def lm_of(architecture: str = "llama", **changes: Any) -> dspy.LM:
 
 
 PAPER = PaperConfig(max_steps=2, shortlist_size=2)
-VERIFIED = VerifiedConfig(
-    max_steps=2, rollouts=2, rollout_examples=2, exact_size=4, race_size=2, starts=1, phrases=1
-)
+VERIFIED = VerifiedConfig(max_steps=2, asked=2, starts=1)
 SCHEDULES = pytest.mark.parametrize("schedule", [PAPER, VERIFIED], ids=["paper", "verified"])
 
 
@@ -73,6 +74,16 @@ def readable(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for kind in (dspy.ChatAdapter, dspy.JSONAdapter, dspy.XMLAdapter):
         forgive(kind)
+
+
+@pytest.fixture
+def inventive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a random model, asked for instructions, answer with words drawn by chance."""
+
+    def drawn(model: WhiteBox, asked: Sequence[str], most: int, rng: Random) -> list[str]:
+        return [" ".join(rng.sample(START.split(), 4)) for _ in asked]
+
+    monkeypatch.setattr(writer, "answers", drawn)
 
 
 @pytest.fixture

@@ -18,9 +18,7 @@ from tests.support.compiling import START, small
 SMALL_MODEL = Path(__file__).resolve().parents[2] / "examples" / "small_model" / "model"
 TASK = tasks.TASKS["letters"]
 #: A search of a few seconds in which the small model's own instructions are tried.
-QUICK = VerifiedConfig(
-    max_steps=1, rollouts=2, rollout_examples=2, exact_size=4, race_size=2, starts=4, phrases=1
-)
+QUICK = VerifiedConfig(max_steps=1, starts=4)
 
 
 @cache

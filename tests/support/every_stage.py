@@ -18,16 +18,8 @@ from tests.support.compiling import START, examples
 
 CONFIG = VerifiedConfig(
     max_steps=2,
-    rollouts=2,
-    rollout_examples=2,
-    terms=4,
-    exact_size=6,
-    race_size=2,
-    plausible=200,
     instructions=("Think carefully.",),
     starts=1,
-    phrases=2,
-    gaps=1,
     library=False,
     asked=2,
     max_instruction_tokens=12,
@@ -72,17 +64,13 @@ def compiled_with(lm: dspy.LM) -> dspy.Module:
 
 
 def check_every_stage(compiled: dspy.Module, lm: dspy.LM) -> None:
-    """Whether gradients, estimates, races, acceptance and the verdict did their work."""
+    """Whether proposals, races, acceptance and the verdict did their work."""
     record = compiled.detailed_results
     counts = record.counts
-    assert counts["backwards"] > 0
-    assert counts["forwards"] > 0
     assert counts["rollouts"] == white_box(lm).counts.rollouts >= record.total_calls
-    assert record.skipped_losses == 0
     assert record.parse_failures < record.total_calls / 4  # empty texts
-    # Proposals of more than one kind survived rendering; edits were estimated, run and accepted.
+    # Proposals of more than one kind survived rendering, were run and accepted.
     assert len({candidate.kind for candidate in record.candidates}) > 1
-    assert any(candidate.estimate is not None for candidate in record.candidates)
     assert all(len(candidate.train_scores) == 4 for candidate in record.candidates)
     assert any(candidate.accepted for candidate in record.candidates[1:])
     (outcome,) = record.outcomes

@@ -5,8 +5,7 @@ size equals the vocabulary size: an embedding is a one-hot vector. The loss of a
 example is the sum of the weights of the instruction's words, so its gradient at
 every position is the vector of weights, and a first-order estimate is exact.
 
-An example is right when that sum is below a threshold; a sampled run is right with the logistic
-probability of the distance, and that probability is what a sampled run's completion has.
+An example is right when that sum is below a threshold.
 """
 
 from __future__ import annotations
@@ -18,8 +17,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from dspy_greater.basics.spans import Span
+from dspy_greater.basics.spans import Message, Span
 from dspy_greater.model import Generation, Sampling, Targeted
+from dspy_greater.model.encoding import Encoding
 from dspy_greater.model.requests import Gradient
 from dspy_greater.program import PredictorCall, Run
 from dspy_greater.search import Program, Schedule, ScoreBoard, Scores, Step
@@ -27,7 +27,7 @@ from dspy_greater.search import Program, Schedule, ScoreBoard, Scores, Step
 WORDS = ["read", "answer", "carefully", "slowly", "count", "items", "quickly", "guess", "the", "."]
 #: Words that lower or raise the loss of every example; the rest do nothing.
 WEIGHTS = {"carefully": -1.0, "count": -2.0, "items": -1.5, "quickly": 1.0, "guess": 2.0}
-ANSWER, CONTEXT, RIGHT, WRONG = 100, 101, 102, 103
+ANSWER, CONTEXT, ASKED = 100, 101, 102
 BASE = 20.0
 
 
@@ -61,12 +61,10 @@ class FakeModel:
         end_of_turn = None  # a base model
 
     def loss(self, item: Targeted) -> float:
-        kind, example, *ids = item.ids
+        _, example, *ids = item.ids
         if example in self.nan_examples:
             return math.nan
-        if kind == ANSWER:
-            return BASE + float(weights(example)[ids[:-1]].sum())
-        return math.log1p(math.exp(-margin(example, ids[:-1]) * (1 if kind == RIGHT else -1)))
+        return BASE + float(weights(example)[ids[:-1]].sum())
 
     def word_log_probs(self) -> torch.Tensor:
         liked = torch.tensor([word in self.likely for word in WORDS])
@@ -92,9 +90,6 @@ class FakeModel:
             self.backward_items += 1
             rows = weights(item.ids[1]).repeat(length, 1)
             loss = self.loss(item)
-            if item.ids[0] != ANSWER:
-                sign = 1 if item.ids[0] == RIGHT else -1
-                rows = rows * sign * (1 - math.exp(-loss))
             return Gradient(torch.tensor([-loss]), loss, rows)
 
         return [one(item) for item in items]
@@ -118,6 +113,17 @@ class FakeModel:
 
     def allowed_tokens(self, scripts: frozenset[str] = frozenset()) -> torch.Tensor:
         return torch.ones(len(WORDS), dtype=torch.bool)
+
+
+class FakeChat(FakeModel):
+    """A model of the toy world that is asked for instructions, and answers them by chance."""
+
+    class encoder(FakeModel.encoder):  # noqa: N801
+        end_of_turn = 0
+        thinking = None
+
+    def encode(self, messages: Sequence[Message]) -> Encoding:
+        return Encoding((ASKED,), {})
 
 
 #: The toy world's one predictor, and a second one where there are two.
@@ -177,11 +183,6 @@ class FakeView:
     ) -> list[Targeted | None]:
         return [self._item(ANSWER, example, instruction) for example in examples]
 
-    def completions(self, instruction: str, runs: Sequence[Run]) -> list[list[Targeted]]:
-        kinds = [RIGHT if run.score else WRONG for run in runs]
-        examples = [run.calls["example"][0].inputs["index"] for run in runs]
-        return [[self._item(k, e, instruction)] for k, e in zip(kinds, examples, strict=True)]
-
     def proposals(self, instruction: str, examples: Sequence[int]) -> list[Targeted]:
         return [self._item(CONTEXT, example, instruction) for example in examples]
 
@@ -213,7 +214,6 @@ class FakeRunner:
         ran: Programs in order, each as often as it was run on some examples.
         runs: Every single run: the program and the example.
         limits: The limit of each call.
-        sampled: How many seeds each call of ``sample`` had.
         validated: Programs in order, each as often as it was validated.
     """
 
@@ -221,18 +221,11 @@ class FakeRunner:
     ran: list[Program] = field(default_factory=list)
     runs: list[tuple[Program, int]] = field(default_factory=list)
     limits: list[int | None] = field(default_factory=list)
-    sampled: list[int] = field(default_factory=list)
     validated: list[Program] = field(default_factory=list)
 
     def one(self, program: Program, example: int) -> Run:
         """Run a program on an example, without chance; fakes of another kind say how."""
         return run_of(example, float(margin(example, self._ids(program)) > 0))
-
-    def by_luck(self, program: Program, example: int, seed: int) -> Run:
-        """Run a program on an example, sampled."""
-        luck = random.Random(f"{seed} {example} {program}").random()
-        right = luck < 1 / (1 + math.exp(-margin(example, self._ids(program))))
-        return run_of(example, float(right))
 
     def run(
         self, programs: Sequence[Program], examples: Sequence[int], limit: int | None = None
@@ -241,17 +234,6 @@ class FakeRunner:
         self.limits.append(limit)
         self.runs += [(program, example) for program in programs for example in examples]
         return [[self.one(program, example) for example in examples] for program in programs]
-
-    def sample(
-        self,
-        program: Program,
-        examples: Sequence[int],
-        seeds: Sequence[int],
-        temperature: float,
-        limit: int | None = None,
-    ) -> list[list[Run]]:
-        self.sampled.append(len(seeds))
-        return [[self.by_luck(program, example, seed) for example in examples] for seed in seeds]
 
     def validate(self, program: Program) -> list[float]:
         self.validated.append(program)

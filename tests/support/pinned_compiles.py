@@ -25,29 +25,9 @@ from examples.two_hop import metric as two_hop_metric
 
 FILE = Path(__file__).resolve().parents[1] / "pinned_compiles.json"
 
-SMALL = VerifiedConfig(
-    max_steps=3,
-    asked=2,
-    rollouts=2,
-    rollout_examples=6,
-    terms=6,
-    exact_size=12,
-    race_size=3,
-    starts=3,
-    phrases=3,
-    patience=2,
-)
-EDITS = VerifiedConfig(
-    max_steps=4,
-    library=False,
-    asked=0,
-    starts=0,
-    rollouts=2,
-    rollout_examples=6,
-    exact_size=12,
-    race_size=3,
-    phrases=3,
-)
+SMALL = VerifiedConfig(max_steps=3, asked=2, starts=3, patience=2)
+#: The model is asked again and again.
+ASKED = VerifiedConfig(max_steps=4, library=False, asked=3, starts=1)
 PAPER = PaperConfig(max_steps=4, top_k=10, shortlist_size=2)
 
 
@@ -95,26 +75,26 @@ def resumed(compiles: Callable[..., dspy.Module], stop_after: int, **knobs: Any)
 
 CASES: dict[str, Callable[[dspy.LM], dspy.Module]] = {
     "verified letters": lambda lm: one("letters", 0, schedule=SMALL),
-    "verified arithmetic": lambda lm: one("arithmetic", 1, schedule=SMALL),
-    "verified edits weekday": lambda lm: one("weekday", 2, schedule=EDITS),
+    "verified arithmetic": lambda lm: one("arithmetic", 1, schedule=ASKED),
+    "verified weekday": lambda lm: one("weekday", 2, schedule=ASKED),
     "verified default split": lambda lm: GreaterTeleprompter(
-        metric=TASKS["sorting"].metric, seed=3, progress=False, schedule=EDITS, max_examples=12
+        metric=TASKS["sorting"].metric, seed=3, progress=False, schedule=ASKED, max_examples=12
     ).compile(TASKS["sorting"].program(), trainset=examples("sorting", "train", 30, 3)),
     "paper letters": lambda lm: one("letters", 0, schedule=PAPER),
     "paper grid": lambda lm: one("grid", 1, schedule=PAPER),
     "runs bounded": lambda lm: one("letters", 4, max_metric_calls=150),
     "tokens bounded": lambda lm: one("prices", 5, max_tokens=20_000),
-    "target": lambda lm: one("letters", 6, schedule=EDITS, target_lm=lm.copy(max_tokens=60)),
+    "target": lambda lm: one("letters", 6, schedule=ASKED, target_lm=lm.copy(max_tokens=60)),
     "two, one after the other": lambda lm: two(0, schedule=SMALL),
-    "two in turns": lambda lm: two(1, schedule=EDITS, round_robin=True),
+    "two in turns": lambda lm: two(0, schedule=ASKED, round_robin=True),
     "two in turns, runs bounded": lambda lm: two(2, max_metric_calls=400, round_robin=True),
     "two, one frozen": lambda lm: two(3, schedule=SMALL, frozen=["second.predict"]),
     "killed, arithmetic": lambda lm: resumed(
-        lambda **k: one("arithmetic", 1, schedule=SMALL, **k), 2
+        lambda **k: one("arithmetic", 1, schedule=ASKED, **k), 2
     ),
     "killed, paper": lambda lm: resumed(lambda **k: one("letters", 0, schedule=PAPER, **k), 3),
     "killed, two in turns": lambda lm: resumed(
-        lambda **k: two(1, schedule=EDITS, round_robin=True, **k), 3
+        lambda **k: two(0, schedule=ASKED, round_robin=True, **k), 3
     ),
     "killed, two bounded": lambda lm: resumed(
         lambda **k: two(2, max_metric_calls=400, round_robin=True, **k), 2

@@ -11,19 +11,8 @@ import pytest
 from dspy_greater import VerifiedConfig
 from dspy_greater.model import Generation, WhiteBox
 
-#: A search of one step with a gradient, as small as one can be.
-TINY = VerifiedConfig(
-    max_steps=1,
-    rollouts=2,
-    rollout_examples=2,
-    exact_size=2,
-    race_size=1,
-    gaps=0,
-    starts=0,
-    phrases=0,
-    library=False,
-    asked=0,
-)
+#: A search of one step with one instruction, as small as one can be.
+TINY = VerifiedConfig(max_steps=1, library=False, asked=0, starts=1)
 #: What the model writes where it is asked for an instruction.
 WRITTEN = " Take care."
 

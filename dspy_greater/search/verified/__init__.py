@@ -1,4 +1,4 @@
-"""The verified search: every accepted edit is one to bet on."""
+"""The verified search: whole instructions race, and what is returned is verified."""
 
 from dspy_greater.search.verified.config import VerifiedConfig
 from dspy_greater.search.verified.joint_race import JointRace

@@ -72,4 +72,4 @@ class JointRace:
             tried=set(),
             first=True,
         )
-        return [each.text for each in writer.instructions()]
+        return list(writer.instructions())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from dspy_greater.basics.spans import Message
 from dspy_greater.model import Sampling, WhiteBox
 from dspy_greater.search.verified.library import closed
-from dspy_greater.search.verified.objectives import Rollouts
+from dspy_greater.search.verified.rollouts import Rollouts
 from dspy_greater.search.view import PredictorView
 
 #: Examples that are shown in a request, and the most characters of each.

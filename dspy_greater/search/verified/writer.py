@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
+from typing import Literal
 
-from dspy_greater.search.verified.edits import Edit, Kind, RatedEdit
 from dspy_greater.search.verified.library import library
-from dspy_greater.search.verified.objectives import Rollouts
 from dspy_greater.search.verified.proposals import starts
 from dspy_greater.search.verified.requests import Material, answers, requests
-from dspy_greater.search.verified.rollouts import solved
+from dspy_greater.search.verified.rollouts import Rollouts, solved
 from dspy_greater.search.verified.sizes import Sizes
 from dspy_greater.search.view import PredictorView
 
+#: Where an instruction comes from: the user, the library, the model behind an example, or asked.
+Kind = Literal["given", "library", "written", "asked"]
 #: Most tokens of an instruction that the model is asked for, and of one that it goes on with.
 LONGEST, LONGEST_WRITTEN = 200, 64
 
@@ -46,15 +47,15 @@ class Writer:
     def __post_init__(self) -> None:
         its, view = self.rollouts, self.view
         self.material = Material.of(view, its, self.second)
-        self.length = len(view.tokens(its.instruction))
+        length = len(view.tokens(its.instruction))
         # What is run has to fit the model's context.
         items = view.answers(its.instruction, its.runs, its.examples)
-        around = max((len(each.ids) for each in items if each), default=self.length) - self.length
-        limit = max(self.config.max_instruction_tokens, self.length)
+        around = max((len(each.ids) for each in items if each), default=length) - length
+        limit = max(self.config.max_instruction_tokens, length)
         self.longest = min(limit, view.model.context - around)
 
-    def instructions(self) -> list[RatedEdit]:
-        """Return instructions, each with its source and once."""
+    def instructions(self) -> dict[str, Kind]:
+        """Return instructions, each once, and their sources."""
         sources: dict[Kind, Sequence[str]] = {"asked": self._asked()}
         if self.first:
             sources = {
@@ -63,23 +64,22 @@ class Writer:
                 **sources,
                 "written": self._written(),
             }
-        kept: dict[str, RatedEdit] = {}
+        kept: dict[str, Kind] = {}
         for kind, texts in sources.items():
             before = len(kept)
             for text in dict.fromkeys(texts):
                 self._keep(kind, text, kept)
             self.yields[kind] = (len(texts), len(set(texts)), len(kept) - before)
-        return list(kept.values())
+        return kept
 
-    def _keep(self, kind: Kind, text: str, kept: dict[str, RatedEdit]) -> None:
+    def _keep(self, kind: Kind, text: str, kept: dict[str, Kind]) -> None:
         """Keep a text that can be an instruction, was not tried and is not too long."""
         instruction = self.view.instruction(text)
         known = {*self.tried, self.rollouts.instruction, *kept}
         if instruction is None or instruction in known:
             return
-        tokens = self.view.tokens(instruction)
-        if len(tokens) <= self.longest:
-            kept[instruction] = RatedEdit(Edit(kind, 0, self.length, tokens), instruction, tokens)
+        if len(self.view.tokens(instruction)) <= self.longest:
+            kept[instruction] = kind
 
     def _library(self) -> list[str]:
         its = self.material
@@ -101,11 +101,11 @@ class Writer:
         return starts(view.model, contexts, self.rng, self.config.starts, longest)
 
 
-def by_turns(found: Iterable[RatedEdit]) -> list[RatedEdit]:
+def by_turns(found: Mapping[str, Kind]) -> list[str]:
     """Return the user's own instructions, then one of each other source by turns."""
-    sources: dict[Kind, list[RatedEdit]] = {}
-    for each in found:
-        sources.setdefault(each.edit.kind, []).append(each)
+    sources: dict[Kind, list[str]] = {}
+    for text, kind in found.items():
+        sources.setdefault(kind, []).append(text)
     given = sources.pop("given", [])
     turns = chain.from_iterable(zip_longest(*sources.values()))
-    return [*given, *(each for each in turns if each is not None)]
+    return [*given, *(text for text in turns if text is not None)]

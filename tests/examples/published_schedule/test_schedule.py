@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from dspy_greater.search import LossError, Program, Step
-from examples.published_schedule import PaperConfig, PaperSchedule, PaperState
+from dspy_greater.search import Program, Step
+from examples.published_schedule import LossError, PaperConfig, PaperSchedule, PaperState
 from tests.support.fakes import NAME, FakeModel, FakeRunner, FakeView, board_of, steps_of, toy
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from dspy_greater.search.verified.objectives import Rollouts
 from dspy_greater.search.verified.requests import Material, read, requests
+from dspy_greater.search.verified.rollouts import Rollouts
 from tests.support.fakes import FakeView, run_of
 
 TASK = Material(
@@ -55,7 +55,7 @@ def test_what_is_not_known_is_not_asked_about() -> None:
 
 def test_material_is_gathered_from_runs() -> None:
     runs = tuple(run_of(example, float(example == 0)) for example in range(2))
-    found = Material.of(FakeView(size=2), Rollouts("read", (0, 1), runs, (1.0, 0.0)))
+    found = Material.of(FakeView(size=2), Rollouts("read", (0, 1), runs))
     assert found.labels == ["0", "1"]
     assert found.solved == ["index: 0\nanswer: 0", "index: 1\nanswer: 1"]
     assert found.failed == ["index: 1\nanswer, wrong: (unreadable)\nanswer, right: 1"]

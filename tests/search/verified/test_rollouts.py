@@ -1,116 +1,35 @@
-"""How many rollouts are made, and how many of them count."""
+"""What is known of the current program before others race it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
-
-import pytest
-
-from dspy_greater.model import Targeted
-from dspy_greater.program import Run
-from dspy_greater.search import Program, VerifiedConfig
-from dspy_greater.search.verified.rollouts import RolloutBuffer
-from tests.support.fakes import FakeRunner, FakeView, board_of, run_of, toy
+from dspy_greater.search.verified.rollouts import greedy, solved
+from tests.support.fakes import FakeRunner, FakeView, board_of, toy
 
 PROGRAM = toy("count the items")
 
 
-@dataclass
-class Luck(FakeRunner):
-    """Of a program's runs, stated shares are always right."""
-
-    size: int = 8
-    right: float = 1.0
-    greedily_right: float = 0.0
-
-    def one(self, program: Program, example: int) -> Run:
-        return run_of(example, float(example < self.greedily_right * self.size))
-
-    def by_luck(self, program: Program, example: int, seed: int) -> Run:
-        return run_of(example, float(example < self.right * self.size))
-
-
-def buffer(runner: FakeRunner, view: FakeView | None = None, **settings: Any) -> RolloutBuffer:
-    config = VerifiedConfig(**{"rollouts": 4, "terms": 6, **settings})
-    view = view or FakeView(size=runner.size)
-    return RolloutBuffer(board_of(runner), view, config, range(runner.size), "seed")
-
-
-@pytest.mark.parametrize(
-    ("right", "samples"), [(1.0, [1]), (0.5, [1, 1]), (0.25, [1, 1, 2]), (0.0, [1, 1, 2])]
-)
-def test_rollouts_are_made_until_enough_succeed(right: float, samples: list[int]) -> None:
-    runner = Luck(right=right)
-    buffer(runner).terms(PROGRAM)
-    assert runner.sampled == samples
-
-
-@pytest.mark.parametrize(("greedily_right", "samples"), [(1.0, []), (0.5, [1]), (0.25, [1, 1])])
-def test_greedy_runs_count_and_are_not_made_again(
-    greedily_right: float, samples: list[int]
-) -> None:
-    runner = Luck(right=0.25, greedily_right=greedily_right)
-    known = buffer(runner)
-    known.board.train([PROGRAM], range(8))
-    assert len(known.terms(PROGRAM)) == 6
-    assert runner.sampled == samples
+def test_greedy_runs_are_those_of_the_race_and_are_not_made_again() -> None:
+    runner = FakeRunner(8)
+    board = board_of(runner)
+    board.train([PROGRAM], range(8))
+    found = greedy(board, FakeView(size=8), PROGRAM, [3, 1])
+    assert (found.instruction, found.examples) == ("count the items", (3, 1))
+    assert list(found.runs) == board.runs(PROGRAM, [3, 1])
     assert runner.ran == [PROGRAM]
 
 
 def test_greedy_runs_are_made_again_where_only_their_scores_are_known() -> None:
-    runner = Luck(greedily_right=1.0)
-    known = buffer(runner)
-    known.board.scores.training[PROGRAM] = dict.fromkeys(range(8), 1.0)
-    assert len(known.terms(PROGRAM)) == 6
+    runner = FakeRunner(8)
+    board = board_of(runner)
+    board.scores.training[PROGRAM] = dict.fromkeys(range(8), 1.0)
+    assert len(greedy(board, FakeView(size=8), PROGRAM, range(8)).runs) == 8
     assert runner.ran == [PROGRAM]
 
 
-def test_terms_of_different_examples_stand_for_all() -> None:
-    terms = buffer(Luck(greedily_right=1.0)).terms(PROGRAM)
-    assert len({term.item.ids for term in terms}) == len(terms) == 6
-    assert sum(term.weight for term in terms) == pytest.approx(1.0)
-
-
-class Looping(FakeView):
-    """A predictor that is called three times in every run."""
-
-    def completions(self, instruction: str, runs: Sequence[Run]) -> list[list[Targeted]]:
-        return [3 * items for items in super().completions(instruction, runs)]
-
-
-@pytest.mark.parametrize("right", [1.0, 0.5, 0.25])
-def test_a_run_counts_once_however_often_it_calls_the_predictor(right: float) -> None:
-    once, often = Luck(right=right), Luck(right=right)
-    single = buffer(once).terms(PROGRAM)
-    several = buffer(often, Looping(size=8)).terms(PROGRAM)
-    assert often.sampled == once.sampled
-    assert [(t.item, t.weight) for t in several] == [
-        (t.item, t.weight) for t in single for _ in range(3)
-    ]
-
-
-def test_a_current_program_is_sampled_once() -> None:
-    runner = Luck()
-    known = buffer(runner)
-    assert known.terms(PROGRAM) is known.terms(PROGRAM)
-    known.solved(PROGRAM)
-    assert runner.sampled == [1]
-    known.terms(toy("read the answer"))
-    assert runner.sampled == [1, 1]
-
-
-def test_the_same_instruction_in_another_program_is_another_program() -> None:
-    runner = Luck()
-    known = buffer(runner)
-    for other in ("guess", "count"):
-        known.terms(toy("count the items", other=other))
-    assert runner.sampled == [1, 1]
-
-
-def test_the_gold_answer_stands_in_where_no_rollout_is_rewarded() -> None:
-    known = buffer(Luck(right=0.0))
-    assert known.terms(PROGRAM)
-    assert known.stands_in
-    assert not known.solved(PROGRAM)
+def test_the_first_examples_that_a_run_got_right_are_shown() -> None:
+    board, view = board_of(FakeRunner(24)), FakeView(size=24)
+    runs = greedy(board, view, toy("count items"), range(24))
+    right = [index for index, run in zip(runs.examples, runs.runs, strict=True) if run.score]
+    assert 0 < len(right) < 24
+    assert solved(view, runs, 2) == view.contexts(right[:2])
+    assert solved(view, greedy(board, view, toy("guess"), range(24)), 2) == []

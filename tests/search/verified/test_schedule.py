@@ -11,10 +11,10 @@ import pytest
 
 from dspy_greater.program import PredictorCall, Run
 from dspy_greater.search import Program, ScoreBoard, Scores, VerifiedConfig, choose
-from dspy_greater.search.verified import SearchState, VerifiedSchedule, proposer
-from dspy_greater.search.verified.estimates import exact
+from dspy_greater.search.verified import SearchState, VerifiedSchedule
 from tests.support.fakes import (
     NAME,
+    FakeChat,
     FakeModel,
     FakeRunner,
     FakeView,
@@ -36,14 +36,13 @@ def schedule(
     **knobs: Any,
 ) -> VerifiedSchedule:
     runner = runner or FakeRunner(24)
-    view = FakeView(model or FakeModel(), runner.size)
+    view = FakeView(model or FakeChat(), runner.size)
     config = VerifiedConfig(
         **{
             "max_steps": 6,
-            "fluency_weight": 0.0,
             "library": False,
             "starts": 2,
-            "race_size": 4,
+            "asked": 4,
             **knobs,
         }
     )
@@ -71,11 +70,9 @@ def test_it_finds_the_words_that_help() -> None:
 def test_whole_instructions_race_first_and_cost_no_patience() -> None:
     search = schedule(starts=4, instructions=("guess guess", "guess quickly"), patience=1)
     first, second, *_ = steps_of(search, START)
-    assert {attempt.kind for attempt in first.attempts} == {"given", "written"}
+    assert {attempt.kind for attempt in first.attempts} == {"given", "asked", "written"}
     assert {"guess guess", "guess quickly"} <= {attempt.instruction for attempt in first.attempts}
-    assert all(attempt.estimate is None for attempt in first.attempts)
-    assert second.attempts
-    assert not {attempt.kind for attempt in second.attempts} & {"given", "written"}
+    assert {attempt.kind for attempt in second.attempts} == {"asked"}
 
 
 def test_the_yield_of_each_source_is_counted() -> None:
@@ -86,8 +83,8 @@ def test_the_yield_of_each_source_is_counted() -> None:
     assert made == 4 >= different >= fit > 0
 
 
-def test_without_edits_whole_instructions_alone_race() -> None:
-    search = schedule(race_size=0, starts=4)
+def test_a_base_model_is_not_asked_and_the_search_ends() -> None:
+    search = schedule(model=FakeModel(), starts=4)
     kinds = {a.kind for step in steps_of(search, START) for a in step.attempts}
     assert kinds == {"written"}
     assert search.state.stopped == "nothing new to try"
@@ -97,39 +94,6 @@ def test_it_never_ends_below_the_start() -> None:
     search = schedule(FakeRunner(16))
     found = final(search)
     assert search.board.training_mean(found) >= search.board.training_mean(START)
-
-
-def test_the_best_word_comes_first() -> None:
-    first = next(steps_of(schedule(starts=0, phrases=0), START))
-    assert "count" in first.attempts[0].instruction
-
-
-def test_fewer_edits_are_recomputed_on_each_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[tuple[int, int]] = []
-
-    def listen(model: Any, terms: Any, tokens: Any) -> list[float]:
-        if len(tokens) > 1:  # besides the current one
-            looks.append((len(terms), len(tokens) - 1))
-        return exact(model, terms, tokens)
-
-    monkeypatch.setattr(proposer, "exact", listen)
-    search = schedule(starts=0, exact_size=24, race_size=2)
-    first = next(steps_of(search, START))
-    (_, everything), *looks = looks[:4]
-    whole = len(search.rollouts.terms(START))
-    assert [edits for _, edits in looks] == [everything, everything // 2, everything // 4]
-    assert whole / 4 <= looks[0][0] < looks[2][0]
-    assert sum(terms for terms, _ in looks) == whole
-    assert len(first.attempts) <= 2
-
-
-def test_the_gradient_chooses_among_what_the_model_finds_likely() -> None:
-    model = FakeModel(likely=("slowly", "items"))
-    search = schedule(model=model, plausible=2, starts=0, phrases=0)
-    first = next(steps_of(search, START))
-    words = {word for attempt in first.attempts for word in attempt.instruction.split()}
-    assert words - set(START[NAME].split()) <= {"slowly", "items"}
-    assert first.attempts
 
 
 def test_nothing_is_chosen_on_the_validation_examples() -> None:
@@ -147,26 +111,15 @@ def test_the_start_comes_back_at_once_where_nothing_is_left_to_gain() -> None:
     assert search.state.stopped == "nothing left to gain"
 
 
-def test_where_every_rollout_fails_the_answers_gradient_still_leads() -> None:
-    class Hopeless(FakeRunner):
-        def by_luck(self, program: Program, example: int, seed: int) -> Run:
-            return run_of(example, 0.0)
-
-    search = schedule(Hopeless(24), starts=0, phrases=0)
-    found = final(search)
-    assert search.board.training_mean(found) > search.board.training_mean(START)
-    assert search.state.stood_in > 0
+def test_no_instruction_is_longer_than_it_may_be() -> None:
+    search = schedule(max_instruction_tokens=4)
+    final(search)
+    assert max(len(text.split()) for text in texts(search)) == 4  # the model would write five
 
 
-def test_an_instruction_beyond_the_limit_is_edited_but_does_not_grow() -> None:
-    search = schedule(max_instruction_tokens=2)
-    assert final(search) != START
-    assert all(len(text.split()) <= 3 for text in texts(search))
-
-
-def test_no_edit_leaves_the_models_context() -> None:
-    model = FakeModel(context=7)  # two tokens before the instruction, one after it
-    search = schedule(model=model, race_size=8)
+def test_no_instruction_leaves_the_models_context() -> None:
+    model = FakeChat(context=7)  # two tokens before the instruction, one after it
+    search = schedule(model=model)
     final(search)
     assert max(len(text.split()) for text in texts(search)) == 4
 
@@ -175,21 +128,19 @@ def test_the_users_own_instructions_race_too() -> None:
     search = schedule(instructions=("count items carefully",), max_steps=1)
     step = search.step(START)
     assert step is not None
-    positions = {attempt.instruction: attempt.position for attempt in step.attempts}
-    assert positions["count items carefully"] is None
+    kinds = {attempt.instruction: attempt.kind for attempt in step.attempts}
+    assert kinds["count items carefully"] == "given"
 
 
 @pytest.mark.parametrize(
     "knobs",
     [
-        {"rollouts": 1},
-        {"race_size": -1},
-        {"sampling_temperature": 0},
+        {"asked": -1},
+        {"starts": 2.5},
+        {"max_instruction_tokens": 1},
         {"instructions": "Think."},
         {"instructions": ("",)},
         {"patience": 0},
-        {"plausible": 0},
-        {"exact_size": 2.5},
     ],
 )
 def test_senseless_settings_are_refused(knobs: dict[str, Any]) -> None:
@@ -205,12 +156,8 @@ def test_no_more_runs_than_announced() -> None:
             self.made += 1
             return super().one(program, example)
 
-        def by_luck(self, program: Program, example: int, seed: int) -> Run:
-            self.made += 1
-            return super().by_luck(program, example, seed)
-
     runner = Counted(24)
-    search = schedule(runner, fluency_weight=0.02)
+    search = schedule(runner)
     final(search)
     assert 24 < runner.made <= search.config.most_runs(24, 24)
 
@@ -241,15 +188,17 @@ class Coins(FakeRunner):
 def test_pure_noise_keeps_the_start_as_often_as_the_confidence_says() -> None:
     changed = dict.fromkeys((0.8, 0.95), 0)
     for luck in range(200):
-        search = schedule(Coins(32, luck=luck), seed=str(luck), max_steps=4, exact_size=8)
+        search = schedule(Coins(32, luck=luck), seed=str(luck), max_steps=4)
         list(steps_of(search, START))
         for program in [START, *search.board.ranked()[:3]]:
             search.board.validation_score(program)
         for confidence in changed:
             verdict = choose(search.board.scores.validation, START, confidence)
             changed[confidence] += verdict.program != START
-    assert changed[0.95] <= 10
-    assert changed[0.95] < changed[0.8] <= 40
+    # 10 and 40 are the most that may be expected (of 1,000 searches it was 43 and 168), and 16 and
+    # 50 what chance makes of that in 39 of 40 tests.
+    assert changed[0.95] <= 16
+    assert changed[0.95] < changed[0.8] <= 50
 
 
 class Verbose(FakeRunner):
