@@ -11,7 +11,7 @@ import dspy
 
 from dspy_greater.basics.console import say
 from dspy_greater.loop import Loop
-from dspy_greater.program import Predictor, excerpt
+from dspy_greater.program import excerpt
 from dspy_greater.record import Candidate, ChangedExample, Outcome, Record
 from dspy_greater.record.outcomes import UNCALLED
 from dspy_greater.search import Program, compare
@@ -31,11 +31,11 @@ def conclude(loop: Loop) -> None:
         run = Program.of({**state.start.instructions, **there})
         candidate.validation_scores = state.scores.validation.get(run)
     record.skipped_losses = sum(s.state.skipped for s in state.searches.values())
-    record.outcomes = [_outcome(loop, predictor) for predictor in setup.runner.predictors]
+    record.outcomes = [_outcome(loop, name) for name in state.start]
     if setup.checkpoint is not None and not loop.stopped:
         for outcome in record.outcomes:
             setup.checkpoint.save(state.dump(), asdict(outcome))
-        setup.checkpoint.save_best(setup.runner.module(program.changes(state.start)))
+        setup.checkpoint.save_best(setup.runner.module(program))
 
 
 def finished(loop: Loop) -> dspy.Module:
@@ -45,7 +45,7 @@ def finished(loop: Loop) -> dspy.Module:
     record.charge(state.meter)
     record.peak_memory = max(record.peak_memory, setup.model.peak_memory())
     say(record.summary(), setup.progress, logging.INFO if record.improved else logging.WARNING)
-    program = setup.runner.module({o.predictor: o.after for o in record.outcomes if o.changed})
+    program = setup.runner.module(loop.verdict().program if record.outcomes else state.start)
     program.detailed_results = record
     program.candidate_programs = candidate_programs(record)
     return program
@@ -70,20 +70,22 @@ def candidate_programs(record: Record) -> list[dict[str, Any]]:
     ]
 
 
-def _outcome(loop: Loop, predictor: Predictor) -> Outcome:
-    """Return what became of one predictor."""
+def _outcome(loop: Loop, name: str) -> Outcome:
+    """Return what became of one predictor, or of the demos."""
     setup, state, verdict = loop.setup, loop.state, loop.verdict()
-    name, program = predictor.name, verdict.program
-    before, after = predictor.instruction, program[predictor.name]
+    program = verdict.program
+    before, after = state.start[name], program[name]
     changes = list(program.changes(state.start))
     changed = name in changes
     # Where this predictor is as it was, the program without its change is the same program.
     scores_after = state.scores.validation[program]
     scores_before = state.scores.validation[state.start] if changed else scores_after
     comparison = verdict.comparison if changed else compare(scores_after, scores_before)
-    view, search = loop.view(predictor, program), state.searches.get(name)
+    search = state.searches.get(name)
+    views = [loop.view(p, program) for p in setup.runner.predictors if p.name == name]
     stopped, put_back = search.ended if search else "", name in verdict.put_back
-    best = comparison if changed else None if put_back or stopped == UNCALLED else verdict.best
+    kept = program == state.start and stopped != UNCALLED
+    best = comparison if changed else verdict.best if kept else None
     scored = enumerate(zip(setup.runner.validation, scores_before, scores_after, strict=True))
     steps = max((c.step for c in state.record.candidates if c.predictor == name), default=0)
     low, high = comparison.interval
@@ -105,9 +107,9 @@ def _outcome(loop: Loop, predictor: Predictor) -> Outcome:
         expected_gain=verdict.expected_gain if changed else 0.0,
         examples_needed=best.examples_needed(len(scores_after)) if best else None,
         yields=search.state.yields if search else {},
-        tokens_before=len(view.tokens(before)),
-        tokens_after=len(view.tokens(after)),
-        copied_words=list(view.copied_words(after)),
+        tokens_before=sum(len(view.tokens(before)) for view in views),
+        tokens_after=sum(len(view.tokens(after)) for view in views),
+        copied_words=[word for view in views for word in view.copied_words(after)],
         changed_examples=[
             ChangedExample(place, **excerpt(example), score_before=old, score_after=new)
             for place, (example, old, new) in scored

@@ -11,7 +11,6 @@ examples before the verdict, for which the last current program and the best oth
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import mean
@@ -23,6 +22,7 @@ from dspy_greater.basics.console import redraws, say, shorten
 from dspy_greater.cost import Bounds, Budget
 from dspy_greater.model import WhiteBox
 from dspy_greater.program import Predictor
+from dspy_greater.program.demos import with_demos
 from dspy_greater.program.runs import unreadable
 from dspy_greater.record import Candidate, Checkpoint, StepEvent, usage_text
 from dspy_greater.record.outcomes import UNCALLED
@@ -37,6 +37,8 @@ from dspy_greater.search import (
     Verdict,
     choose,
 )
+from dspy_greater.search.programs import DEMOS
+from dspy_greater.search.verified.opening import DemoRace, OpeningRace
 from dspy_greater.state import CompileState, SearchUnderWay
 
 #: Programs, the best on training examples, among which the verdict chooses besides the user's.
@@ -96,7 +98,7 @@ class Loop:
         self._tell_of_the_least()
         try:
             if not state.raced:
-                self._race_jointly()
+                self._race_first()
             while state.untold and not self.stopped:
                 self._tell(state.untold.pop(0))
             with tqdm(total=100, unit="%", disable=not (setup.progress and redraws())) as bar:
@@ -149,7 +151,7 @@ class Loop:
         """Return a predictor as the search sees it, within a program."""
         setup = self.setup
         return PredictorView(
-            predictor=predictor,
+            predictor=with_demos(predictor, program.demos),
             train=setup.runner.train,
             model=setup.model,
             adapter=setup.adapter,
@@ -199,7 +201,7 @@ class Loop:
         bar.update(self._percent() - bar.n)  # a run taken up begins in the middle
         if self.setup.progress and not redraws():
             print(f"{name}: step {step.number}, {status}", file=sys.stderr, flush=True)
-        self._tell(self._event(predictor, step.number, step.accepted, tuple(step.attempts)))
+        self._tell(self._event(name, step.number, step.accepted, tuple(step.attempts)))
 
     def _ending(self, predictor: Predictor) -> str:
         """Say why a predictor's search takes no further step; empty where it takes one."""
@@ -240,10 +242,9 @@ class Loop:
             search = SearchUnderWay(self.setup.config.state_type(state.current[name]), around)
             state.searches[name] = search
             schedule = self._schedules[name] = self._schedule(predictor, search)
-            began = time.perf_counter()
             self._note(name, schedule.begin(state.current), 0, True, state.current)
             if self._called(name):
-                self._estimate(predictor, time.perf_counter() - began)
+                self._estimate(predictor)
             self._begin()
         elif search.around != around:
             search.around = around
@@ -260,35 +261,40 @@ class Loop:
         seed = f"{setup.seed} {predictor.name}"
         return setup.config.schedule(view, self.board, seed, search.state)
 
-    def _race_jointly(self) -> None:
-        """Let whole programs race the user's, and go on from the winner."""
-        setup, state = self.setup, self.state
+    def _race_first(self) -> None:
+        """Let sets of demos race the user's, then whole programs the winner's."""
+        setup, state, runner = self.setup, self.state, self.setup.runner
         state.raced = True
-        views = {each.name: self.view(each, state.start) for each in setup.runner.predictors}
+        if runner.pool:
+            seed = f"{setup.seed} {DEMOS}"
+            self._go_on_from(DemoRace(state.start, self.board, seed, runner.shown), DEMOS)
+        views = {each.name: self.view(each, state.current) for each in runner.predictors}
         seed = f"{setup.seed} {TOGETHER}"
-        race = setup.config.joint_race(views, state.start, self.board, seed)
-        if len(views) < 2 or race is None:
-            return
-        state.meter.turn(TOGETHER)
+        race = setup.config.joint_race(views, state.current, self.board, seed)
+        if len(views) > 1 and race is not None:
+            self._go_on_from(race, TOGETHER)
+
+    def _go_on_from(self, race: OpeningRace, kind: str) -> None:
+        """Hold a race, put it on record and go on from its winner."""
+        state, before = self.state, race.current
+        state.meter.turn(kind)
         race.begin()
         self._begin()
-        self.budget.turn(TOGETHER)
-        called = [name for name in views if self._called(name)]
-        programs = race.programs(called) if len(called) > 1 and race.hopeful() else []
+        self.budget.turn(kind)
+        moving = [name for name in race.parts if name == DEMOS or self._called(name)]
+        programs = race.programs(moving) if race.hopeful() else []
         winner = race.winner(programs) if programs else None
-        state.current = winner or state.start
+        state.current = winner or before
         self.board.hold(state.current)
-        for predictor in setup.runner.predictors:
-            attempts = [self._attempt(predictor.name, p, race.order) for p in programs]
-            begun = replace(self._attempt(predictor.name, state.start, race.order), kind="start")
-            self._note(predictor.name, begun, 0, True, state.start)
-            if predictor.name not in called:
+        for name in race.parts:
+            self._note(name, self._attempt(name, before, race.order, "start"), 0, True, before)
+            attempts = [self._attempt(name, p, race.order, kind) for p in programs]
+            if not programs or name not in moving:
                 continue
             for program, attempt in zip(programs, attempts, strict=True):
-                self._note(predictor.name, attempt, 0, program == winner, program)
-            if programs:
-                event = self._event(predictor, 0, winner is not None, tuple(attempts))
-                state.untold.append(event)
+                self._note(name, attempt, 0, program == winner, program)
+            event = self._event(name, 0, winner is not None, tuple(attempts))
+            state.untold.append(event)
 
     def _begin(self) -> None:
         """Before the work, say how many answers can be read, and let faults in the valset show."""
@@ -313,20 +319,19 @@ class Loop:
         hopeless = self.state.meter.hopeless
         return "no answer of any program could be read and scored" if hopeless else ""
 
-    def _attempt(self, name: str, program: Program, order: Sequence[int]) -> Attempt:
-        """Return a program that raced, as one predictor's attempt."""
-        return Attempt(
-            program[name], TOGETHER, None, tuple(self.board.training_scores(program, order))
-        )
+    def _attempt(self, name: str, program: Program, order: Sequence[int], kind: str) -> Attempt:
+        """Return a program that raced, as an attempt of one of its parts."""
+        scores = tuple(self.board.training_scores(program, order))
+        return Attempt(program[name], kind, None, scores)
 
     def _event(
-        self, predictor: Predictor, number: int, accepted: bool, attempts: tuple[Attempt, ...]
+        self, name: str, number: int, accepted: bool, attempts: tuple[Attempt, ...]
     ) -> StepEvent:
         state = self.state
         return StepEvent(
-            predictor=predictor.name,
+            predictor=name,
             step=number,
-            instruction=state.current[predictor.name],
+            instruction=state.current[name],
             accepted=accepted,
             attempts=attempts,
             validation_score=self.board.validation_score(state.current),
@@ -340,8 +345,7 @@ class Loop:
         if setup.checkpoint is not None:
             setup.checkpoint.save(state.dump(), asdict(event))
             if event.accepted:
-                changes = state.current.changes(state.start)
-                setup.checkpoint.save_best(setup.runner.module(changes))
+                setup.checkpoint.save_best(setup.runner.module(state.current))
         if setup.callback is not None and setup.callback(event):
             self.stopped = "stopped by the callback"
 
@@ -361,8 +365,8 @@ class Loop:
             record.candidates.append(known)
         known.accepted |= accepted
 
-    def _estimate(self, predictor: Predictor, seconds: float) -> None:
-        """Say what a search may cost, from the time that the first runs took."""
+    def _estimate(self, predictor: Predictor) -> None:
+        """Say what a search may cost, from what the runs so far took."""
         setup, meter = self.setup, self.state.meter
         if not setup.progress:
             return
@@ -384,10 +388,11 @@ class Loop:
             f", {self.budget.share()[0]}" if setup.bounds else f" in {config.max_steps:,} steps"
         )
         dtype = str(setup.model.dtype).removeprefix("torch.")
+        spent = meter.total()
         say(
             f"{predictor.name}: at most {runs:,} runs of the program{where}{within}; the first "
-            f"{train} took "
-            f"{seconds:.1f} s, {seconds / train:.2f} s each{cost} "
+            f"{spent.metric_calls} took {spent.seconds:.1f} s, "
+            f"{spent.seconds / spent.metric_calls:.2f} s each{cost} "
             f"({setup.model.name} in {dtype} on {setup.model.device})",
             setup.progress,
         )

@@ -21,7 +21,7 @@ from dspy_greater.lm import white_box
 from dspy_greater.loop import Loop, Setup
 from dspy_greater.program import Metric, Predictor, current_adapter
 from dspy_greater.program.adapters import check_adapter, check_media
-from dspy_greater.program.data import check_dataset, split, warn_of_overlap
+from dspy_greater.program.data import Data, Labels, check_dataset, set_aside, split, warn_of_overlap
 from dspy_greater.program.labels import LabelFn, check_labels, given_labels, relabelled
 from dspy_greater.program.predictors import predictors_of
 from dspy_greater.program.selection import Selector, select
@@ -30,16 +30,11 @@ from dspy_greater.record.identity import modules_of
 from dspy_greater.report import DetailedResults
 from dspy_greater.running.fitting import fitting
 from dspy_greater.running.lms import LMs, asked, language_models
-from dspy_greater.running.runner import ProgramRunner
+from dspy_greater.running.runner import ProgramRunner, start_of
 from dspy_greater.running.served import check_served, prompts_of
-from dspy_greater.search import Program, ScheduleConfig, settings
+from dspy_greater.search import ScheduleConfig, settings
 from dspy_greater.state import FORM, CompileState
 from dspy_greater.version import __version__
-
-#: By predictor, its labels for each training example.
-Labels = dict[str, list[dspy.Example]]
-#: Training examples, validation examples, and labels that are not in the examples.
-Data = tuple[list[dspy.Example], list[dspy.Example], Labels]
 
 
 class GreaterTeleprompter(Teleprompter):
@@ -81,6 +76,9 @@ class GreaterTeleprompter(Teleprompter):
         round_robin: Whether predictors take turns of one step each; by default each is searched
             to its end, in the program's order. Either way they share the bounds evenly.
         frozen: Names of predictors that keep their instructions.
+        demos: ``"keep"`` yours, or ``"search"`` for better ones first: of a third of the training
+            examples, two, four or eight that your program got right, or that are labelled in full.
+            They race like instructions, which then race with the winner's demos in the prompt.
         scripts: In which instructions may be written beside Latin, by Unicode names such as
             ``"cyrillic"`` or ``"cjk"``. None: those of the program and its examples.
         label_fn: ``label_fn(example, predictor_name)`` returns a predictor's right outputs by
@@ -123,6 +121,7 @@ class GreaterTeleprompter(Teleprompter):
         predictors: Selector = None,
         round_robin: bool = False,
         frozen: Sequence[str] = (),
+        demos: Literal["keep", "search"] = "keep",
         scripts: Sequence[str] | None = None,
         label_fn: LabelFn | None = None,
         max_examples: int = 50,
@@ -142,6 +141,8 @@ class GreaterTeleprompter(Teleprompter):
         check_share("confidence", confidence)
         check_score("perfect_score", perfect_score)
         check_scripts(scripts)
+        if demos not in ("keep", "search"):
+            raise ValueError(f"demos must be 'keep' or 'search', not {demos!r}")
         check_function("callback", callback, "that takes a StepEvent")
         labels = "label_fn(example, predictor_name) that returns labels by output field"
         check_function("label_fn", label_fn, labels)
@@ -165,6 +166,7 @@ class GreaterTeleprompter(Teleprompter):
         self.predictors = predictors
         self.round_robin = round_robin
         self.frozen = frozen
+        self.demos = demos
         self.scripts = scripts
         self.label_fn = label_fn
         self.max_examples = max_examples
@@ -186,7 +188,8 @@ class GreaterTeleprompter(Teleprompter):
         """Return a copy of ``student`` with better instructions, or with its own.
 
         Args:
-            student: The program; never changed. Demos, ``config`` and LMs are kept.
+            student: The program; never changed. ``config`` and LMs are kept, and demos unless they
+                are searched.
             trainset: Labelled examples, marked ``.with_inputs(...)``.
             teacher: Not used; accepted so that the optimizer composes with others.
             valset: Examples on which programs are verified. None: two fifths of the trainset,
@@ -230,14 +233,16 @@ class GreaterTeleprompter(Teleprompter):
             warn_of_overlap(train, validation)
         fit, fit_too = fitting(predictors, train, validation, lms)
         labels = {name: [given[index] for index in fit] for name, given in labels.items()}
-        data = ([train[index] for index in fit], [validation[index] for index in fit_too], labels)
+        kept = [train[index] for index in fit]
+        verified = [validation[index] for index in fit_too]
+        data = set_aside(kept, verified, labels, self.demos == "search")
         with self._checkpoint(student, predictors, data, lms) as checkpoint:
             loop = self._loop(student, predictors, data, lms, checkpoint)
             record, meter = loop.state.record, loop.state.meter
             record.log_dir = os.fspath(self.log_dir or "")
             with overheard(record.hear, lambda: dspy.settings.get(SETTING) is meter):
                 if lms.rollout_lm is not None:
-                    prompts = prompts_of(predictors, data[0], loop.setup.adapter)
+                    prompts = prompts_of(predictors, data.train, loop.setup.adapter)
                     check_served(lms.rollout_lm, loop.setup.model, prompts)
                 record.left_out = left_out
                 lost = {"training": len(train) - len(fit)}
@@ -266,6 +271,7 @@ class GreaterTeleprompter(Teleprompter):
             "max_examples": self.max_examples,
             "confidence": self.confidence,
             "perfect_score": self.perfect_score,
+            "demos": self.demos,
             "scripts": self.scripts if self.scripts is None else sorted(self.scripts),
         }
 
@@ -314,18 +320,17 @@ class GreaterTeleprompter(Teleprompter):
         """
         if self.log_dir is None:
             return nullcontext()
-        train, validation, labels = data
         target = lms.target.lms if lms.target else {}
         identity = {
             "config": {**self.get_config(), "seed": self.seed},
-            "trainset": [(example.inputs(), example.labels()) for example in train],
-            "valset": [(example.inputs(), example.labels()) for example in validation],
+            "trainset": [(e.inputs(), e.labels()) for e in (*data.train, *data.pool)],
+            "valset": [(e.inputs(), e.labels()) for e in data.validation],
             "program": modules_of(student),
             "metric": self.metric.function,
             "adapter": current_adapter(),
             "predictors": [each.name for each in predictors],
             "turns": self.round_robin,
-            "labels": labels,
+            "labels": (data.labels, data.pool_labels),
             "model": white_box(lms.white_box).fingerprint,
             "settings of the LM": asked(lms.white_box),
             "target LM": {name: (its.model, asked(its)) for name, its in target.items()},
@@ -344,15 +349,14 @@ class GreaterTeleprompter(Teleprompter):
         checkpoint: Checkpoint | None,
     ) -> Loop:
         """Return the loop at its beginning, or where the ``log_dir`` left it."""
-        train, validation, labels = data
         model = white_box(lms.white_box)
-        start = Program.of({each.name: each.instruction for each in predictors})
+        start = start_of(predictors, demos=bool(data.pool))
         if checkpoint is not None and checkpoint.state is not None:
             state = CompileState.load(checkpoint.state, self.config)
         else:
             record = DetailedResults(
-                train_examples=len(train),
-                validation_examples=len(validation),
+                train_examples=len(data.train),
+                validation_examples=len(data.validation),
                 seed=self.seed,
                 config=self.get_config(),
                 model=f"{model.name}@{model.fingerprint}",
@@ -363,8 +367,8 @@ class GreaterTeleprompter(Teleprompter):
         runner = ProgramRunner(
             student=student,
             predictors=predictors,
-            train=train,
-            validation=validation,
+            train=data.train,
+            validation=data.validation,
             metric=self.metric,
             meter=state.meter,
             lm=lms.white_box,
@@ -372,10 +376,13 @@ class GreaterTeleprompter(Teleprompter):
             rollout_lm=lms.rollout_lm,
             num_threads=self.num_threads,
             max_errors=self.max_errors,
+            pool=data.pool,
+            pool_labels=data.pool_labels,
         )
-        its = self.scripts
+        user = [(each.signature, each.demos) for each in student.predictors()], data, self.config
+        its = scripts_of(repr(user)) if self.scripts is None else self.scripts
         setup = Setup(
-            labels=labels,
+            labels=data.labels,
             runner=runner,
             model=model.metered(state.meter),
             adapter=current_adapter(),
@@ -385,14 +392,9 @@ class GreaterTeleprompter(Teleprompter):
             confidence=self.confidence,
             perfect_score=self.perfect_score,
             round_robin=self.round_robin,
-            scripts=frozenset(_scripts(student, data, self.config) if its is None else its),
+            scripts=frozenset(its),
             callback=self.callback,
             checkpoint=checkpoint,
             progress=self.progress,
         )
         return Loop(setup, state)
-
-
-def _scripts(student: dspy.Module, data: Data, config: ScheduleConfig) -> frozenset[str]:
-    """Return the scripts of all that the user wrote."""
-    return scripts_of(repr(([(p.signature, p.demos) for p in student.predictors()], data, config)))

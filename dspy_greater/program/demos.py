@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import dspy
@@ -60,6 +62,15 @@ def demos_of(text: str, predictor: str) -> list[dspy.Example]:
         for shown in json.loads(text)
         if predictor in shown
     ]
+
+
+def with_demos(predictor: Predictor, text: str) -> Predictor:
+    """Return a predictor as it is in a program with these demos; empty for its own."""
+    if not text:
+        return predictor
+    module = copy.copy(predictor.module)
+    module.demos = demos_of(text, predictor.name)
+    return replace(predictor, module=module)
 
 
 def _done(predictors: Sequence[Predictor], run: Run) -> Shown:

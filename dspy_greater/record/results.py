@@ -191,9 +191,10 @@ class Record:
             why = why if outcome.put_back else outcome.stopped
             yield f"{outcome.predictor}: kept as it was; {why}"
         else:
+            why = "; ".join(filter(None, [looks(outcome.looks), outcome.stopped]))
             yield (
-                f"{outcome.predictor}: kept as it was; no instruction beat its {before} {examples} "
-                f"surely enough ({looks(outcome.looks)}; {outcome.stopped})"
+                f"{outcome.predictor}: kept as it was; nothing tried beat its {before} {examples} "
+                f"surely enough ({why})"
             )
         if outcome.grade != "vouched for" and outcome.examples_needed:
             which = "this gain" if outcome.changed else "the best one's gain"

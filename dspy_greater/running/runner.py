@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import dspy
 from dspy.clients.base_lm import BaseLM
@@ -17,12 +17,13 @@ from dspy.clients.base_lm import BaseLM
 from dspy_greater.cost import Meter
 from dspy_greater.lm import white_box
 from dspy_greater.program import Metric, Predictor, Run, current_adapter
+from dspy_greater.program.demos import Shown, demos_of, shown_by
 from dspy_greater.program.errors import shown
 from dspy_greater.program.predictors import replace_instruction
 from dspy_greater.program.rendering import end_marks
 from dspy_greater.program.runs import MAX_THREADS, check_own, run_programs
 from dspy_greater.running.lms import Target, is_local
-from dspy_greater.search.programs import Program
+from dspy_greater.search.programs import DEMOS, Program
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ class ProgramRunner:
         num_threads: Threads of one evaluation; None for one per run where the model is local,
             :data:`IN_FLIGHT` on a rollout LM elsewhere, and DSPy's setting on a target elsewhere.
         max_errors: Examples that may not fail under the student, or be left without an answer.
+        pool: Examples that demos are taken from; empty where they are not searched.
+        pool_labels: By predictor, the labels of each where they are not in the examples.
     """
 
     student: dspy.Module
@@ -55,17 +58,28 @@ class ProgramRunner:
     rollout_lm: BaseLM | None = None
     num_threads: int | None = None
     max_errors: int | None = None
+    pool: Sequence[dspy.Example] = ()
+    pool_labels: Mapping[str, Sequence[dspy.Example]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.meter.engine = self.lm.engine
-        self._start = Program.of({each.name: each.instruction for each in self.predictors})
+        self._start = start_of(self.predictors, demos=bool(self.pool))
         self._white_box = _ending_at_marks(self.rollout_lm or self.lm)
 
-    def module(self, instructions: Mapping[str, str]) -> dspy.Module:
-        """Return a copy of the student with some instructions, an agent's list of tools behind."""
-        changed = [each for each in self.predictors if each.name in instructions]
-        whole = {each.name: each.whole(instructions[each.name]) for each in changed}
-        return replace_instruction(self.student, whole)
+    def module(self, program: Program) -> dspy.Module:
+        """Return a copy of the student as a program has it, an agent's list of tools behind."""
+        changed = [each for each in self.predictors if program[each.name] != each.instruction]
+        whole = {each.name: each.whole(program[each.name]) for each in changed}
+        module, demos = replace_instruction(self.student, whole), program.demos
+        for name, predictor in module.named_predictors() if demos else ():
+            if name in program:
+                predictor.demos = demos_of(demos, name)
+        return module
+
+    def shown(self) -> list[Shown]:
+        """Return what the examples of the pool can show, after a run of the student on each."""
+        (runs,) = self._verify([self._start], self.pool)
+        return shown_by(self.predictors, self.pool, self.pool_labels, runs)
 
     def run(
         self, programs: Sequence[Program], examples: Sequence[int], limit: int | None = None
@@ -88,7 +102,7 @@ class ProgramRunner:
 
         What others than the student fail at costs them their score, and nobody else.
         """
-        modules = [self.module(program.instructions) for program in programs]
+        modules = [self.module(program) for program in programs]
         if self.target is None:
             results = self._on_white_box(modules, examples, limit)
         else:
@@ -153,6 +167,12 @@ class ProgramRunner:
                     logger.warning(told, shown(example), run.error)
                 self.meter.book_run(run.usage, parse_failed=run.parse_failed, error=kind, **place)
         return results
+
+
+def start_of(predictors: Sequence[Predictor], demos: bool) -> Program:
+    """Return the student as the search sees it, with its ``demos`` where they are searched, too."""
+    instructions = {each.name: each.instruction for each in predictors}
+    return Program.of({**instructions, DEMOS: ""} if demos else instructions)
 
 
 def _ending_at_marks(lm: BaseLM) -> BaseLM:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+#: Names the part of a program that is a set of demos; no predictor can be called so.
+DEMOS = "the set of demos"
+
 
 @dataclass(frozen=True)
 class Program:
     """A program as the search sees it: pairs of predictor name and instruction, in its order.
 
-    Equal programs are equal values, so scores are kept by program.
+    Equal programs are equal values, so scores are kept by program. Where demos are searched, too,
+    a last pair holds them as text, empty for the student's own.
     """
 
     parts: tuple[tuple[str, str], ...]
@@ -24,6 +28,11 @@ class Program:
     def instructions(self) -> dict[str, str]:
         """Instructions by predictor."""
         return dict(self.parts)
+
+    @property
+    def demos(self) -> str:
+        """The demos as text; empty where they are the student's own."""
+        return self.instructions.get(DEMOS, "")
 
     def __getitem__(self, predictor: str) -> str:
         """Return a predictor's instruction."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from dspy_greater.search.programs import Program
 from dspy_greater.search.scores import ScoreBoard
-from dspy_greater.search.verified.joint_race import JointRace
+from dspy_greater.search.verified.opening import JointRace
 from dspy_greater.search.verified.schedule import SearchState, VerifiedSchedule
 from dspy_greater.search.verified.sizes import Sizes
 from dspy_greater.search.view import PredictorView
@@ -32,4 +32,4 @@ class VerifiedConfig(Sizes):
         """Return the race of whole programs that comes first; None where none is written."""
         if not self.whole_instructions:
             return None
-        return JointRace(views, current, self, board, seed)
+        return JointRace(current, board, seed, views, self)

@@ -1,18 +1,19 @@
-"""Whole programs race before their predictors are searched one by one.
+"""What races before the predictors are searched one by one: sets of demos, and whole programs.
 
 Where a program is right only if several predictors do well, better words for one of them alone
-hardly show. So each program in this race gives every predictor another instruction: the i-th that
-was found for one predictor goes with the i-th of the others, so that those of a library are of one
+hardly show. So each whole program gives every predictor another instruction: the i-th that was
+found for one predictor goes with the i-th of the others, so that those of a library are of one
 family.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dspy_greater.search.programs import Program
+from dspy_greater.program.demos import Shown, demo_sets
+from dspy_greater.search.programs import DEMOS, Program
 from dspy_greater.search.scores import ScoreBoard
 from dspy_greater.search.verified.race import Race
 from dspy_greater.search.verified.rollouts import greedy
@@ -22,12 +23,10 @@ from dspy_greater.search.view import PredictorView
 
 
 @dataclass
-class JointRace:
-    """A race of whole programs against the current one, the one at the start."""
+class OpeningRace:
+    """A race against the current program; ``parts`` are what differs among those that race."""
 
-    views: Mapping[str, PredictorView]
     current: Program
-    config: Sizes
     board: ScoreBoard
     seed: str
 
@@ -35,6 +34,11 @@ class JointRace:
         size = self.board.size
         self.order = random.Random(self.seed).sample(range(size), size)
         self.race = Race(self.board, self.order)
+
+    @property
+    def parts(self) -> Sequence[str]:
+        """Names of the parts of a program that may differ."""
+        raise NotImplementedError
 
     def begin(self) -> None:
         """Run the current program on the training examples."""
@@ -47,17 +51,54 @@ class JointRace:
         return perfect is None or self.board.training_mean(self.current) < perfect
 
     def programs(self, names: Sequence[str]) -> list[Program]:
-        """Return programs that may race, each with another instruction in these predictors."""
+        """Return programs that may race, each with other texts in these parts."""
         if not self.race.affordable(1):
             return []
-        start, rows = self.current.instructions, zip(*map(self._written, names), strict=False)
+        start, rows = self.current.instructions, self.texts(names)
         found = [Program.of(start | dict(zip(names, texts, strict=True))) for texts in rows]
         distinct = list(dict.fromkeys(found))
         return distinct[: self.race.affordable(len(distinct))]
 
+    def texts(self, names: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return what may stand together in these parts."""
+        raise NotImplementedError
+
     def winner(self, programs: Sequence[Program]) -> Program | None:
         """Let programs race and return the winner, None where none beats the current one."""
         return self.race.winner(self.race.run(programs, self.current), self.current)
+
+
+@dataclass
+class DemoRace(OpeningRace):
+    """Sets of demos race the program's own; ``shown`` runs it on what demos are taken from."""
+
+    shown: Callable[[], Sequence[Shown]]
+
+    @property
+    def parts(self) -> Sequence[str]:
+        """The demos."""
+        return (DEMOS,)
+
+    def texts(self, names: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return sets of demos."""
+        return [(text,) for text in demo_sets(self.shown(), random.Random(f"{self.seed} sets"))]
+
+
+@dataclass
+class JointRace(OpeningRace):
+    """Programs race that have another instruction in every predictor."""
+
+    views: Mapping[str, PredictorView]
+    config: Sizes
+
+    @property
+    def parts(self) -> Sequence[str]:
+        """The predictors."""
+        return list(self.views)
+
+    def texts(self, names: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return instructions of several predictors that may go together."""
+        return list(zip(*map(self._written, names), strict=False)) if len(names) > 1 else []
 
     def _written(self, name: str) -> list[str]:
         """Return what one predictor might have in the place of its instruction."""

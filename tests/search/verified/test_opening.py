@@ -64,7 +64,7 @@ def test_those_of_a_library_are_of_one_family() -> None:
             return text
 
     views = {name: Free(size=24, name=name) for name in START}
-    race = JointRace(views, START, VerifiedConfig(starts=0), board_of(Both(24)), "seed")
+    race = JointRace(START, board_of(Both(24)), "seed", views, VerifiedConfig(starts=0))
     race.begin()
     programs = race.programs(list(views))
     assert len(programs) == len(
