@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import dspy
@@ -53,7 +54,9 @@ class Setting:
 Optimizer = Callable[[Setting], dspy.Module]
 
 
-def ours(schedule: ScheduleConfig | Literal["verified"]) -> Optimizer:
+def ours(
+    schedule: ScheduleConfig | Literal["verified"], demos: Literal["keep", "search"] = "keep"
+) -> Optimizer:
     """Return our optimizer with a schedule."""
 
     def compile_(setting: Setting) -> dspy.Module:
@@ -63,6 +66,7 @@ def ours(schedule: ScheduleConfig | Literal["verified"]) -> Optimizer:
             max_tokens=setting.budget,
             seed=setting.seed,
             callback=Within(setting.budget),
+            demos=demos,
             progress=False,
         )
         train, validation, _ = setting.splits
@@ -84,13 +88,14 @@ class Within:
         return self.spent + last > self.budget
 
 
-def mipro(setting: Setting) -> dspy.Module:
-    """MIPROv2 in its setting for instructions alone; as many candidates as fit.
+def mipro(setting: Setting, demos: int = 0) -> dspy.Module:
+    """MIPROv2 with up to so many demos of either kind; as many candidates as fit.
 
-    Demos would make the prompts several times as long. Trials follow from candidates by its own
-    formula; the ten runs for each candidate are what it takes to find examples to show.
+    By default it has four, which make prompts several times as long: a demo is counted as half a
+    run. Trials follow from candidates by its own formula; the ten runs for each candidate are what
+    it takes to find examples to show.
     """
-    train, validation, _ = setting.splits
+    (train, validation, _), runs = setting.splits, int(setting.runs / (1 + demos / 2))
 
     def trials(candidates: int) -> int:
         return int(max(2 * math.log2(candidates), 1.5 * candidates))
@@ -101,15 +106,15 @@ def mipro(setting: Setting) -> dspy.Module:
         return full + min(35, examples) * trials(candidates) + 10 * candidates
 
     examples, candidates = largest(
-        itertools.product((len(validation), 50, 25), (18, 12, 9, 6, 4, 3, 2)), cost, setting.runs
+        itertools.product((len(validation), 50, 25), (18, 12, 9, 6, 4, 3, 2)), cost, runs
     )
     return dspy.MIPROv2(
         metric=setting.task.metric,
         prompt_model=setting.prompt_lm,
         auto=None,
         num_candidates=candidates,
-        max_bootstrapped_demos=0,
-        max_labeled_demos=0,
+        max_bootstrapped_demos=demos,
+        max_labeled_demos=demos,
         num_threads=THREADS,
         seed=setting.seed,
     ).compile(
@@ -193,10 +198,17 @@ assert isinstance(_SEARCH, VerifiedConfig)
 OURS: dict[str, Optimizer] = {
     "greater": ours("verified"),
     "asked": ours(replace(_SEARCH, library=False, asked=4, starts=0)),
+    "demos": ours("verified", demos="search"),
     "paper": ours(PaperConfig(max_steps=UNBOUNDED)),
 }
 #: Optimizers that ask a prompt model for instructions.
-ASKING: dict[str, Optimizer] = {"mipro": mipro, "copro": copro, "gepa": gepa, "simba": simba}
+ASKING: dict[str, Optimizer] = {
+    "mipro": mipro,
+    "mipro-demos": partial(mipro, demos=4),
+    "copro": copro,
+    "gepa": gepa,
+    "simba": simba,
+}
 OPTIMIZERS = {**OURS, **ASKING}
 #: Instructions that cost nothing; None is DSPy's own, at which all optimizers begin.
 BASELINES: dict[str, Callable[[BenchmarkTask], str | None]] = {
