@@ -12,6 +12,7 @@
     python -m examples.benchmark instructions --model FOLDER --tasks scone --out FILE
     python -m examples.benchmark matrix --model FOLDER --tasks scone --instructions FILE --out FILE
     python -m examples.benchmark replay --scores examples/results/matrix.jsonl
+    python -m examples.benchmark orders --scores examples/results/matrix.jsonl
     python -m examples.benchmark ranking --model FOLDER --tasks scone --instructions IN --out OUT
     python -m examples.benchmark rewrites --model FOLDER --tasks scone --instructions IN --out OUT
 
@@ -34,6 +35,7 @@ from examples.benchmarks import (
     kills,
     matrix,
     memory,
+    orders,
     ranking,
     replay,
     rewrites,
@@ -49,6 +51,7 @@ BENCHMARKS = {
     "matrix": matrix,
     "speed": speed,
     "memory": memory,
+    "orders": orders,
     "ranking": ranking,
     "replay": replay,
     "rewrites": rewrites,

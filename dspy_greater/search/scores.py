@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import mean
+from statistics import mean, pvariance
 from typing import Any, Protocol
 
 from dspy_greater.program import Run
@@ -123,6 +123,15 @@ class ScoreBoard:
         return sorted(
             (p for p in known if len(known[p]) == self.size), key=lambda p: -self.training_mean(p)
         )
+
+    def differing_first(self, examples: Sequence[int]) -> list[int]:
+        """Return training examples, first those on which the programs so far differ most.
+
+        Where all were right, or none, the next ones seldom differ either.
+        """
+        known = self.scores.training.values()
+        scores = {index: [own[index] for own in known if index in own] for index in examples}
+        return sorted(examples, key=lambda index: -pvariance(scores[index] or [0.0]))
 
     def runs(self, program: Program, examples: Sequence[int]) -> list[Run]:
         """Return a program's runs on training examples.

@@ -86,4 +86,5 @@ def test_a_predictor_with_demos_is_another_one() -> None:
     (predictor,) = predictors_of(DIRECT, [EXAMPLE])
     (text,) = demo_sets([{"self": {"question": "1?", "answer": "1"}}], random.Random(0))
     assert [demo.answer for demo in with_demos(predictor, text).module.demos] == ["1"]
-    assert predictor.module.demos == [] and with_demos(predictor, "") is predictor
+    assert predictor.module.demos == []
+    assert with_demos(predictor, "") is predictor

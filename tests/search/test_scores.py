@@ -169,3 +169,14 @@ def test_runs_of_what_may_still_be_returned_are_kept() -> None:
     assert len(runner.runs) == made
     board.runs(lost, range(6))
     assert len(runner.runs) == made + 6
+
+
+def test_questions_come_first_on_which_programs_differ() -> None:
+    board = board_of(FakeRunner(6))
+    board.scores.training = {
+        toy("a"): {0: 1.0, 1: 0.0, 2: 1.0, 3: 0.0, 4: 1.0},
+        toy("b"): {0: 1.0, 1: 1.0, 2: 1.0, 3: 0.0, 4: 0.5},
+        toy("c"): {0: 1.0, 3: 0.0},
+    }
+    assert board.differing_first([5, 4, 3, 2, 1, 0]) == [1, 4, 5, 3, 2, 0]
+    assert board_of(FakeRunner(6)).differing_first([2, 0, 1]) == [2, 0, 1]

@@ -49,7 +49,6 @@ class VerifiedSchedule:
     def __post_init__(self) -> None:
         size = self.board.size
         self.order = random.Random(self.seed).sample(range(size), size)
-        self.race = Race(self.board, self.order)
 
     def begin(self, current: Program) -> Attempt:
         """Run the current program on the training examples."""
@@ -69,10 +68,11 @@ class VerifiedSchedule:
         if not sources:
             state.step, state.stopped = state.step - 1, "nothing new to try"
             return None
-        count = self.race.affordable(len(sources))
+        race = Race(self.board, self.board.differing_first(self.order))
+        count = race.affordable(len(sources))
         texts = by_turns(sources)[:count] if count < len(sources) else list(sources)
         racers = {current.replaced(name, text): sources[text] for text in texts}
-        accepted = self.race.winner(self.race.run(list(racers), current), current)
+        accepted = race.winner(race.run(list(racers), current), current)
         state.failures = state.failures + (state.step > 1) if accepted is None else 0
         return self._report(current, accepted, racers)
 
