@@ -3,6 +3,7 @@
     python -m examples.benchmark gap --auto light
     python -m examples.benchmark kills
     python -m examples.benchmark speed
+    python -m examples.benchmark speed --model FOLDER --task banking77 --direct
     python -m examples.benchmark memory
     python -m examples.benchmark head
     python -m examples.benchmark served

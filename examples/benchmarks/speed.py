@@ -1,4 +1,10 @@
-"""Where the time goes, what the machine could do at best, and how far ahead of others we are."""
+"""Where the time goes, what the machine could do at best, and how far ahead of others we are.
+
+    python -m examples.benchmark speed
+    python -m examples.benchmark speed --model FOLDER --task banking77 --direct
+
+With --task it is a compile on a real model that is looked into, pass by pass (see `profile`).
+"""
 
 from __future__ import annotations
 
@@ -21,6 +27,7 @@ from dspy_greater.model import Sampling, Targeted, WhiteBox
 from dspy_greater.program import call_of, current_adapter, render
 from dspy_greater.program.predictors import predictors_of
 from dspy_greater.search import ScheduleConfig, Step
+from examples.benchmarks import profile
 from examples.benchmarks.common import (
     Place,
     default_instruction,
@@ -28,19 +35,25 @@ from examples.benchmarks.common import (
     place_of,
     program_with,
 )
+from examples.benchmarks.machine import Costs, Machine, seconds
 from examples.benchmarks.models import adapter_for, load_model, quiet
 from examples.benchmarks.published import AsPublished, published_step
 from examples.published_schedule import AnswerObjective, PaperConfig
 from examples.small_model.tasks import TASKS, examples
+from examples.tasks import NAMES
 
-CPU = torch.device("cpu")
 TASK = "arithmetic"
 SEED = 0
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("--model", choices=["small", "untrained", "billion"], default="small")
+    parser.add_argument("--model", default="small", help="or untrained, billion, a folder")
+    parser.add_argument("--task", choices=NAMES, help="of a folder's model: see profile")
+    parser.add_argument("--name", help="what it is called in the figures")
+    parser.add_argument("--data", help="folder of the published data")
+    parser.add_argument("--direct", action="store_true", help="no reasoning before the answer")
+    parser.add_argument("--runs", type=int, help="max_metric_calls of its compile")
     parser.add_argument("--device", default="cpu", help="cuda, for one")
     parser.add_argument("--examples", type=int, default=48, help="training examples")
     parser.add_argument("--steps", type=int, default=4, help="steps of our schedule")
@@ -53,6 +66,11 @@ def run(options: argparse.Namespace) -> str:
     """Measure and return the tables."""
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
     quiet()
+    if options.task:
+        figures = profile.profiled(options)
+        if options.json:
+            options.json.write_text(json.dumps(figures, indent=2) + "\n")
+        return profile.report(figures)
     model, tokenizer = load_model(options.model)
     model = model.to(options.device)
     machine = Machine.measure(torch.device(options.device), model.dtype)
@@ -67,78 +85,6 @@ def run(options: argparse.Namespace) -> str:
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
     return report(figures)
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What this machine does at best, measured in the run that it is compared with.
-
-    Attributes:
-        flops: Floating-point operations a second of a large matrix product in the model's format.
-        bandwidth: Bytes a second read or written by a large copy.
-        threads: Threads that torch uses.
-    """
-
-    flops: float
-    bandwidth: float
-    threads: int
-
-    @classmethod
-    def measure(
-        cls, device: torch.device = CPU, dtype: torch.dtype = torch.float32, size: int = 2048
-    ) -> Machine:
-        """Time products of ``size × size`` numbers, and copies, and keep the best of several."""
-        left, right = torch.randn(2, size, size, device=device).to(dtype)
-        product = min(seconds(lambda: left @ right, device) for _ in range(8))
-        source = torch.ones(2**26, device=device)
-        target = torch.empty_like(source)
-        copied = min(seconds(lambda: target.copy_(source), device) for _ in range(8))
-        return cls(2 * size**3 / product, 2 * 4 * 2**26 / copied, torch.get_num_threads())
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Operations and bytes that a model's work needs, attention's products left out.
-
-    A token costs two operations for each weight of the layers, and two for each weight of the head
-    where a distribution is asked for; a gradient with frozen weights twice that. Decoding reads
-    all weights once for each step of a batch, and each token the keys and values before it.
-
-    Attributes:
-        body: Weights that every token goes through.
-        head: Weights that a distribution asks for.
-        cache_bytes: Bytes of one token's keys and values.
-        weight_bytes: Bytes of one weight.
-    """
-
-    body: int
-    head: int
-    cache_bytes: int
-    weight_bytes: float = 4
-
-    @classmethod
-    def of(cls, model: Any) -> Costs:
-        """Read them off a Llama's configuration."""
-        config = model.config
-        head = model.get_output_embeddings().weight.numel()
-        everything = sum(p.numel() for p in model.parameters())
-        body = everything - head * (1 if config.tie_word_embeddings else 2)
-        heads, size = config.num_key_value_heads * config.head_dim, model.dtype.itemsize
-        return cls(body, head, size * 2 * config.num_hidden_layers * heads, size)
-
-    def floors(self, counts: Mapping[str, float], machine: Machine) -> dict[str, float]:
-        """Return the least seconds of each phase that runs the model."""
-        read = counts["tokens_forward"] * self.body + counts["targets_forward"] * self.head
-        back = counts["tokens_backward"] * self.body + counts["targets_backward"] * self.head
-        written = (counts["tokens_prompt"] + counts["tokens_decoded"]) * self.body
-        written += counts["tokens_decoded"] * self.head
-        moved = counts["decoding_steps"] * self.weight_bytes * (self.body + self.head)
-        moved += counts["keys_read"] * self.cache_bytes
-        return {
-            "generate": max(2 * written / machine.flops, moved / machine.bandwidth),
-            "gradient": 4 * back / machine.flops,
-            "score": 2 * read / machine.flops,
-        }
 
 
 def against_published(
@@ -274,20 +220,6 @@ def prompt_of(box: WhiteBox, example: dspy.Example) -> tuple[int, ...]:
     program = program_with(TASKS[TASK], TASKS[TASK].good_instruction)
     (predictor,) = predictors_of(program, [example])
     return box.encode(render(current_adapter(), call_of(predictor, example)).messages).ids
-
-
-def seconds(work: Callable[[], Any], device: torch.device = CPU) -> float:
-    """Return how long something takes, on a device that may go on by itself."""
-    _wait_for(device)
-    began = time.perf_counter()
-    work()
-    _wait_for(device)
-    return time.perf_counter() - began
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def report(figures: dict[str, Any]) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import os
 import sys
+from pathlib import Path
 
 import dspy
 import pytest
@@ -13,8 +15,10 @@ import torch
 
 from dspy_greater.model import Sampling, WhiteBox
 from examples.benchmarks import batches, head, memory, models, speed
+from examples.benchmarks import machine as floors
 from examples.benchmarks.models import AnyText, load_model
 from examples.benchmarks.published import AsPublished
+from examples.quickstart import SMALL_MODEL
 from tests.support.tiny import make_model, make_tokenizer
 from tests.support.white_boxes import model_of, random_ids, random_items
 
@@ -60,7 +64,7 @@ def test_the_published_way_leaves_our_weights_frozen(
 def test_both_ways_score_the_same_candidates_alike() -> None:
     model, tokenizer = load_model("small")
     options = argparse.Namespace(examples=4, steps=1, published_steps=1, max_tokens=24)
-    rates = speed.Machine(flops=1e11, bandwidth=1e10, threads=2)
+    rates = floors.Machine(flops=1e11, bandwidth=1e10, threads=2)
     with dspy.context(adapter=dspy.ChatAdapter()):
         steps = speed.against_published(model, tokenizer, rates, options)
     assert steps["published_edits"] == steps["paper_edits"] == 3
@@ -81,8 +85,8 @@ def test_both_ways_score_the_same_candidates_alike() -> None:
 
 
 def test_a_floor_is_what_the_weights_and_the_cache_ask_for() -> None:
-    machine = speed.Machine(flops=1e9, bandwidth=1e9, threads=1)
-    costs = speed.Costs(body=1_000_000, head=100_000, cache_bytes=64)
+    machine = floors.Machine(flops=1e9, bandwidth=1e9, threads=1)
+    costs = floors.Costs(body=1_000_000, head=100_000, cache_bytes=64)
     counts = dict.fromkeys(
         [
             "tokens_forward",
@@ -104,10 +108,38 @@ def test_a_floor_is_what_the_weights_and_the_cache_ask_for() -> None:
 
 def test_the_costs_of_a_llama_are_its_weights() -> None:
     model, _ = load_model("small-untrained")
-    costs = speed.Costs.of(model)
+    costs = floors.Costs.of(model)
     assert costs.head == 2048 * 256
     assert costs.body + costs.head == sum(p.numel() for p in model.parameters())
     assert costs.cache_bytes == 4 * 2 * 4 * 256
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_a_compile_is_timed_pass_by_pass(direct: bool, tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    speed.arguments(parser)
+    given = [
+        "--model",
+        str(SMALL_MODEL),
+        "--task",
+        "weekday",
+        "--runs",
+        "200",
+        "--max-tokens",
+        "60",
+    ]
+    out = tmp_path / "figures.json"
+    options = parser.parse_args([*given, "--json", str(out), *(["--direct"] if direct else [])])
+    with dspy.context(adapter=dspy.ChatAdapter()):
+        told = speed.run(options)
+    figures = json.loads(out.read_text())
+    passes = figures["passes"]
+    assert figures["runs"] <= 200
+    assert passes["read"]["tokens"] > sum(its["count"] for its in passes.values())
+    assert any(kind.startswith("decode") for kind in passes)
+    assert sum(its["seconds"] for its in passes.values()) < figures["seconds"]
+    assert all(its["floor"] > 0 for its in passes.values())
+    assert "passes over training and validation examples at that rate" in told
 
 
 def test_an_untrained_models_text_is_its_reasoning() -> None:
@@ -163,10 +195,10 @@ def test_a_model_for_an_accelerator_is_measured_in_its_own_format(
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 2048}
     monkeypatch.setattr(models, "BILLION", {**models.BILLION, **tiny, **heads})
     model, tokenizer = load_model("billion")
-    costs = speed.Costs.of(model)
+    costs = floors.Costs.of(model)
     assert (costs.weight_bytes, costs.cache_bytes) == (2, 2 * 2 * 2 * 2 * 8)
     assert costs.body + 2 * costs.head == sum(p.numel() for p in model.parameters())
-    machine = speed.Machine.measure(speed.CPU, model.dtype, size=64)
+    machine = floors.Machine.measure(floors.CPU, model.dtype, size=64)
     assert machine.flops > 0
     with dspy.context(adapter=AnyText()):
         found = speed.kernels(model, WhiteBox(model, tokenizer), machine, length=4)
