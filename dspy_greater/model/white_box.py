@@ -76,7 +76,7 @@ class WhiteBox:
         by default 16k tokens on the CPU and 64k elsewhere.
 
         Raises:
-            ModelError: Not a causal language model with a head, or no gradient goes through it.
+            ModelError: Not a causal language model with a head.
             TokenizerError: No character offsets, or more tokens than the model has embeddings.
         """
         model = checks.unwrapped(model)
@@ -101,7 +101,7 @@ class WhiteBox:
             "gradient": Size(max(1, tokens // GRADIENT_COST), LOGITS // GRADIENT_COST),
         }
         self._allowed = cache(partial(allowed_tokens, tokenizer, self.vocab_size))
-        checks.check_gradients(model)
+        self._check_gradients = cache(partial(checks.check_gradients, model))
         checks.check_causal(self._forward, self.vocab_size)
         self._generation = BatchedGeneration(
             self._forward, self.encoder, self.end_ids, self.context, Size(tokens, LOGITS)
@@ -177,11 +177,16 @@ class WhiteBox:
         """Return the gradient of each item's mean target loss at its input positions.
 
         When not even one item fits into memory, layers are from then on run twice.
+
+        Raises:
+            ModelError: No true gradient goes through the model's quantized layers.
         """
         self._check(items, temperature)
         for index, item in enumerate(items):
             if item.targets.start == item.targets.end:
                 raise ValueError(f"Item {index} has no targets, so its loss is undefined.")
+        with self._lock:
+            self._check_gradients()  # once, with the first gradient: the search takes none
         # No gradient reaches back into a prefix.
         most = [min(each.targets.start - 1, (each.inputs or each.targets).start) for each in items]
         work = partial(self._gradients_batch, temperature=temperature)
