@@ -6,7 +6,6 @@
     python -m examples.benchmark memory
     python -m examples.benchmark head
     python -m examples.benchmark served
-    python -m examples.benchmark copies
     python -m examples.benchmark batches
     python -m examples.benchmark agreement --files MODEL.gguf
     python -m examples.benchmark instructions --model FOLDER --tasks scone --out FILE
@@ -28,7 +27,6 @@ import argparse
 from examples.benchmarks import (
     agreement,
     batches,
-    copies,
     gap,
     head,
     instructions,
@@ -57,7 +55,6 @@ BENCHMARKS = {
     "rewrites": rewrites,
     "head": head,
     "served": served,
-    "copies": copies,
     "batches": batches,
 }
 
