@@ -202,20 +202,17 @@ class WhiteBox:
         self._budgets["gradient"].tokens = tokens
         return self._behind_prefixes(items, most, "gradient", work)
 
-    def next_log_probs(self, sequences: Sequence[Sequence[int]], last: int = 1) -> torch.Tensor:
-        """Return log-probabilities of the next token after each sequence's ``last`` positions.
+    def next_log_probs(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return log-probabilities of the token after each sequence, for the published schedule.
 
-        They are ``[batch, last, vocab]``, float32 on the CPU.
+        They are ``[batch, vocab]``, float32 on the CPU.
         """
         for sequence in sequences:
             self._check_length(len(sequence))
-            if not 1 <= last <= len(sequence):
-                raise ValueError(f"A sequence of {len(sequence)} tokens has no {last} last ones.")
-        sizes = [Size(len(sequence), last * self.vocab_size) for sequence in sequences]
-        work = partial(self._next_batch, last=last)
+        sizes = [Size(len(sequence), self.vocab_size) for sequence in sequences]
         with self._working("score"):
-            rows = in_batches(sequences, sizes, self._budgets["score"], work)
-        return torch.stack(rows) if rows else torch.empty(0, last, self.vocab_size)
+            rows = in_batches(sequences, sizes, self._budgets["score"], self._next_batch)
+        return torch.stack(rows) if rows else torch.empty(0, self.vocab_size)
 
     def substitution(self, gradient: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         """Return the first-order loss of putting each token at each position.
@@ -327,15 +324,15 @@ class WhiteBox:
             results.append(Gradient(log_probs[row].clone(), loss, positions.cpu()))
         return results
 
-    def _next_batch(self, sequences: list[Sequence[int]], last: int) -> list[torch.Tensor]:
-        rows = [range(len(sequence) - last, len(sequence)) for sequence in sequences]
+    def _next_batch(self, sequences: list[Sequence[int]]) -> list[torch.Tensor]:
+        rows = [range(len(sequence) - 1, len(sequence)) for sequence in sequences]
         with torch.no_grad():
             logits, _ = self._forward(sequences, rows)
             log_probs = torch.log_softmax(at_least_float32(logits), dim=-1)
         self.counts.forwards += len(sequences)
         self.counts.targets_forward += len(logits)
         self.counts.tokens_forward += sum(len(sequence) for sequence in sequences)
-        return list(log_probs.float().cpu().split(last))
+        return list(log_probs.float().cpu())
 
     def _check(self, items: Sequence[Targeted], temperature: float) -> None:
         for index, item in enumerate(items):
