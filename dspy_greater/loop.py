@@ -381,9 +381,6 @@ class Loop:
         where, cost = "", ""
         if setup.runner.target is not None:
             where, cost = f" on {setup.runner.target}", f" and {usage_text(meter.target)}"
-        elif setup.runner.rollout_lm is not None:
-            where = f" on {setup.runner.rollout_lm.model}"
-            cost = f" and {usage_text(meter.rollout_lm)}"
         within = (
             f", {self.budget.share()[0]}" if setup.bounds else f" in {config.max_steps:,} steps"
         )

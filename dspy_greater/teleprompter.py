@@ -31,7 +31,6 @@ from dspy_greater.report import DetailedResults
 from dspy_greater.running.fitting import fitting
 from dspy_greater.running.lms import LMs, asked, language_models
 from dspy_greater.running.runner import ProgramRunner, start_of
-from dspy_greater.running.served import check_served, prompts_of
 from dspy_greater.search import ScheduleConfig, settings
 from dspy_greater.state import FORM, CompileState
 from dspy_greater.version import __version__
@@ -53,18 +52,14 @@ class GreaterTeleprompter(Teleprompter):
         target_lm: The LM that the program will run on, any ``dspy.LM``. Candidates are verified
             on it. None: the program's own LM, which is the white box where ``lm`` is not given.
             The returned program keeps its own LMs in any case.
-        rollout_lm: A ``dspy.LM`` that serves the same weights as ``lm`` (vLLM, SGLang, llama.cpp,
-            ``transformers serve``) and runs the program in its place, 64 requests at a time. It
-            takes over ``temperature``, ``max_tokens`` and ``top_p`` of ``lm`` where it has none.
-            It is refused if it holds other weights or another chat template, and beside a target.
         schedule: ``"verified"``, or for other sizes than those of ``auto`` a
             ``VerifiedConfig``, or the settings of a schedule of your own
             (``dspy_greater.search.ScheduleConfig``).
         auto: The effort, ``"light"``, ``"medium"`` or ``"heavy"``; light if nothing else is given.
         max_steps: Instead of ``auto``: steps for each predictor.
         max_metric_calls: Instead of ``auto``: scored runs of the program.
-        max_tokens: Instead of ``auto``: tokens read and written by the white box and by
-            ``rollout_lm``; those of a target are on record, and bounded by ``max_metric_calls``.
+        max_tokens: Instead of ``auto``: tokens read and written by the white box; those of a
+            target are on record, and bounded by ``max_metric_calls``.
         max_seconds: Instead of ``auto``: wall-clock seconds. As many instructions race as the
             bounds pay for, the verdict included; one pass over the examples is the least.
         log_dir: Folder for the state after every step, a log of events and
@@ -89,8 +84,9 @@ class GreaterTeleprompter(Teleprompter):
             change nothing; less would miss most gains of 5 to 10 points on so few examples. 0.95
             for a program that is replaced only by one that is *vouched for*.
         perfect_score: Mean score at which the search stops; None to never stop early.
-        num_threads: Threads of one evaluation. None: as many as a local model batches, 64 on
-            ``rollout_lm``, ``dspy.settings.num_threads`` on a target elsewhere.
+        num_threads: Threads of one evaluation. None: as many as a local model batches,
+            ``dspy.settings.num_threads`` on a target elsewhere. 64 suit a server of your own that
+            answers many requests at a time.
         max_errors: Examples failing under your program after which the compile is given up, as it
             is where all fail; None for DSPy's. Under another program they count as wrong.
         seed: Seed of every random choice.
@@ -99,7 +95,7 @@ class GreaterTeleprompter(Teleprompter):
     Raises:
         MetricError: If the metric takes a number of arguments that DSPy never passes.
         NotWhiteBoxError: If ``lm`` is no ``local_lm(...)``.
-        TypeError: If ``target_lm`` or ``rollout_lm`` is no DSPy LM.
+        TypeError: If ``target_lm`` is no DSPy LM.
         ValueError: If a setting is out of range, or effort and bounds are both given.
     """
 
@@ -109,7 +105,6 @@ class GreaterTeleprompter(Teleprompter):
         *,
         lm: dspy.LM | None = None,
         target_lm: BaseLM | None = None,
-        rollout_lm: BaseLM | None = None,
         schedule: Literal["verified"] | ScheduleConfig = "verified",
         auto: Literal["light", "medium", "heavy"] | None = None,
         max_steps: int | None = None,
@@ -146,19 +141,18 @@ class GreaterTeleprompter(Teleprompter):
         check_function("callback", callback, "that takes a StepEvent")
         labels = "label_fn(example, predictor_name) that returns labels by output field"
         check_function("label_fn", label_fn, labels)
-        for name, given in {"target_lm": target_lm, "rollout_lm": rollout_lm}.items():
-            if given is not None and not isinstance(given, BaseLM):
-                what = repr(given) if isinstance(given, str) else f"a {type(given).__name__}"
-                raise TypeError(
-                    f"{name} must be a dspy.LM, not {what}: write dspy.LM('openai/...') or "
-                    "local_lm(...)."
-                )
+        if target_lm is not None and not isinstance(target_lm, BaseLM):
+            of_text = isinstance(target_lm, str)
+            what = repr(target_lm) if of_text else f"a {type(target_lm).__name__}"
+            raise TypeError(
+                f"target_lm must be a dspy.LM, not {what}: write dspy.LM('openai/...') or "
+                "local_lm(...)."
+            )
         if lm is not None:
             white_box(lm)
         self.metric = Metric(metric)
         self.lm = lm
         self.target_lm = target_lm
-        self.rollout_lm = rollout_lm
         self.bounds = Bounds(max_metric_calls, max_tokens, max_seconds)
         self.config = settings(schedule, auto, max_steps, bounded=bool(self.bounds))
         self.log_dir = log_dir
@@ -208,11 +202,7 @@ class GreaterTeleprompter(Teleprompter):
             NotWhiteBoxError: If the LM that is to propose is no ``local_lm``.
             ContextError: If an instruction, or the prompts of more than half of the training or the
                 validation examples, leave no room for an answer.
-            ServedError: If ``rollout_lm`` gives no answer or holds other weights than the white
-                box.
-            TargetError: If it is not clear on which LM a predictor is to be verified, or
-                ``rollout_lm`` is the white box itself with other settings or stands beside a
-                target.
+            TargetError: If it is not clear on which LM a predictor is to be verified.
             InstructionError: If an instruction at the start cannot be replaced.
             ProgramError: If the student has nothing that can be optimized.
             RenderingError: If the adapter or a field keeps a prompt from being text.
@@ -223,7 +213,7 @@ class GreaterTeleprompter(Teleprompter):
         if valset is not None:
             check_dataset("valset", valset, student)
             warn_of_overlap(trainset, valset)
-        lms = language_models(student, self.lm, self.target_lm, self.rollout_lm)
+        lms = language_models(student, self.lm, self.target_lm)
         found = predictors_of(student, trainset)
         check_media(found)
         train, validation = split(trainset, valset, self.max_examples, self.seed)
@@ -241,9 +231,6 @@ class GreaterTeleprompter(Teleprompter):
             record, meter = loop.state.record, loop.state.meter
             record.log_dir = os.fspath(self.log_dir or "")
             with overheard(record.hear, lambda: dspy.settings.get(SETTING) is meter):
-                if lms.rollout_lm is not None:
-                    prompts = prompts_of(predictors, data.train, loop.setup.adapter)
-                    check_served(lms.rollout_lm, loop.setup.model, prompts)
                 record.left_out = left_out
                 lost = {"training": len(train) - len(fit)}
                 record.too_long = {**lost, "validation": len(validation) - len(fit_too)}
@@ -334,7 +321,6 @@ class GreaterTeleprompter(Teleprompter):
             "model": white_box(lms.white_box).fingerprint,
             "settings of the LM": asked(lms.white_box),
             "target LM": {name: (its.model, asked(its)) for name, its in target.items()},
-            "rollout LM": lms.rollout_lm and (lms.rollout_lm.model, asked(lms.rollout_lm)),
             "version of dspy_greater": (__version__, FORM),
         }
         hashes = {name: fingerprint(value) for name, value in identity.items()}
@@ -361,7 +347,6 @@ class GreaterTeleprompter(Teleprompter):
                 config=self.get_config(),
                 model=f"{model.name}@{model.fingerprint}",
                 target=str(lms.target or ""),
-                rollout_lm=lms.rollout_lm.model if lms.rollout_lm else "",
             )
             state = CompileState(start, start, record=record)
         runner = ProgramRunner(
@@ -373,7 +358,6 @@ class GreaterTeleprompter(Teleprompter):
             meter=state.meter,
             lm=lms.white_box,
             target=lms.target,
-            rollout_lm=lms.rollout_lm,
             num_threads=self.num_threads,
             max_errors=self.max_errors,
             pool=data.pool,

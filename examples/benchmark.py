@@ -7,7 +7,6 @@
     python -m examples.benchmark memory
     python -m examples.benchmark head
     python -m examples.benchmark served
-    python -m examples.benchmark copies
     python -m examples.benchmark batches
     python -m examples.benchmark agreement --files MODEL.gguf
     python -m examples.benchmark instructions --model FOLDER --tasks scone --out FILE
@@ -29,7 +28,6 @@ import argparse
 from examples.benchmarks import (
     agreement,
     batches,
-    copies,
     gap,
     head,
     instructions,
@@ -58,7 +56,6 @@ BENCHMARKS = {
     "rewrites": rewrites,
     "head": head,
     "served": served,
-    "copies": copies,
     "batches": batches,
 }
 

@@ -11,7 +11,6 @@ its own torch and transformers, and is found by its executable there.
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
 import socket
@@ -55,27 +54,6 @@ os._exit(bool(code))  # the thread has its hand on the input
 def missing() -> list[str]:
     """Return the packages that `transformers serve` needs and that are not installed."""
     return [name for name in NEEDED if importlib.util.find_spec(name) is None]
-
-
-def sampling(folder: str | os.PathLike[str], parent: Path) -> Path:
-    """Make a folder of the same model that the server samples from where it is asked to.
-
-    `transformers serve` takes a request's temperature, but samples only where the model's own
-    settings say so.
-
-    Args:
-        folder: The model's.
-        parent: Where to put the other; its files are links, and its name is the same.
-    """
-    twin = parent / Path(folder).resolve().name
-    twin.mkdir()
-    for file in Path(folder).resolve().iterdir():
-        (twin / file.name).symlink_to(file)
-    settings = twin / "generation_config.json"
-    content = {**json.loads(settings.read_text()), "do_sample": True}
-    settings.unlink()  # the link
-    settings.write_text(json.dumps(content))
-    return twin
 
 
 @contextmanager

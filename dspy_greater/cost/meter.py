@@ -44,7 +44,7 @@ class Usage(Summed):
 class Spent(Summed):
     """What bounds are about: scored runs of the program, tokens and wall-clock time.
 
-    The tokens are those through the white box, and through what runs in its place.
+    The tokens are those through the white box.
     """
 
     metric_calls: int = 0
@@ -61,7 +61,6 @@ class Meter:
         parse_failures: Runs whose output did not parse.
         errors: Other runs that failed, by the kind of what was raised.
         target: By name, what language models did that verify candidates in the white box's place.
-        rollout_lm: By name, what the language model did that runs in the white box's place.
         phases: Seconds by phase, see :class:`Phases`.
         spent: By whose turn it was, see :meth:`turn`.
         engine: The local model that books here what it generates; None for any.
@@ -72,7 +71,6 @@ class Meter:
     parse_failures: int = 0
     errors: dict[str, int] = field(default_factory=dict)
     target: dict[str, Usage] = field(default_factory=dict)
-    rollout_lm: dict[str, Usage] = field(default_factory=dict)
     phases: dict[str, float] = field(default_factory=dict)
     spent: dict[str, Spent] = field(default_factory=lambda: {SETUP: Spent()})
 
@@ -105,22 +103,15 @@ class Meter:
         *,
         parse_failed: bool = False,
         error: str = "",
-        on_target: bool = False,
-        on_rollout_lm: bool = False,
     ) -> None:
-        """Count a scored run, and what LMs, by name, did for it in the white box's place."""
+        """Count a scored run, and what a target's LMs, by name, did for it."""
         with self._lock:
-            own = self.spent[self.whose]
-            own.metric_calls += 1
+            self.spent[self.whose].metric_calls += 1
             self.parse_failures += parse_failed
             if error:
                 self.errors[error] = self.errors.get(error, 0) + 1
-            if not on_target and not on_rollout_lm:
-                return
-            total = self.target if on_target else self.rollout_lm
             for name, each in usage.items():
-                total[name] = total.get(name, Usage()) + each
-                own.tokens += 0 if on_target else each.tokens
+                self.target[name] = self.target.get(name, Usage()) + each
 
     @property
     def hopeless(self) -> bool:
@@ -156,7 +147,6 @@ class Meter:
             parse_failures=saved["parse_failures"],
             errors=dict(saved.get("errors", {})),
             target={name: Usage(**each) for name, each in saved["target"].items()},
-            rollout_lm={name: Usage(**each) for name, each in saved["rollout_lm"].items()},
             phases=dict(saved["phases"]),
             spent={SETUP: Spent()} | {name: Spent(**s) for name, s in saved["spent"].items()},
         )

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: Messages to ids, the white box's work, the metric, and runs elsewhere: on the target, or on a
-#: served copy of the white box. What is left is the program itself, DSPy and bookkeeping.
-PHASES = ("render", "generate", "gradient", "score", "metric", "target", "served")
+#: Messages to ids, the white box's work, the metric, and runs on a target elsewhere. What is left
+#: is the program itself, DSPy and bookkeeping.
+PHASES = ("render", "generate", "gradient", "score", "metric", "target")
 #: At least one of them.
 ANY = "any"
 

@@ -1,4 +1,4 @@
-"""Checks of a loaded model and tokenizer, made before any long work."""
+"""Checks of a loaded model and tokenizer, made before any long work; of gradients, before one."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class WhiteBox:
         by default 16k tokens on the CPU and 64k elsewhere.
 
         Raises:
-            ModelError: Not a causal language model with a head, or no gradient goes through it.
+            ModelError: Not a causal language model with a head.
             TokenizerError: No character offsets, or more tokens than the model has embeddings.
         """
         model = checks.unwrapped(model)
@@ -101,7 +101,7 @@ class WhiteBox:
             "gradient": Size(max(1, tokens // GRADIENT_COST), LOGITS // GRADIENT_COST),
         }
         self._allowed = cache(partial(allowed_tokens, tokenizer, self.vocab_size))
-        checks.check_gradients(model)
+        self._check_gradients = cache(partial(checks.check_gradients, model))
         checks.check_causal(self._forward, self.vocab_size)
         self._generation = BatchedGeneration(
             self._forward, self.encoder, self.end_ids, self.context, Size(tokens, LOGITS)
@@ -177,11 +177,16 @@ class WhiteBox:
         """Return the gradient of each item's mean target loss at its input positions.
 
         When not even one item fits into memory, layers are from then on run twice.
+
+        Raises:
+            ModelError: No true gradient goes through the model's quantized layers.
         """
         self._check(items, temperature)
         for index, item in enumerate(items):
             if item.targets.start == item.targets.end:
                 raise ValueError(f"Item {index} has no targets, so its loss is undefined.")
+        with self._lock:
+            self._check_gradients()  # once, with the first gradient: the search takes none
         # No gradient reaches back into a prefix.
         most = [min(each.targets.start - 1, (each.inputs or each.targets).start) for each in items]
         work = partial(self._gradients_batch, temperature=temperature)
@@ -197,20 +202,17 @@ class WhiteBox:
         self._budgets["gradient"].tokens = tokens
         return self._behind_prefixes(items, most, "gradient", work)
 
-    def next_log_probs(self, sequences: Sequence[Sequence[int]], last: int = 1) -> torch.Tensor:
-        """Return log-probabilities of the next token after each sequence's ``last`` positions.
+    def next_log_probs(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return log-probabilities of the token after each sequence, for the published schedule.
 
-        They are ``[batch, last, vocab]``, float32 on the CPU.
+        They are ``[batch, vocab]``, float32 on the CPU.
         """
         for sequence in sequences:
             self._check_length(len(sequence))
-            if not 1 <= last <= len(sequence):
-                raise ValueError(f"A sequence of {len(sequence)} tokens has no {last} last ones.")
-        sizes = [Size(len(sequence), last * self.vocab_size) for sequence in sequences]
-        work = partial(self._next_batch, last=last)
+        sizes = [Size(len(sequence), self.vocab_size) for sequence in sequences]
         with self._working("score"):
-            rows = in_batches(sequences, sizes, self._budgets["score"], work)
-        return torch.stack(rows) if rows else torch.empty(0, last, self.vocab_size)
+            rows = in_batches(sequences, sizes, self._budgets["score"], self._next_batch)
+        return torch.stack(rows) if rows else torch.empty(0, self.vocab_size)
 
     def substitution(self, gradient: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         """Return the first-order loss of putting each token at each position.
@@ -322,15 +324,15 @@ class WhiteBox:
             results.append(Gradient(log_probs[row].clone(), loss, positions.cpu()))
         return results
 
-    def _next_batch(self, sequences: list[Sequence[int]], last: int) -> list[torch.Tensor]:
-        rows = [range(len(sequence) - last, len(sequence)) for sequence in sequences]
+    def _next_batch(self, sequences: list[Sequence[int]]) -> list[torch.Tensor]:
+        rows = [range(len(sequence) - 1, len(sequence)) for sequence in sequences]
         with torch.no_grad():
             logits, _ = self._forward(sequences, rows)
             log_probs = torch.log_softmax(at_least_float32(logits), dim=-1)
         self.counts.forwards += len(sequences)
         self.counts.targets_forward += len(logits)
         self.counts.tokens_forward += sum(len(sequence) for sequence in sequences)
-        return list(log_probs.float().cpu().split(last))
+        return list(log_probs.float().cpu())
 
     def _check(self, items: Sequence[Targeted], temperature: float) -> None:
         for index, item in enumerate(items):

@@ -45,8 +45,8 @@ class Record:
         counts: Work of the white box, see ``dspy_greater.cost.Counts``.
         seconds: Wall-clock time.
         phases: Seconds by phase: ``render``, ``generate``, ``gradient``, ``score``
-            (log-probabilities), ``metric``, ``target`` (runs on an LM elsewhere), ``served`` (runs
-            on ``rollout_lm``) and ``other``, none of these. Phases may overlap.
+            (log-probabilities), ``metric``, ``target`` (runs on an LM elsewhere) and ``other``,
+            none of these. Phases may overlap.
         peak_memory: Most bytes in use, on the white box's GPU or in the process; 0 if unknown.
         seed: Seed of every random choice.
         config: The optimizer's settings.
@@ -54,8 +54,6 @@ class Record:
         target: Names of the LMs that verified; empty where the white box did.
         target_usage: By name, what these did: ``calls`` (without DSPy's cache), ``tokens_read`` and
             ``tokens_written``, as they report them. Not in ``counts``.
-        rollout_lm: Name of the LM that ran in the place of the white box, if one did.
-        rollout_usage: What it did, as in ``target_usage``.
         versions: Versions of the packages that took part.
     """
 
@@ -80,8 +78,6 @@ class Record:
     model: str = ""
     target: str = ""
     target_usage: dict[str, dict[str, int]] = field(default_factory=dict)
-    rollout_lm: str = ""
-    rollout_usage: dict[str, dict[str, int]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: _versions())
     # The compile's folder, no field: the JSON of a record tells nothing of the machine's paths.
     log_dir = ""
@@ -113,7 +109,6 @@ class Record:
         self.seconds = meter.total().seconds
         self.phases = meter.seconds_by_phase()
         self.target_usage = {name: asdict(usage) for name, usage in meter.target.items()}
-        self.rollout_usage = {name: asdict(usage) for name, usage in meter.rollout_lm.items()}
 
     def hear(self, text: str) -> None:
         """Add what another library said; see :mod:`dspy_greater.basics.overheard`."""
@@ -144,8 +139,8 @@ class Record:
             counts = " and ".join(f"{count} {split}" for split, count in self.too_long.items())
             yield f"too long for the model's context and left out: {counts} examples"
         if self.truncated:
-            usages = [*self.target_usage.values(), *self.rollout_usage.values()]
-            answers = self.counts.get("rollouts", 0) + sum(usage["calls"] for usage in usages)
+            elsewhere = sum(usage["calls"] for usage in self.target_usage.values())
+            answers = self.counts.get("rollouts", 0) + elsewhere
             yield (
                 f"{self.truncated} of {answers} answers ({self.truncated / max(answers, 1):.1%}) "
                 "ended at max_tokens: give the LM more, local_lm(..., max_tokens=...), or let the "
@@ -164,8 +159,6 @@ class Record:
             yield f"{self.total_calls} {work} in {self.seconds:.1f} s: {spent}"
         if self.target:
             yield f"verified on {self.target}: {usage_text(self.target_usage)}"
-        if self.rollout_lm:
-            yield f"rollouts on {self.rollout_lm}: {usage_text(self.rollout_usage)}"
         if self.candidates:
             steps = f"; every step is in {self.log_dir}" if self.log_dir else ""
             yield f'the record: detailed_results, .report("run.html"), .save("run.json"){steps}'

@@ -2,6 +2,5 @@
 
 from dspy_greater.running.lms import TargetError
 from dspy_greater.running.runner import ProgramRunner
-from dspy_greater.running.served import ServedError
 
-__all__ = ["ProgramRunner", "ServedError", "TargetError"]
+__all__ = ["ProgramRunner", "TargetError"]

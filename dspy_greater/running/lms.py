@@ -1,4 +1,4 @@
-"""The language models of a compile: the white box, the target and the rollout LM."""
+"""The language models of a compile: the white box and the target."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from dspy.clients.base_lm import BaseLM
 
 from dspy_greater.lm import LocalEngine, NotWhiteBoxError, white_box
 
-#: Settings that the rollout LM takes over from the white box; not every server knows others.
-INHERITED = ("temperature", "max_tokens", "top_p")
 #: Those that say how an LM is reached, and nothing of what it answers.
 REACHED_BY = (
     *("api_key", "api_base", "base_url", "headers", "extra_headers", "timeout", "api_version"),
@@ -73,25 +71,6 @@ def program_lms(student: dspy.Module) -> dict[str, Any]:
     }
 
 
-def rollouts_of(lm: dspy.LM, rollout_lm: BaseLM | None) -> BaseLM | None:
-    """Return what runs in the place of the white box; None where that is the white box itself.
-
-    It answers past DSPy's cache, where another server's answers may stand under the same name.
-    """
-    if rollout_lm is None or same_lm(rollout_lm, lm):
-        return None
-    if is_local(rollout_lm) and rollout_lm.engine is lm.engine:
-        raise TargetError(
-            f"rollout_lm is the white box {lm.model} itself with other settings: give these to "
-            "lm=, or give a server that holds the same weights."
-        )
-    given = rollout_lm.kwargs
-    taken = {name: lm.kwargs.get(name) for name in INHERITED if given.get(name) is None}
-    if given.get("max_completion_tokens") is not None:  # another name of the same
-        taken.pop("max_tokens", None)
-    return rollout_lm.copy(cache=False, **{n: taken[n] for n in taken if taken[n] is not None})
-
-
 def same_lm(one: BaseLM, lm: dspy.LM) -> bool:
     """Whether an LM is the white box, with the same settings."""
     return one is lm or (is_local(one) and one.engine is lm.engine and one.kwargs == lm.kwargs)
@@ -108,27 +87,18 @@ def is_local(lm: BaseLM) -> bool:
 
 
 class LMs(NamedTuple):
-    """What proposes, what verifies, and what runs in its place; None for the last two: nothing."""
+    """What proposes, and what verifies; None where the white box does both."""
 
     white_box: dspy.LM
     target: Target | None
-    rollout_lm: BaseLM | None
 
 
-def language_models(
-    student: dspy.Module, lm: dspy.LM | None, target_lm: BaseLM | None, rollout_lm: BaseLM | None
-) -> LMs:
+def language_models(student: dspy.Module, lm: dspy.LM | None, target_lm: BaseLM | None) -> LMs:
     """Return the language models that take part, by what the user named."""
     own = _white_box_of(student, lm, target_lm)
     # A program whose own LM is the white box has no other.
     other = lm is not None or target_lm is not None
-    target = target_of(student, own, target_lm) if other else None
-    if target is not None and rollout_lm is not None:
-        raise TargetError(
-            f"rollout_lm runs the program in the place of the white box, which runs nothing where "
-            f"{target} verifies: leave rollout_lm= out."
-        )
-    return LMs(own, target, rollouts_of(own, rollout_lm))
+    return LMs(own, target_of(student, own, target_lm) if other else None)
 
 
 def _white_box_of(student: dspy.Module, lm: dspy.LM | None, target_lm: BaseLM | None) -> dspy.LM:

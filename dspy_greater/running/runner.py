@@ -1,8 +1,7 @@
 """Which language model runs what: the white box proposes, the target gives the verdict.
 
 Runs say what an instruction is worth. They are the target's, just as it will be deployed: with its
-own temperature, limits and stop marks. Without a target they are the white box's, in whose place
-the rollout LM may run the program: a server of the same weights.
+own temperature, limits and stop marks. Without a target they are the white box's.
 """
 
 from __future__ import annotations
@@ -27,10 +26,6 @@ from dspy_greater.search.programs import DEMOS, Program
 
 logger = logging.getLogger(__name__)
 
-#: Requests at a time that a rollout LM gets: servers batch what is in flight, and up to some dozens
-#: each further one is nearly free.
-IN_FLIGHT = 64
-
 
 @dataclass
 class ProgramRunner:
@@ -39,9 +34,8 @@ class ProgramRunner:
     Attributes:
         predictors: Those whose instructions differ among programs.
         target: What runs programs; None for the white box, ``lm``.
-        rollout_lm: What runs in the place of the white box, from ``rollouts_of``.
-        num_threads: Threads of one evaluation; None for one per run where the model is local,
-            :data:`IN_FLIGHT` on a rollout LM elsewhere, and DSPy's setting on a target elsewhere.
+        num_threads: Threads of one evaluation; None for one per run where the model is local, and
+            DSPy's setting on a target elsewhere.
         max_errors: Examples that may not fail under the student, or be left without an answer.
         pool: Examples that demos are taken from; empty where they are not searched.
         pool_labels: By predictor, the labels of each where they are not in the examples.
@@ -55,7 +49,6 @@ class ProgramRunner:
     meter: Meter
     lm: dspy.LM
     target: Target | None = None
-    rollout_lm: BaseLM | None = None
     num_threads: int | None = None
     max_errors: int | None = None
     pool: Sequence[dspy.Example] = ()
@@ -64,7 +57,7 @@ class ProgramRunner:
     def __post_init__(self) -> None:
         self.meter.engine = self.lm.engine
         self._start = start_of(self.predictors, demos=bool(self.pool))
-        self._white_box = _ending_at_marks(self.rollout_lm or self.lm)
+        self._white_box = _ending_at_marks(self.lm)
 
     def module(self, program: Program) -> dspy.Module:
         """Return a copy of the student as a program has it, an agent's list of tools behind."""
@@ -119,9 +112,9 @@ class ProgramRunner:
         given = target.given
         lms = None if given is None else [_ending_at_marks(given)] * len(modules)
         if target.is_local:
-            return self._run(modules, examples, lms, MAX_THREADS, on_target=True)
+            return self._run(modules, examples, lms, MAX_THREADS)
         with self.meter.phase("target"):
-            return self._run(modules, examples, lms, dspy.settings.num_threads, on_target=True)
+            return self._run(modules, examples, lms, dspy.settings.num_threads)
 
     def _on_white_box(
         self,
@@ -129,16 +122,10 @@ class ProgramRunner:
         examples: Sequence[dspy.Example],
         limit: int | None,
     ) -> list[list[Run]]:
-        """Run programs on the white box, or what runs in its place."""
         lm, own = self._white_box, self._white_box.kwargs.get("max_tokens")
         if own is not None and limit is not None:
             lm = lm.copy(max_tokens=min(own, limit))
-        lms = [lm] * len(modules)
-        if self.rollout_lm is None:
-            return self._run(modules, examples, lms, MAX_THREADS)
-        threads = MAX_THREADS if is_local(self.rollout_lm) else IN_FLIGHT
-        with self.meter.phase("served"):
-            return self._run(modules, examples, lms, threads, on_rollout_lm=True)
+        return self._run(modules, examples, [lm] * len(modules), MAX_THREADS)
 
     def _run(
         self,
@@ -146,9 +133,8 @@ class ProgramRunner:
         examples: Sequence[dspy.Example],
         lms: Sequence[BaseLM] | None,
         num_threads: int,
-        **place: bool,
     ) -> list[list[Run]]:
-        """Run programs and count the runs under their place, see :meth:`Meter.book_run`."""
+        """Run programs and count the runs, see :meth:`Meter.book_run`."""
         results = run_programs(
             modules,
             examples,
@@ -165,7 +151,8 @@ class ProgramRunner:
                 if kind and not self.meter.errors:
                     told = "a run failed and counts as wrong, on %s: %s (further ones are counted)"
                     logger.warning(told, shown(example), run.error)
-                self.meter.book_run(run.usage, parse_failed=run.parse_failed, error=kind, **place)
+                usage = {} if self.target is None else run.usage  # the white box books its own
+                self.meter.book_run(usage, parse_failed=run.parse_failed, error=kind)
         return results
 
 

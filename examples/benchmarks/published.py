@@ -105,11 +105,11 @@ class AsPublished(WhiteBox):
         assert there.grad is not None
         return Gradient(log_probs.detach().cpu(), float(loss.detach()), there.grad.float().cpu())
 
-    def next_log_probs(self, sequences: Sequence[Sequence[int]], last: int = 1) -> torch.Tensor:
-        """Run one sequence after another and keep the logits of its last tokens."""
+    def next_log_probs(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Run one sequence after another and keep the logits of its last token."""
         with torch.no_grad():
             rows = [self.unfrozen(input_ids=self._there([ids])).logits[0] for ids in sequences]
-        return torch.stack([torch.log_softmax(row[-last:].float(), dim=-1) for row in rows]).cpu()
+        return torch.stack([torch.log_softmax(row[-1].float(), dim=-1) for row in rows]).cpu()
 
     def _there(self, numbers: Sequence[Any]) -> torch.Tensor:
         """Return numbers where the model is."""

@@ -23,7 +23,6 @@ from dspy import lm15
 from dspy_greater import local_lm
 from dspy_greater.program import call_of, current_adapter, render
 from dspy_greater.program.predictors import predictors_of
-from dspy_greater.running.runner import IN_FLIGHT
 from examples.benchmarks.common import RESULTS, markdown, program_with
 from examples.benchmarks.models import load_model, quiet
 from examples.quickstart import SMALL_MODEL
@@ -31,6 +30,9 @@ from examples.serving import served
 from examples.small_model.tasks import TASKS, examples
 
 TASK = "prices"
+#: Requests at a time. Servers batch what is in flight, and up to some dozens each further one is
+#: nearly free.
+IN_FLIGHT = 64
 #: The servers, with their options; "one by one" is how `transformers serve` starts by itself.
 SERVERS = {"continuous batching": ("--continuous-batching",), "one by one": (), "vllm": ()}
 MAX_TOKENS = 64

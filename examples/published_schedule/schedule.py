@@ -196,7 +196,7 @@ class PaperSchedule:
         """Read ``[examples, vocab]`` after each input and the instruction's first tokens."""
         contexts = self.view.proposals(instruction, self.view.examples)
         prefixes = [item.ids[: item.targets.start + position] for item in contexts]
-        return self.view.model.next_log_probs(prefixes)[:, 0]
+        return self.view.model.next_log_probs(prefixes)
 
     def _gradients_of_growth(
         self, here: Trial, candidates: Sequence[int]

@@ -58,19 +58,14 @@ def test_where_every_run_failed_there_is_no_hope() -> None:
     assert not meter.hopeless
 
 
-def test_a_target_is_on_record_and_what_stands_in_for_the_white_box_is_paid_for() -> None:
+def test_a_target_is_on_record_and_its_tokens_are_nobodys() -> None:
     meter, usage = Meter(), {"far": Usage(2, 30, 4)}
     meter.turn("first")
-    meter.book_run(usage, on_target=True)
-    meter.book_run(usage, on_target=True)
+    meter.book_run(usage)
+    meter.book_run(usage)
+    meter.book_run({})  # on the white box, which counts its own work
     assert meter.target == {"far": Usage(4, 60, 8)}
-    assert meter.total().tokens == 0
-    meter.book_run(usage, on_rollout_lm=True)
-    assert meter.rollout_lm == usage
-    assert meter.total().tokens == 34
-    meter.book_run(usage)  # on the white box, which counts its own work
-    assert (meter.target, meter.rollout_lm) == ({"far": Usage(4, 60, 8)}, usage)
-    assert (meter.total().metric_calls, meter.total().tokens) == (4, 34)
+    assert (meter.total().metric_calls, meter.total().tokens) == (3, 0)
 
 
 def test_time_is_in_its_phases_or_in_none(clock: list[float]) -> None:
@@ -87,7 +82,7 @@ COUNTS = st.builds(Counts, *[st.integers(0, 9)] * 11)
 HAPPENING = st.one_of(
     st.tuples(st.just("turn"), st.sampled_from(["first", "second", SETUP])),
     st.tuples(st.just("work"), COUNTS),
-    st.tuples(st.just("run"), st.sampled_from(["", "target", "rollout_lm"])),
+    st.tuples(st.just("run"), st.sampled_from(["", "target", "failed"])),
     st.tuples(st.just("phase"), st.sampled_from(PHASES)),
     st.tuples(st.just("pass"), st.just(None)),
 )
@@ -100,9 +95,9 @@ def happen(meter: Meter, clock: list[float], kind: str, what: object) -> None:
         assert isinstance(what, Counts)
         meter.book(what)
     elif kind == "run":
-        on = {"on_target": what == "target", "on_rollout_lm": what == "rollout_lm"}
-        error = "KeyError" if what == "target" else ""
-        meter.book_run({"far": Usage(1, 2, 3)}, parse_failed=what == "", error=error, **on)
+        usage = {"far": Usage(1, 2, 3)} if what == "target" else {}
+        error = "KeyError" if what == "failed" else ""
+        meter.book_run(usage, parse_failed=what == "", error=error)
     elif kind == "phase":
         with meter.phase(str(what)):
             clock[0] += STEP
@@ -159,7 +154,7 @@ def test_nothing_is_lost_between_threads() -> None:
     def work() -> None:
         for _ in range(500):
             meter.book(Counts(forwards=1, tokens_forward=2))
-            meter.book_run({"far": Usage(1, 1, 1)}, on_rollout_lm=True)
+            meter.book_run({"far": Usage(1, 1, 1)})
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -167,9 +162,9 @@ def test_nothing_is_lost_between_threads() -> None:
     for thread in threads:
         thread.join()
     assert meter.counts == Counts(forwards=2000, tokens_forward=4000)
-    assert meter.rollout_lm == {"far": Usage(2000, 2000, 2000)}
+    assert meter.target == {"far": Usage(2000, 2000, 2000)}
     assert meter.spent["first"].metric_calls == 2000
-    assert meter.spent["first"].tokens == 4000 + 2 * 2000
+    assert meter.spent["first"].tokens == 4000
 
 
 def test_a_copy_of_the_settings_that_hold_it_spends_on_the_same_meter() -> None:

@@ -102,7 +102,7 @@ def test_the_prompt_is_the_chat_template(lm: dspy.LM, box: WhiteBox) -> None:
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": QUESTION}]
     (text,) = lm(messages=messages, max_tokens=1, logprobs=True)
     ids = box.encode(messages).ids
-    expected = box.next_log_probs([ids])[0, 0].max()
+    expected = box.next_log_probs([ids])[0].max()
     assert text["logprobs"]["content"][0]["logprob"] == pytest.approx(float(expected), abs=1e-4)
 
 

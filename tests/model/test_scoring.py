@@ -40,18 +40,11 @@ def test_next_token_distributions(architecture: str) -> None:
     white_box = white_box_of(architecture)
     prefixes = [random_ids(length, length) for length in (3, 30, 1, 12)]
     together = white_box.next_log_probs(prefixes)
-    assert together.shape == (4, 1, white_box.vocab_size)
-    for prefix, rows in zip(prefixes, together, strict=True):
-        plain = full_log_probs(model_of(white_box), prefix)[-1:]
-        torch.testing.assert_close(rows, plain, atol=2e-5, rtol=1e-5)
-    sequences = [random_ids(length, length) for length in (5, 30, 12)]
-    several = white_box.next_log_probs(sequences, last=5)
-    assert white_box.counts.tokens_forward == sum(map(len, [*prefixes, *sequences]))
-    for sequence, rows in zip(sequences, several, strict=True):
-        plain = full_log_probs(model_of(white_box), sequence)[-5:]
-        torch.testing.assert_close(rows, plain, atol=2e-5, rtol=1e-5)
-    with pytest.raises(ValueError, match="5 tokens has no 6 last ones"):
-        white_box.next_log_probs(sequences, last=6)
+    assert together.shape == (4, white_box.vocab_size)
+    assert white_box.counts.tokens_forward == sum(map(len, prefixes))
+    for prefix, row in zip(prefixes, together, strict=True):
+        plain = full_log_probs(model_of(white_box), prefix)[-1]
+        torch.testing.assert_close(row, plain, atol=2e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2", "mamba"])
@@ -73,7 +66,7 @@ def test_the_head_reads_hidden_states_in_one_piece(
         lambda: white_box.generate(prompts, [Sampling(3)] * 2),
         lambda: white_box.log_probs(items),
         lambda: white_box.gradients(items),
-        lambda: white_box.next_log_probs(prompts, last=2),
+        lambda: white_box.next_log_probs(prompts),
     ]
     for work in works:
         in_one_piece.clear()
@@ -93,7 +86,7 @@ def test_order_and_numbers_do_not_depend_on_the_token_budget() -> None:
 
 def test_nothing_to_score(white_box: WhiteBox) -> None:
     assert white_box.log_probs([]) == []
-    assert white_box.next_log_probs([]).shape == (0, 1, white_box.vocab_size)
+    assert white_box.next_log_probs([]).shape == (0, white_box.vocab_size)
     empty, scored = white_box.log_probs(
         [Targeted([5, 6], Span(2, 2)), Targeted([5, 6], Span(1, 2))]
     )

@@ -12,10 +12,9 @@ from dspy_greater.lm import white_box
 from dspy_greater.program import Metric, Run
 from dspy_greater.program.predictors import predictors_of
 from dspy_greater.running import ProgramRunner, TargetError, runner
-from dspy_greater.running.lms import Target, rollouts_of, target_of
+from dspy_greater.running.lms import Target, target_of
 from dspy_greater.search import Program
 from tests.support.compiling import configured, examples, lm, lm_of, metric, student
-from tests.support.copies import Copy, elsewhere
 from tests.support.targets import Adder, target
 
 __all__ = ["configured", "lm", "student"]
@@ -172,33 +171,6 @@ def test_a_server_gets_as_many_requests_at_a_time_as_dspy_is_set_to(
         verified(of(lm, None))
         verified(of(lm, lm.copy(max_tokens=9)))
     assert threads == [3, 5, 128, 128]
-
-
-def test_a_rollout_lm_gets_64_requests_at_a_time_unless_told_otherwise(
-    lm: dspy.LM, threads: list[int]
-) -> None:
-    copy = rollouts_of(lm, elsewhere(Copy(lm)))
-    verified(of(lm, None, rollout_lm=copy))
-    verified(of(lm, None, rollout_lm=copy, num_threads=5))
-    verified(of(lm, None, rollout_lm=lm_of("qwen2")))
-    assert threads == [64, 5, 128]
-
-
-def test_a_rollout_lm_has_the_white_boxs_settings_where_it_has_none(lm: dspy.LM) -> None:
-    far, white = elsewhere(Copy(lm)), lm.copy(top_p=0.9, top_k=5, stop=["END"])
-    taken = rollouts_of(white, far)
-    assert taken is not None
-    assert taken.kwargs == {"temperature": 0.0, "max_tokens": 6, "top_p": 0.9}
-    assert (taken.cache, far.kwargs) == (False, {"temperature": None, "max_tokens": None})
-    own = rollouts_of(white, elsewhere(Copy(lm), temperature=0.5, max_tokens=4, top_p=1.0))
-    assert own is not None
-    assert own.kwargs == {"temperature": 0.5, "max_tokens": 4, "top_p": 1.0}
-
-
-def test_the_white_box_is_no_rollout_lm_of_itself(lm: dspy.LM) -> None:
-    assert rollouts_of(lm, None) is rollouts_of(lm, lm.copy()) is None
-    with pytest.raises(TargetError, match="itself with other settings"):
-        rollouts_of(lm, lm.copy(max_tokens=9))
 
 
 def test_only_a_local_lm_is_stopped_at_the_adapters_mark(

@@ -26,13 +26,15 @@ from tests.support.compiling import (
     lm,
     lm_of,
     metric,
+    readable,
     small,
     student,
 )
+from tests.support.copies import NAME, Copy, copy_server
 from tests.support.marks import slow
 from tests.support.targets import Adder, stub_server, target
 
-__all__ = ["configured", "lm", "student"]
+__all__ = ["configured", "lm", "readable", "student"]
 
 
 def changed(instruction: str) -> bool:
@@ -262,6 +264,62 @@ def test_a_server_that_goes_away_costs_no_candidate_its_score(
     record = compiled(Adder(changed))
     assert record.outcomes[0].steps == 2
     assert {score for each in record.candidates[1:] for score in each.train_scores} == {1.0}
+
+
+# A served copy of the white box, which is asked as the white box is here.
+AS_HERE = {"temperature": 0.0, "max_tokens": 6, "cache": False}
+
+
+def on_a_copy(student: dspy.Module, far: dspy.LM | None, **knobs: Any) -> Any:
+    knobs = {"target_lm": far, "perfect_score": None, **knobs}
+    return small(**knobs).compile(student, trainset=examples()).detailed_results
+
+
+def at(url: str, **settings: Any) -> dspy.LM:
+    settings = {"api_base": url, "api_key": "k", "num_retries": 0, **settings}
+    return dspy.LM("openai/copy", **AS_HERE, **settings)
+
+
+@SCHEDULES
+@pytest.mark.usefixtures("readable")
+def test_on_a_copy_of_the_white_box_it_ends_as_here(
+    schedule: PaperConfig | VerifiedConfig, student: dspy.Module
+) -> None:
+    here = on_a_copy(student, None, schedule=schedule)
+    engine = Copy(lm_of())
+    far = dspy.LM(NAME, engine=engine, num_retries=0, **AS_HERE)
+    there = on_a_copy(student, far, schedule=schedule)
+    assert [vars(each) for each in there.candidates] == [vars(each) for each in here.candidates]
+    assert there.target_usage[NAME]["calls"] == engine.calls >= there.total_calls > 0
+    assert there.counts["backwards"] == here.counts["backwards"]
+    assert there.counts["tokens_decoded"] < here.counts["tokens_decoded"]
+
+
+@pytest.mark.slow
+def test_a_server_that_is_busy_now_and_then_is_asked_again(student: dspy.Module) -> None:
+    here = on_a_copy(student, None)
+    with copy_server(lm_of(), lambda number: 429 if number in (12, 40) else 200) as url:
+        there = on_a_copy(student, at(url, num_retries=9))
+    assert [vars(each) for each in there.candidates] == [vars(each) for each in here.candidates]
+
+
+@pytest.mark.usefixtures("readable")
+@pytest.mark.slow
+def test_a_server_that_is_gone_for_good_ends_the_run_which_goes_on_elsewhere(
+    student: dspy.Module, tmp_path: Path
+) -> None:
+    whole = on_a_copy(student, None)
+    gone: list[StepEvent] = []
+    with (
+        copy_server(lm_of(), lambda number: 500 if gone else 200) as url,
+        pytest.raises(TooManyErrorsError, match=r"no answer.*server runs.*goes on where it was"),
+    ):
+        on_a_copy(student, at(url), log_dir=tmp_path, callback=gone.append)
+    saved = json.loads((tmp_path / "state.json").read_text())["state"]
+    assert len(saved["record"]["candidates"]) > 1
+    with copy_server(lm_of()) as url:
+        resumed = on_a_copy(student, at(url), log_dir=tmp_path)
+    assert [vars(each) for each in resumed.candidates] == [vars(each) for each in whole.candidates]
 
 
 def test_no_key_is_written_anywhere(

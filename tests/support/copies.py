@@ -1,4 +1,4 @@
-"""Another copy of a white box, as a server would hold it, for tests of rollouts on one."""
+"""Another copy of a white box, as a server would hold it, for tests of a target that is one."""
 
 from __future__ import annotations
 
@@ -19,29 +19,17 @@ KNOWN = {"messages", "temperature", "max_tokens", "max_completion_tokens", "seed
 
 
 class Copy(Recorder):
-    """An engine elsewhere that answers as a local LM does.
-
-    Attributes:
-        changes: What becomes of the settings before the local LM sees them, such as a server that
-            takes no notice of the temperature.
-        answers: What becomes of a response.
-    """
+    """An engine elsewhere that answers as a local LM does."""
 
     supported_params = frozenset({"temperature", "max_tokens", "seed"})
 
     def __init__(self, lm: dspy.LM) -> None:
         super().__init__()
         self.lm = lm
-        self.changes: Callable[[lm15.Config], lm15.Config] = lambda config: config
-        self.answers: Callable[[lm15.Response], lm15.Response] = lambda response: response
 
     def respond(self, request: lm15.Request) -> lm15.Response:
-        asked = replace(request, model=self.lm.model, config=self.changes(request.config))
-        return self.answers(replace(self.lm.engine.complete(asked), model=request.model))
-
-
-def elsewhere(engine: Copy, name: str = NAME, **settings: Any) -> dspy.LM:
-    return dspy.LM(name, engine=engine, **{"num_retries": 0, **settings})
+        asked = replace(request, model=self.lm.model)
+        return replace(self.lm.engine.complete(asked), model=request.model)
 
 
 @contextmanager

@@ -94,8 +94,8 @@ class FakeModel:
 
         return [one(item) for item in items]
 
-    def next_log_probs(self, sequences: Sequence[Sequence[int]], last: int = 1) -> torch.Tensor:
-        return self.word_log_probs().repeat(len(sequences), last, 1)
+    def next_log_probs(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+        return self.word_log_probs().repeat(len(sequences), 1)
 
     def generate(
         self, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]

@@ -19,7 +19,7 @@ def rank(objective: AnswerObjective, view: FakeView, candidates: list[int]) -> l
     instruction = "read the answer ."
     (runs,) = FakeRunner(view.size).run([toy(instruction)], view.examples)
     slope = objective.slope(view, instruction, runs)
-    log_probs = view.model.next_log_probs([[]] * view.size)[:, 0]
+    log_probs = view.model.next_log_probs([[]] * view.size)
     return [WORDS[i] for i in objective.rank(view, slope, 1, log_probs, candidates)]
 
 
