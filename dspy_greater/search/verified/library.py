@@ -16,6 +16,11 @@ FAMILIES = {
     "terse": "Write {field} alone, as briefly as possible, without any explanation.",
     "format": "Write every field under its header, exactly in the form that is asked for.",
 }
+EXPERT = "You are an expert in tasks of this kind."
+#: A clause ends at such a mark before a space, or at the end of a line.
+_CLAUSE = re.compile(r".+?(?:[.,;:!?](?=\s)|\n|\Z)\s*", re.DOTALL)
+#: How many instructions come of leaving out a clause, at most.
+MOST_CUTS = 6
 #: How many instructions the library makes at most: one a family, an expert's, three of labels.
 MOST_FAMILIES = len(FAMILIES) + 4
 #: Labels that are listed: so many different ones at most, none longer than so many characters.
@@ -37,10 +42,17 @@ def library(instruction: str, field: str, labels: Sequence[str]) -> dict[str, st
     start += "" if start.endswith(tuple(".!?:؟।。！？：")) else "."
     families = {family: text.replace("{field}", name) for family, text in FAMILIES.items()}
     added = {**_of_labels(name, labels), **families}
-    return {
-        **{family: f"{start} {text}" for family, text in added.items()},
-        "expert": f"You are an expert in tasks of this kind. {start}",
-    }
+    longer = {family: f"{start} {text}" for family, text in added.items() if text not in start}
+    return longer if EXPERT in start else {**longer, "expert": f"{EXPERT} {start}"}
+
+
+def cuts(instruction: str) -> list[str]:
+    """Return an instruction without each of its clauses in turn, of the first :data:`MOST_CUTS`."""
+    clauses = _CLAUSE.findall(instruction.strip())
+    if len(clauses) < 2:
+        return []
+    left = ("".join(clauses[:i] + clauses[i + 1 :]).strip() for i in range(len(clauses)))
+    return [text[:1].upper() + text[1:] for text in left][:MOST_CUTS]
 
 
 def closed(labels: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from dspy_greater.basics.arguments import check_count
-from dspy_greater.search.verified.library import MOST_FAMILIES
+from dspy_greater.search.verified.library import MOST_CUTS, MOST_FAMILIES
 from dspy_greater.search.verified.race import most_raced
 
 #: Examples whose inputs stand before an instruction where the model goes on with it.
@@ -19,7 +19,8 @@ class Sizes:
 
     Args:
         max_steps: Steps for each predictor.
-        library: Whether plain instructions of well-known families race in the first step.
+        library: Whether the current instruction races with a sentence more, of each of several
+            well-known families, and with a clause less.
         asked: Whole instructions that a chat model is asked for in each step, in its own template.
         starts: Whole instructions with which the model goes on behind an example, in the first
             step: how a base model is asked.
@@ -49,12 +50,15 @@ class Sizes:
     @property
     def whole_instructions(self) -> int:
         """Whole instructions that race in the first step, at most."""
-        families = MOST_FAMILIES if self.library else 0
-        return families + self.asked + self.starts + len(self.instructions)
+        return self._of_any_step + self.starts + len(self.instructions)
+
+    @property
+    def _of_any_step(self) -> int:
+        return self.asked + (MOST_FAMILIES + MOST_CUTS if self.library else 0)
 
     def most_runs(self, train: int, validation: int) -> int:
         """Return how often the program is run at most, on so many examples, before the verdict."""
-        step = most_raced(self.asked, train) + validation
+        step = most_raced(self._of_any_step, train) + validation
         first = train + most_raced(self.whole_instructions, train) + validation
         return first + (self.max_steps - 1) * step + validation
 

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from typing import Literal
 
-from dspy_greater.search.verified.library import library
+from dspy_greater.search.verified.library import cuts, library
 from dspy_greater.search.verified.proposals import starts
 from dspy_greater.search.verified.requests import Material, answers, requests
 from dspy_greater.search.verified.rollouts import Rollouts, solved
 from dspy_greater.search.verified.sizes import Sizes
 from dspy_greater.search.view import PredictorView
 
-#: Where an instruction comes from: the user, the library, the model behind an example, or asked.
-Kind = Literal["given", "library", "written", "asked"]
+#: Where an instruction comes from: the user, the library, the model, asked or behind an example, or
+#: the current one without a clause.
+Kind = Literal["given", "library", "asked", "written", "cut"]
 #: Most tokens of an instruction that the model is asked for, and of one that it goes on with.
 LONGEST, LONGEST_WRITTEN = 200, 64
 
@@ -30,7 +31,8 @@ class Writer:
         second: Another good instruction; empty where there is none.
         examples: Those that are shown where the model goes on with an instruction.
         tried: Instructions that are not to come again.
-        first: Whether none but the user's was tried yet: what hangs on the task alone comes then.
+        first: Whether none but the user's was tried yet: only then comes what the user gave, and
+            what does not hang on the current instruction.
         yields: By source, how many there were, how many different ones, how many can be run.
     """
 
@@ -56,14 +58,11 @@ class Writer:
 
     def instructions(self) -> dict[str, Kind]:
         """Return instructions, each once, and their sources."""
-        sources: dict[Kind, Sequence[str]] = {"asked": self._asked()}
+        sources: dict[Kind, Sequence[str]] = {"library": self._library(), "asked": self._asked()}
         if self.first:
-            sources = {
-                "given": self.config.instructions,
-                "library": self._library(),
-                **sources,
-                "written": self._written(),
-            }
+            sources = {"given": self.config.instructions, **sources, "written": self._written()}
+        if self.config.library:
+            sources["cut"] = cuts(self.rollouts.instruction)
         kept: dict[str, Kind] = {}
         for kind, texts in sources.items():
             before = len(kept)

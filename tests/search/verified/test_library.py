@@ -8,7 +8,14 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_greater.search.verified.library import FAMILIES, MOST_FAMILIES, closed, library
+from dspy_greater.search.verified.library import (
+    FAMILIES,
+    MOST_CUTS,
+    MOST_FAMILIES,
+    closed,
+    cuts,
+    library,
+)
 
 labels = st.lists(st.text(max_size=80), max_size=60)
 
@@ -65,3 +72,22 @@ def test_it_is_the_same_in_every_process() -> None:
         for seed in "12"
     }
     assert len(texts) == 1
+
+
+def test_each_clause_is_left_out_in_turn() -> None:
+    assert cuts("Given the fields, produce the answer. be brief") == [
+        "Produce the answer. be brief",
+        "Given the fields, be brief",
+        "Given the fields, produce the answer.",
+    ]
+    assert cuts("Answer.") == cuts("Add 1,000 and 2.5") == cuts(" ") == []
+    assert cuts("One\ntwo") == ["Two", "One"]
+    assert len(cuts("so, " * 30)) == MOST_CUTS
+
+
+def test_a_sentence_comes_once() -> None:
+    first = library("Answer.", "answer", ["yes", "no"] * 9)
+    second = library(first["labels"], "answer", ["yes", "no"] * 9)
+    assert set(second) == set(first) - {"labels"}
+    assert second["careful"].count("exactly one of") == 1
+    assert "expert" not in library(first["expert"], "answer", [])
