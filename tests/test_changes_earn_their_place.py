@@ -139,7 +139,7 @@ def test_what_bounds_allow_covers_a_look_for_each_change(monkeypatch: pytest.Mon
 
 
 def test_what_helps_a_little_is_built_upon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each clause that goes, and each sentence that comes, makes another quarter of the mails right."""
+    """Each clause that goes, and each sentence that comes, gets another quarter right."""
 
     def reply(prompt: str) -> str:
         number = int(re.findall(r"mail (\d+)", prompt)[-1])
