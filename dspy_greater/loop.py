@@ -41,8 +41,9 @@ from dspy_greater.search.programs import DEMOS
 from dspy_greater.search.verified.opening import DemoRace, OpeningRace
 from dspy_greater.state import CompileState, SearchUnderWay
 
-#: Programs, the best on training examples, among which the verdict chooses besides the user's.
-FINALISTS = 3
+#: Programs, the best on training examples, among which the verdict chooses besides the user's;
+#: fewer where to run them would take more than this share of what the bounds pay for.
+FINALISTS, VERDICTS_SHARE = 3, 1 / 3
 #: In whose name the race of whole programs spends, and the kind of candidate it tries.
 TOGETHER = "together"
 
@@ -143,7 +144,12 @@ class Loop:
         if start not in self.state.scores.training:
             return []
         level = board.training_mean(start)
-        return [p for p in board.ranked()[:FINALISTS] if board.training_mean(p) > level]
+        return [p for p in board.ranked()[: self._looks()] if board.training_mean(p) > level]
+
+    def _looks(self) -> int:
+        """Return among how many programs the verdict chooses, one at least."""
+        paid = VERDICTS_SHARE * self.budget.paid() / len(self.setup.runner.validation)
+        return max(1, int(min(FINALISTS, paid)))
 
     def view(
         self, predictor: Predictor, program: Program, labelled_only: bool = False
@@ -214,7 +220,7 @@ class Loop:
     def _verdicts_runs(self) -> int:
         """Return how many runs the finalists, and one without each change, will take."""
         changes = len(self.state.current.changes(self.state.start))
-        looks = FINALISTS + (changes if changes > 1 else 0)
+        looks = self._looks() + (changes if changes > 1 else 0)
         return looks * len(self.setup.runner.validation)
 
     def _percent(self) -> int:
@@ -373,17 +379,16 @@ class Loop:
         config, train = setup.config, len(setup.runner.train)
         validation = len(setup.runner.validation)
         self.budget.turn(predictor.name)
-        runs = config.most_runs(train, validation) + FINALISTS * validation
+        verdict, where, cost = self._looks() * validation, "", ""
+        runs = config.most_runs(train, validation) + verdict
         if setup.bounds:
             more = self.budget.affordable()
-            bound = meter.total().metric_calls + more + FINALISTS * validation
+            bound = meter.total().metric_calls + more + verdict
             runs = min(runs, int(bound)) if more >= train else train + validation
-        where, cost = "", ""
         if setup.runner.target is not None:
             where, cost = f" on {setup.runner.target}", f" and {usage_text(meter.target)}"
-        within = (
-            f", {self.budget.share()[0]}" if setup.bounds else f" in {config.max_steps:,} steps"
-        )
+        steps = f" in {config.max_steps:,} steps"
+        within = f", {self.budget.share()[0]}" if setup.bounds else steps
         dtype = str(setup.model.dtype).removeprefix("torch.")
         spent = meter.total()
         say(

@@ -155,3 +155,25 @@ def test_what_helps_a_little_is_built_upon(monkeypatch: pytest.MonkeyPatch) -> N
     assert "briefly" in text
     kinds = {c.kind for c in found.detailed_results.candidates if c.accepted}
     assert kinds == {"start", "cut", "library"}
+
+
+@pytest.mark.parametrize(("runs", "looks"), [(None, 3), (160, 3), (80, 2), (60, 1)])
+def test_a_verdict_takes_a_third_of_the_bounds_at_most_and_one_look_at_least(
+    runs: int | None, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are 12 validation examples."""
+
+    def reply(prompt: str) -> str:
+        number = int(re.findall(r"mail (\d+)", prompt)[-1])
+        return "yes" if number % 5 < prompt.count("!") else "no"
+
+    program = dspy.Predict(dspy.Signature("text -> answer", "Answer."))
+    config = VerifiedConfig(
+        max_steps=1, asked=0, starts=0, library=False, instructions=("One!", "Two!!", "All!!!!!")
+    )
+    found = compiled(
+        program, {"answer": reply}, monkeypatch, schedule=config, max_metric_calls=runs
+    )
+    (outcome,) = found.detailed_results.outcomes
+    assert (outcome.after, outcome.looks) == ("All!!!!!", looks)
+    assert found.detailed_results.total_calls <= (runs or 999)

@@ -41,6 +41,10 @@ class Budget:
         bounds, spent = self.share()
         return bounds.runs(spent, self._run)
 
+    def paid(self) -> float:
+        """Return how many runs the bounds pay for in all."""
+        return self.bounds.runs(Spent(), self._run)
+
     def over(self, runs: int) -> str:
         """Say which bound does not pay for so many more runs; empty while all do."""
         bounds, spent = self.share()
