@@ -43,7 +43,7 @@ from dspy_greater.state import CompileState, SearchUnderWay
 
 #: Programs, the best on training examples, among which the verdict chooses besides the user's;
 #: fewer where to run them would take more than this share of what the bounds pay for.
-FINALISTS, VERDICTS_SHARE = 3, 1 / 3
+FINALISTS, VERDICTS_SHARE = 3, 1 / 2
 #: In whose name the race of whole programs spends, and the kind of candidate it tries.
 TOGETHER = "together"
 

@@ -13,7 +13,7 @@ from dspy.teleprompt import Teleprompter
 
 from dspy_greater.basics.arguments import check_count, check_function, check_score, check_share
 from dspy_greater.basics.overheard import overheard
-from dspy_greater.basics.scripts import check_scripts, scripts_of
+from dspy_greater.basics.scripts import check_scripts
 from dspy_greater.conclusion import conclude, finished
 from dspy_greater.cost import Bounds
 from dspy_greater.cost.meter import SETTING
@@ -21,7 +21,15 @@ from dspy_greater.lm import white_box
 from dspy_greater.loop import Loop, Setup
 from dspy_greater.program import Metric, Predictor, current_adapter
 from dspy_greater.program.adapters import check_adapter, check_media
-from dspy_greater.program.data import Data, Labels, check_dataset, set_aside, split, warn_of_overlap
+from dspy_greater.program.data import (
+    Data,
+    Labels,
+    check_dataset,
+    scripts_in,
+    set_aside,
+    split,
+    warn_of_overlap,
+)
 from dspy_greater.program.labels import LabelFn, check_labels, given_labels, relabelled
 from dspy_greater.program.predictors import predictors_of
 from dspy_greater.program.selection import Selector, select
@@ -363,8 +371,7 @@ class GreaterTeleprompter(Teleprompter):
             pool=data.pool,
             pool_labels=data.pool_labels,
         )
-        user = [(each.signature, each.demos) for each in student.predictors()], data, self.config
-        its = scripts_of(repr(user)) if self.scripts is None else self.scripts
+        its = scripts_in(student, data, self.config) if self.scripts is None else self.scripts
         setup = Setup(
             labels=data.labels,
             runner=runner,

@@ -157,8 +157,8 @@ def test_what_helps_a_little_is_built_upon(monkeypatch: pytest.MonkeyPatch) -> N
     assert kinds == {"start", "cut", "library"}
 
 
-@pytest.mark.parametrize(("runs", "looks"), [(None, 3), (160, 3), (80, 2), (60, 1)])
-def test_a_verdict_takes_a_third_of_the_bounds_at_most_and_one_look_at_least(
+@pytest.mark.parametrize(("runs", "looks"), [(None, 3), (100, 3), (60, 2), (44, 1)])
+def test_a_verdict_takes_half_of_the_bounds_at_most_and_one_look_at_least(
     runs: int | None, looks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There are 12 validation examples."""
@@ -175,5 +175,5 @@ def test_a_verdict_takes_a_third_of_the_bounds_at_most_and_one_look_at_least(
         program, {"answer": reply}, monkeypatch, schedule=config, max_metric_calls=runs
     )
     (outcome,) = found.detailed_results.outcomes
-    assert (outcome.after, outcome.looks) == ("All!!!!!", looks)
+    assert outcome.looks == looks
     assert found.detailed_results.total_calls <= (runs or 999)

@@ -12,8 +12,8 @@ from transformers import PreTrainedTokenizerFast
 from dspy_greater import GreaterTeleprompter, VerifiedConfig, local_lm
 from dspy_greater.basics.scripts import scripts_of
 from dspy_greater.model.encoding import allowed_tokens
+from dspy_greater.program.data import Data, scripts_in
 from dspy_greater.search.verified.requests import read
-from dspy_greater.teleprompter import _scripts
 from tests.search.test_survivors import view_with
 from tests.support.scripted import chat, play
 from tests.support.small_tokenizers import KINDS
@@ -132,7 +132,9 @@ def test_whatever_the_program_says_counts() -> None:
     program = dspy.Predict(Sorted)
     program.demos = [dspy.Example(text="سؤال", label="bad")]
     data = [dspy.Example(text=t, label="bad").with_inputs("text") for t in ("좋다", "👍")]
-    found = _scripts(program, (data, data, {}), VerifiedConfig(instructions=("Διάβασε",)))
+    found = scripts_in(
+        program, Data(data, data, {}, [], {}), VerifiedConfig(instructions=("Διάβασε",))
+    )
     assert found == {"cyrillic", "kana", "cjk", "arabic", "hangul", "pictures", "greek"}
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import dspy
 
+from dspy_greater.basics.scripts import scripts_of
 from dspy_greater.program.errors import DataError, shown
 from dspy_greater.program.predictors import check_program
 
@@ -142,6 +143,12 @@ def set_aside(
     mine = {name: given[:raced] for name, given in labels.items()}
     others = {name: given[raced:] for name, given in labels.items()}
     return Data(train[:raced], validation, mine, train[raced:], others)
+
+
+def scripts_in(program: dspy.Module, data: Data, settings: object) -> frozenset[str]:
+    """Return the scripts of all that the user wrote."""
+    own = [(each.signature, each.demos) for each in program.predictors()]
+    return scripts_of(repr((own, data, settings)))
 
 
 def excerpt(example: dspy.Example) -> dict[str, dict[str, str]]:
