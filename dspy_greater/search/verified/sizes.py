@@ -20,7 +20,7 @@ class Sizes:
     Args:
         max_steps: Steps for each predictor.
         library: Whether the current instruction races with a sentence more, of each of several
-            well-known families, and with a clause less.
+            well-known families, and after the first step with a clause less.
         asked: Whole instructions that a chat model is asked for in each step, in its own template.
         starts: Whole instructions with which the model goes on behind an example, in the first
             step: how a base model is asked.
@@ -50,15 +50,16 @@ class Sizes:
     @property
     def whole_instructions(self) -> int:
         """Whole instructions that race in the first step, at most."""
-        return self._of_any_step + self.starts + len(self.instructions)
+        families = MOST_FAMILIES if self.library else 0
+        return families + self.asked + self.starts + len(self.instructions)
 
     @property
-    def _of_any_step(self) -> int:
+    def _of_later_steps(self) -> int:
         return self.asked + (MOST_FAMILIES + MOST_CUTS if self.library else 0)
 
     def most_runs(self, train: int, validation: int) -> int:
         """Return how often the program is run at most, on so many examples, before the verdict."""
-        step = most_raced(self._of_any_step, train) + validation
+        step = most_raced(self._of_later_steps, train) + validation
         first = train + most_raced(self.whole_instructions, train) + validation
         return first + (self.max_steps - 1) * step + validation
 

@@ -61,7 +61,7 @@ class Writer:
         sources: dict[Kind, Sequence[str]] = {"library": self._library(), "asked": self._asked()}
         if self.first:
             sources = {"given": self.config.instructions, **sources, "written": self._written()}
-        if self.config.library:
+        elif self.config.library:  # a source more in the first step leaves less to each
             sources["cut"] = cuts(self.rollouts.instruction)
         kept: dict[str, Kind] = {}
         for kind, texts in sources.items():
