@@ -50,7 +50,9 @@ def shown_by(
 
 def demo_sets(shown: Sequence[Shown], rng: random.Random) -> list[str]:
     """Return sets of demos of several sizes, each once, as text; see :func:`demos_of`."""
-    sizes = [size for size in SIZES if size <= len(shown)] or [len(shown)][: len(shown)]
+    if not shown:
+        return []
+    sizes = [size for size in SIZES if size <= len(shown)] or [len(shown)]
     drawn = [rng.sample(list(shown), size) for _ in range(DRAWS) for size in sizes]
     return list(dict.fromkeys(map(json.dumps, drawn)))
 

@@ -17,14 +17,15 @@ UNCALLED = "no run on a training example called it"
 
 @dataclass
 class Candidate:
-    """One instruction that was tried for one predictor.
+    """One instruction that was tried for one predictor, or one set of demos.
 
     Attributes:
-        predictor: Name of the predictor.
+        predictor: Name of the predictor, or ``"the set of demos"``, whose text is JSON.
         instruction: The text, without what DSPy wrote behind an agent's.
         step: Step in which it was first tried; 0 for the instruction at the start.
-        kind: Where it comes from: ``"start"``, ``"given"``, ``"library"``, ``"asked"`` or
-            ``"written"`` (what the model goes on with); ``"together"``: the race of whole programs;
+        kind: Where it comes from: ``"start"``, ``"given"``, ``"library"``, ``"asked"``,
+            ``"written"`` (what the model goes on with) or ``"cut"`` (a clause less);
+            ``"together"``: the race of whole programs; ``"the set of demos"``: that of demos;
             ``"again"``: run again, as another predictor had changed.
         position: First token position that it changed; None for a whole instruction.
         train_scores: The metric on the training examples that it was run on.
@@ -62,7 +63,7 @@ class StepEvent:
 
     Attributes:
         predictor: Name of the predictor.
-        step: Number of the step, from 1 for each predictor; 0 for the race of whole programs.
+        step: Number of the step, from 1 for each predictor; 0 for a race of demos or programs.
         instruction: Its current instruction.
         accepted: Whether that changed in this step.
         attempts: What was run in this step.
@@ -104,10 +105,10 @@ class ChangedExample:
 
 @dataclass
 class Outcome:
-    """What became of one predictor's instruction.
+    """What became of one predictor's instruction, or of the demos.
 
     Attributes:
-        predictor: Name of the predictor.
+        predictor: Name of the predictor, or ``"the set of demos"``.
         before: Its instruction in the student.
         after: Its instruction in the returned program.
         score_before: Mean metric on the validation examples without the changes.

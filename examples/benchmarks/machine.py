@@ -98,13 +98,14 @@ class Costs:
 
 def seconds(work: Callable[[], Any], device: torch.device = CPU) -> float:
     """Return how long something takes, on a device that may go on by itself."""
-    _wait_for(device)
+    wait_for(device)
     began = time.perf_counter()
     work()
-    _wait_for(device)
+    wait_for(device)
     return time.perf_counter() - began
 
 
-def _wait_for(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Wait until a device that goes on by itself has done all that was asked of it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

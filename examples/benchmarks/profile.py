@@ -24,7 +24,7 @@ from dspy_greater.lm import white_box
 from dspy_greater.program import Metric
 from dspy_greater.program.runs import run_programs
 from examples.benchmarks.common import markdown
-from examples.benchmarks.machine import Costs, Machine
+from examples.benchmarks.machine import Costs, Machine, wait_for
 from examples.tasks import BenchmarkTask, load
 
 #: Rows of a batch up to which decoding steps are put together.
@@ -57,9 +57,11 @@ class Clock:
         began: list[float] = []
 
         def before(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            wait_for(module.device)
             began.append(time.perf_counter())
 
         def after(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            wait_for(module.device)
             self._note(kwargs, time.perf_counter() - began.pop())
 
         hooks = (

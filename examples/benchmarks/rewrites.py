@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ import numpy as np
 from dspy_greater import local_lm
 from dspy_greater.basics.spans import Message
 from dspy_greater.model import Sampling, Targeted
+from dspy_greater.search.verified.library import clauses as parts
 from dspy_greater.search.verified.requests import read
 from examples.benchmarks.common import Cases, markdown
 from examples.benchmarks.instructions import as_text
@@ -42,8 +42,6 @@ from examples.benchmarks.rollouts import Rollout, Writing, shared_arguments
 from examples.tasks import load
 
 ARMS = ("gradient", "masked", "random", "whole")
-#: A clause ends at such a mark before a space, or at the end of a line.
-_CLAUSE = re.compile(r".+?(?:[.,;:!?](?=\s)|\n|\Z)\s*", re.DOTALL)
 #: Fewest clauses of an instruction that is rewritten; examples that the model is shown.
 CLAUSES, SHOWN = 3, 3
 #: What marks the middle that is to be filled in, as Qwen, StarCoder and others write it.
@@ -85,11 +83,6 @@ def run(options: argparse.Namespace) -> str:
             for index in missing:
                 cases.add(task=name, start=index, **trial.case(starts[index]))
     return table(cases.read())
-
-
-def parts(text: str) -> list[str]:
-    """Return the clauses of an instruction; together they are the whole."""
-    return _CLAUSE.findall(text)
 
 
 @dataclass

@@ -65,7 +65,7 @@ def ours(
             schedule=schedule,
             max_tokens=setting.budget,
             seed=setting.seed,
-            # Our own search keeps to its bounds by itself.
+            # The default keeps to its bounds by itself.
             callback=None if schedule == "verified" else Within(setting.budget),
             demos=demos,
             progress=False,

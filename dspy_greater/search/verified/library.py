@@ -48,11 +48,16 @@ def library(instruction: str, field: str, labels: Sequence[str]) -> dict[str, st
 
 def cuts(instruction: str) -> list[str]:
     """Return an instruction without each of its clauses in turn, of the first :data:`MOST_CUTS`."""
-    clauses = _CLAUSE.findall(instruction.strip())
-    if len(clauses) < 2:
+    parts = clauses(instruction.strip())
+    if len(parts) < 2:
         return []
-    left = ("".join(clauses[:i] + clauses[i + 1 :]).strip() for i in range(len(clauses)))
+    left = ("".join(parts[:i] + parts[i + 1 :]).strip() for i in range(len(parts)))
     return [text[:1].upper() + text[1:] for text in left][:MOST_CUTS]
+
+
+def clauses(instruction: str) -> list[str]:
+    """Return the clauses of an instruction; together they are the whole."""
+    return _CLAUSE.findall(instruction)
 
 
 def closed(labels: Sequence[str]) -> list[str]:
