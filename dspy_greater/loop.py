@@ -11,34 +11,31 @@ examples before the verdict, for which the last current program and the best oth
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from statistics import mean
 
-import dspy
 from tqdm.auto import tqdm
 
 from dspy_greater.basics.console import redraws, say, shorten
-from dspy_greater.cost import Bounds, Budget
-from dspy_greater.model import WhiteBox
+from dspy_greater.cost import Budget
 from dspy_greater.program import Predictor
 from dspy_greater.program.demos import with_demos
 from dspy_greater.program.runs import unreadable
-from dspy_greater.record import Candidate, Checkpoint, StepEvent, usage_text
+from dspy_greater.record import Candidate, StepEvent
 from dspy_greater.record.outcomes import UNCALLED
-from dspy_greater.running import ProgramRunner
 from dspy_greater.search import (
     Attempt,
     PredictorView,
     Program,
     Schedule,
-    ScheduleConfig,
     ScoreBoard,
     Verdict,
     choose,
 )
 from dspy_greater.search.programs import DEMOS
 from dspy_greater.search.verified.opening import DemoRace, OpeningRace
+from dspy_greater.setup import Setup, announce
 from dspy_greater.state import CompileState, SearchUnderWay
 
 #: Programs, the best on training examples, among which the verdict chooses besides the user's;
@@ -46,29 +43,6 @@ from dspy_greater.state import CompileState, SearchUnderWay
 FINALISTS, VERDICTS_SHARE = 3, 1 / 2
 #: In whose name the race of whole programs spends, and the kind of candidate it tries.
 TOGETHER = "together"
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What a compile works with and by which settings (see the optimizer); nothing in it changes.
-
-    ``labels`` are those of each training example by predictor, where they are not in the examples.
-    """
-
-    labels: Mapping[str, Sequence[dspy.Example]]
-    runner: ProgramRunner
-    model: WhiteBox
-    adapter: dspy.Adapter
-    config: ScheduleConfig
-    bounds: Bounds
-    seed: int
-    confidence: float
-    perfect_score: float | None
-    round_robin: bool
-    scripts: frozenset[str]
-    callback: Callable[[StepEvent], bool | None] | None
-    checkpoint: Checkpoint | None
-    progress: bool
 
 
 class Loop:
@@ -143,8 +117,10 @@ class Loop:
         start, board = self.state.start, self.board
         if start not in self.state.scores.training:
             return []
-        level = board.training_mean(start)
-        return [p for p in board.ranked()[: self._looks()] if board.training_mean(p) > level]
+        # The current one may have won a shorter race, and not be among those ranked.
+        gains = {p: board.gain(p, start) for p in (self.state.current, *board.ranked())}
+        better = [program for program, gain in gains.items() if gain > 0]
+        return sorted(better, key=lambda program: -gains[program])[: self._looks()]
 
     def _looks(self) -> int:
         """Return among how many programs the verdict chooses, one at least."""
@@ -218,9 +194,10 @@ class Loop:
         return self.budget.over(len(self.setup.runner.train)) or hopeless
 
     def _verdicts_runs(self) -> int:
-        """Return how many runs the finalists, and one without each change, will take."""
+        """Return how many runs the finalists, and one without each change, will yet take."""
+        known = sum(p in self.state.scores.validation for p in self._finalists())
         changes = len(self.state.current.changes(self.state.start))
-        looks = self._looks() + (changes if changes > 1 else 0)
+        looks = self._looks() - known + (changes if changes > 1 else 0)
         return looks * len(self.setup.runner.validation)
 
     def _percent(self) -> int:
@@ -242,15 +219,16 @@ class Loop:
 
     def _opened(self, predictor: Predictor) -> Schedule:
         """Return a predictor's schedule, begun anew if another predictor has changed."""
-        state, name = self.state, predictor.name
+        state, setup, name = self.state, self.setup, predictor.name
         search, around = state.searches.get(name), state.current.around(name)
         if search is None:
-            search = SearchUnderWay(self.setup.config.state_type(state.current[name]), around)
+            search = SearchUnderWay(setup.config.state_type(state.current[name]), around)
             state.searches[name] = search
             schedule = self._schedules[name] = self._schedule(predictor, search)
             self._note(name, schedule.begin(state.current), 0, True, state.current)
             if self._called(name):
-                self._estimate(predictor)
+                self.budget.turn(name)
+                announce(setup, self.budget, name, self._looks() * len(setup.runner.validation))
             self._begin()
         elif search.around != around:
             search.around = around
@@ -370,31 +348,3 @@ class Loop:
             known = Candidate(*place, list(attempt.scores), attempt.estimate, others=others)
             record.candidates.append(known)
         known.accepted |= accepted
-
-    def _estimate(self, predictor: Predictor) -> None:
-        """Say what a search may cost, from what the runs so far took."""
-        setup, meter = self.setup, self.state.meter
-        if not setup.progress:
-            return
-        config, train = setup.config, len(setup.runner.train)
-        validation = len(setup.runner.validation)
-        self.budget.turn(predictor.name)
-        verdict, where, cost = self._looks() * validation, "", ""
-        runs = config.most_runs(train, validation) + verdict
-        if setup.bounds:
-            more = self.budget.affordable()
-            bound = meter.total().metric_calls + more + verdict
-            runs = min(runs, int(bound)) if more >= train else train + validation
-        if setup.runner.target is not None:
-            where, cost = f" on {setup.runner.target}", f" and {usage_text(meter.target)}"
-        steps = f" in {config.max_steps:,} steps"
-        within = f", {self.budget.share()[0]}" if setup.bounds else steps
-        dtype = str(setup.model.dtype).removeprefix("torch.")
-        spent = meter.total()
-        say(
-            f"{predictor.name}: at most {runs:,} runs of the program{where}{within}; the first "
-            f"{spent.metric_calls} took {spent.seconds:.1f} s, "
-            f"{spent.seconds / spent.metric_calls:.2f} s each{cost} "
-            f"({setup.model.name} in {dtype} on {setup.model.device})",
-            setup.progress,
-        )

@@ -18,7 +18,7 @@ from dspy_greater.conclusion import conclude, finished
 from dspy_greater.cost import Bounds
 from dspy_greater.cost.meter import SETTING
 from dspy_greater.lm import white_box
-from dspy_greater.loop import Loop, Setup
+from dspy_greater.loop import Loop
 from dspy_greater.program import Metric, Predictor, current_adapter
 from dspy_greater.program.adapters import check_adapter, check_media
 from dspy_greater.program.data import (
@@ -40,6 +40,7 @@ from dspy_greater.running.fitting import fitting
 from dspy_greater.running.lms import LMs, asked, language_models
 from dspy_greater.running.runner import ProgramRunner, start_of
 from dspy_greater.search import ScheduleConfig, settings
+from dspy_greater.setup import Setup
 from dspy_greater.state import FORM, CompileState
 from dspy_greater.version import __version__
 

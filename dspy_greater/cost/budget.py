@@ -32,9 +32,9 @@ class Budget:
     def turn(self, name: str) -> None:
         """Put what is spent from now on under a name; a run costs what runs did so far."""
         self.meter.turn(name)
-        total = self.meter.total()
-        runs = max(total.metric_calls, 1)
-        self._run = Spent(1, round(total.tokens / runs), total.seconds / runs)
+        runs = self.meter.runs
+        count = max(runs.metric_calls, 1)
+        self._run = Spent(1, round(runs.tokens / count), runs.seconds / count)
 
     def affordable(self) -> float:
         """Return for how many more runs the bounds pay in this turn."""

@@ -8,12 +8,16 @@ from typing_extensions import Self
 
 
 class Summed:
-    """What a dataclass of numbers needs to be added field by field."""
+    """What a dataclass of numbers needs to be added and subtracted field by field."""
 
     def __add__(self, other: Self) -> Self:
         """Return the sums."""
         sums = {name: value + getattr(other, name) for name, value in vars(self).items()}
         return type(self)(**sums)
+
+    def __sub__(self, earlier: Self) -> Self:
+        """Return the differences."""
+        return type(self)(**{name: n - getattr(earlier, name) for name, n in vars(self).items()})
 
 
 @dataclass
@@ -56,7 +60,3 @@ class Counts(Summed):
     def snapshot(self) -> Counts:
         """A copy that later work does not change."""
         return replace(self)
-
-    def __sub__(self, earlier: Counts) -> Counts:
-        """The work done since ``earlier``."""
-        return Counts(**{name: n - getattr(earlier, name) for name, n in vars(self).items()})

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -63,6 +63,7 @@ class Meter:
         target: By name, what language models did that verify candidates in the white box's place.
         phases: Seconds by phase, see :class:`Phases`.
         spent: By whose turn it was, see :meth:`turn`.
+        runs: What of it went into runs of the program, see :meth:`running`.
         engine: The local model that books here what it generates; None for any.
         whose: In whose name is spent what is spent now.
     """
@@ -73,6 +74,7 @@ class Meter:
     target: dict[str, Usage] = field(default_factory=dict)
     phases: dict[str, float] = field(default_factory=dict)
     spent: dict[str, Spent] = field(default_factory=lambda: {SETUP: Spent()})
+    runs: Spent = field(default_factory=Spent)
 
     def __post_init__(self) -> None:
         self.engine: object = None
@@ -113,6 +115,15 @@ class Meter:
             for name, each in usage.items():
                 self.target[name] = self.target.get(name, Usage()) + each
 
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count what is spent in a block as the cost of runs of the program, too."""
+        before = self.total()
+        try:
+            yield
+        finally:
+            self.runs += self.total() - before
+
     @property
     def hopeless(self) -> bool:
         """Whether every run so far has failed."""
@@ -149,6 +160,7 @@ class Meter:
             target={name: Usage(**each) for name, each in saved["target"].items()},
             phases=dict(saved["phases"]),
             spent={SETUP: Spent()} | {name: Spent(**s) for name, s in saved["spent"].items()},
+            runs=Spent(**saved["runs"]),
         )
 
     def _tick(self) -> None:

@@ -96,10 +96,11 @@ class ProgramRunner:
         What others than the student fail at costs them their score, and nobody else.
         """
         modules = [self.module(program) for program in programs]
-        if self.target is None:
-            results = self._on_white_box(modules, examples, limit)
-        else:
-            results = self._on_target(self.target, modules, examples)
+        with self.meter.running():
+            if self.target is None:
+                results = self._on_white_box(modules, examples, limit)
+            else:
+                results = self._on_target(self.target, modules, examples)
         errors = dspy.settings.max_errors if self.max_errors is None else self.max_errors
         for program, runs in zip(programs, results, strict=True):
             if program == self._start:

@@ -117,6 +117,11 @@ class ScoreBoard:
         """Return a program's mean score on the training examples that it was run on."""
         return mean(self.scores.training[program].values())
 
+    def gain(self, program: Program, other: Program) -> float:
+        """Return how much better a program is than another in the mean, where both were run."""
+        own, its = self.scores.training[program], self.scores.training[other]
+        return mean([own[index] - its[index] for index in own if index in its] or [0.0])
+
     def ranked(self) -> list[Program]:
         """Return the programs that were run on all training examples, the best first."""
         known = self.scores.training

@@ -25,8 +25,9 @@ class Shared:
 
     def spend(self, name: str, runs: int) -> None:
         self.meter.turn(name)
-        for _ in range(runs):
-            self.meter.book_run({})
+        with self.meter.running():
+            for _ in range(runs):
+                self.meter.book_run({})
 
     def over(self, name: str, waiting: Sequence[str]) -> str:
         self.waiting = waiting
@@ -67,12 +68,14 @@ def test_a_run_costs_what_runs_did_before_the_turn() -> None:
     meter = Meter()
     budget = Budget(Bounds(max_tokens=100), meter, lambda: ["one"], lambda: 2)
     meter.turn("one")
-    meter.book(Counts(tokens_prompt=20))
-    for _ in range(2):
-        meter.book_run({})
+    with meter.running():
+        meter.book(Counts(tokens_prompt=20))
+        for _ in range(2):
+            meter.book_run({})
     budget.turn("one")
     assert budget.affordable() == (100 - 20 - 2 * 10) / 10
     meter.book(Counts(tokens_prompt=30))  # of no run: the price stays
+    budget.turn("one")
     assert budget.affordable() == (100 - 50 - 2 * 10) / 10
 
 

@@ -52,12 +52,13 @@ class OpeningRace:
 
     def programs(self, names: Sequence[str]) -> list[Program]:
         """Return programs that may race, each with other texts in these parts."""
-        if not self.race.affordable(1):
+        if not self.race.fitted(1)[1]:
             return []
         start, rows = self.current.instructions, self.texts(names)
         found = [Program.of(start | dict(zip(names, texts, strict=True))) for texts in rows]
         distinct = list(dict.fromkeys(found))
-        return distinct[: self.race.affordable(len(distinct))]
+        self.race, count = self.race.fitted(len(distinct))
+        return distinct[:count]
 
     def texts(self, names: Sequence[str]) -> list[tuple[str, ...]]:
         """Return what may stand together in these parts."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dspy_greater.search.programs import Program
 from dspy_greater.search.scores import ScoreBoard
@@ -27,10 +27,17 @@ class Race:
     board: ScoreBoard
     order: Sequence[int]
 
-    def affordable(self, count: int) -> int:
-        """Return how many of ``count`` programs may race within the bounds of the compile."""
+    def fitted(self, count: int) -> tuple[Race, int]:
+        """Return a race that the bounds of the compile pay for, and how many programs may enter.
+
+        Rather than fewer programs it has fewer examples: what is not run cannot win.
+        """
         runs, total = self.board.affordable(), len(self.order)
-        return next(n for n in range(count, -1, -1) if most_raced(n, total) <= runs)
+        for length in (total, *(stop for stop in reversed(BLOCKS[1:]) if stop < total)):
+            race = replace(self, order=self.order[:length])
+            if most_raced(count, length) <= runs:
+                return race, count
+        return race, next(n for n in range(count, -1, -1) if most_raced(n, length) <= runs)
 
     def run(self, programs: Sequence[Program], current: Program) -> list[Program]:
         """Run programs on more and more examples; return those that reach the last, best first.
@@ -50,8 +57,7 @@ class Race:
 
     def winner(self, reached: Sequence[Program], current: Program) -> Program | None:
         """Return the first of those that reached the end if it beats the current program."""
-        level = self.board.training_mean(current)
-        return next((p for p in reached[:1] if self.board.training_mean(p) > level), None)
+        return next((p for p in reached[:1] if self.board.gain(p, current) > 0), None)
 
 
 def next_stop(done: int, racing: int, total: int) -> int:

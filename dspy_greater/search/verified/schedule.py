@@ -69,7 +69,7 @@ class VerifiedSchedule:
             state.step, state.stopped = state.step - 1, "nothing new to try"
             return None
         race = Race(self.board, self.board.differing_first(self.order))
-        count = race.affordable(len(sources))
+        race, count = race.fitted(len(sources))
         texts = by_turns(sources)[:count] if count < len(sources) else list(sources)
         racers = {current.replaced(name, text): sources[text] for text in texts}
         accepted = race.winner(race.run(list(racers), current), current)

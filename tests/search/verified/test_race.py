@@ -71,12 +71,29 @@ def test_a_race_is_never_longer_than_announced(count: int, total: int) -> None:
 
 
 @given(st.integers(0, 30), st.integers(1, 80), st.integers(0, 500))
-def test_as_many_race_as_bounds_pay_for(count: int, total: int, runs: int) -> None:
+def test_a_race_is_as_long_and_its_field_as_large_as_bounds_pay_for(
+    count: int, total: int, runs: int
+) -> None:
     race = race_of(FakeRunner(total))
     race.board.affordable = lambda: runs
-    fit = race.affordable(count)
-    assert most_raced(fit, total) <= runs
-    assert fit == count or most_raced(fit + 1, total) > runs
+    fitted, fit = race.fitted(count)
+    length = len(fitted.order)
+    assert most_raced(fit, length) <= runs
+    longer = [each for each in (16, 32, total) if length < each <= total]
+    assert all(most_raced(count, each) > runs for each in longer)
+    if fit < count:
+        assert length == min(16, total)
+        assert most_raced(fit + 1, length) > runs
+
+
+def test_rather_than_fewer_programs_a_race_has_fewer_examples() -> None:
+    race = race_of(FakeRunner(50))
+    race.board.affordable = lambda: 100
+    fitted, fit = race.fitted(9)
+    assert (len(fitted.order), fit) == (16, 9)
+    field = [toy("count items"), *(toy(" ".join(["the"] * n)) for n in range(1, 9))]
+    assert fitted.winner(fitted.run(field, START), START) == field[0]
+    assert len(race.board.scores.training[field[0]]) == 16
 
 
 def test_a_block_has_enough_runs_to_be_worth_a_batch() -> None:
