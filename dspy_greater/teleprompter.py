@@ -234,7 +234,8 @@ class GreaterTeleprompter(Teleprompter):
         labels = {name: [given[index] for index in fit] for name, given in labels.items()}
         kept = [train[index] for index in fit]
         verified = [validation[index] for index in fit_too]
-        data = set_aside(kept, verified, labels, self.demos == "search")
+        searched, most = self.demos == "search", self.config.examples
+        data = set_aside(kept, verified, labels, searched, most)
         with self._checkpoint(student, predictors, data, lms) as checkpoint:
             loop = self._loop(student, predictors, data, lms, checkpoint)
             record, meter = loop.state.record, loop.state.meter
@@ -345,7 +346,8 @@ class GreaterTeleprompter(Teleprompter):
     ) -> Loop:
         """Return the loop at its beginning, or where the ``log_dir`` left it."""
         model = white_box(lms.white_box)
-        start = start_of(predictors, demos=bool(data.pool))
+        searched = self.demos == "search"
+        start = start_of(predictors, searched)
         if checkpoint is not None and checkpoint.state is not None:
             state = CompileState.load(checkpoint.state, self.config)
         else:
@@ -371,6 +373,7 @@ class GreaterTeleprompter(Teleprompter):
             max_errors=self.max_errors,
             pool=data.pool,
             pool_labels=data.pool_labels,
+            demos=searched,
         )
         its = scripts_in(student, data, self.config) if self.scripts is None else self.scripts
         setup = Setup(

@@ -20,8 +20,9 @@ logger = logging.getLogger(__name__)
 
 #: By predictor, the labels of examples that are not in them.
 Labels = dict[str, list[dspy.Example]]
-#: Examples that demos are taken from, at most.
-MOST_SHOWN = 12
+#: Examples that demos are taken from, at most; and the share of the training examples that may be
+#: shown, as demos and in an instruction.
+MOST_DEMOS, DEMOS_SHARE, SHOWN_SHARE = 12, 1 / 3, 1 / 6
 _HOW = "dspy.Example(question=..., answer=...).with_inputs('question')"
 _NUMBER = re.compile(r"\d+")
 _NAME = re.compile(r"(?<=[\w,;:] )[A-Z]\w+")  # a capital within a sentence
@@ -29,7 +30,7 @@ _WORD = re.compile(r"\w{4,}|\d+")
 
 
 class Data(NamedTuple):
-    """What a compile learns from; ``pool`` are examples to be shown, where demos are searched."""
+    """What a compile learns from; ``pool`` are examples that may be shown to the model."""
 
     train: list[dspy.Example]
     validation: list[dspy.Example]
@@ -126,14 +127,26 @@ def split(
 
 
 def set_aside(
-    train: list[dspy.Example], validation: list[dspy.Example], labels: Labels, demos: bool
+    train: list[dspy.Example],
+    validation: list[dspy.Example],
+    labels: Labels,
+    demos: bool,
+    examples: int,
 ) -> Data:
-    """Return the data of a compile; with ``demos`` a third of the training examples can be shown.
+    """Return the data of a compile, some training examples set aside to be shown.
+
+    Args:
+        train: Training examples.
+        validation: Those that programs are verified on, of which none is shown.
+        labels: By predictor, of the training examples.
+        demos: Whether demos are searched: then it is a third of them, :data:`MOST_DEMOS` at most.
+        examples: Otherwise it is a sixth of them, so many at most.
 
     Raises:
-        DataError: If that leaves fewer than two of either kind.
+        DataError: If that leaves fewer than two demos.
     """
-    count = min(MOST_SHOWN, len(train) // 3) if demos else 0
+    most, share = (MOST_DEMOS, DEMOS_SHARE) if demos else (examples, SHOWN_SHARE)
+    count = min(most, int(len(train) * share))
     if demos and count < 2:
         raise DataError(
             f"demos='search' takes demos from a third of the training examples, and there are only "

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from typing import Literal
 
+from dspy_greater.search.verified.examples import apart, with_examples
 from dspy_greater.search.verified.library import cuts, library
 from dspy_greater.search.verified.proposals import starts
 from dspy_greater.search.verified.requests import Material, answers, requests
@@ -15,9 +16,9 @@ from dspy_greater.search.verified.rollouts import Rollouts, solved
 from dspy_greater.search.verified.sizes import Sizes
 from dspy_greater.search.view import PredictorView
 
-#: Where an instruction comes from: the user, the library, the model, asked or behind an example, or
-#: the current one without a clause.
-Kind = Literal["given", "library", "asked", "written", "cut"]
+#: Where an instruction comes from: the user, the library, worked examples behind the current one,
+#: the model, asked or behind an example, or the current one without a clause.
+Kind = Literal["given", "library", "examples", "asked", "written", "cut"]
 #: Most tokens of an instruction that the model is asked for, and of one that it goes on with.
 LONGEST, LONGEST_WRITTEN = 200, 64
 
@@ -31,6 +32,7 @@ class Writer:
         second: Another good instruction; empty where there is none.
         examples: Those that are shown where the model goes on with an instruction.
         tried: Instructions that are not to come again.
+        room: How many may race. The model is not asked for more, since it is what costs.
         first: Whether none but the user's was tried yet: only then comes what the user gave, and
             what does not hang on the current instruction.
         yields: By source, how many there were, how many different ones, how many can be run.
@@ -43,12 +45,14 @@ class Writer:
     examples: Sequence[int]
     rng: random.Random
     tried: set[str]
+    room: int
     first: bool
     yields: dict[str, tuple[int, int, int]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         its, view = self.rollouts, self.view
         self.material = Material.of(view, its, self.second)
+        self.words, self.shown = apart(its.instruction)
         length = len(view.tokens(its.instruction))
         # What is run has to fit the model's context.
         items = view.answers(its.instruction, its.runs, its.examples)
@@ -58,18 +62,31 @@ class Writer:
 
     def instructions(self) -> dict[str, Kind]:
         """Return instructions, each once, and their sources."""
-        sources: dict[Kind, Sequence[str]] = {"library": self._library(), "asked": self._asked()}
-        if self.first:
-            sources = {"given": self.config.instructions, **sources, "written": self._written()}
-        elif self.config.library:  # a source more in the first step leaves less to each
-            sources["cut"] = cuts(self.rollouts.instruction)
         kept: dict[str, Kind] = {}
-        for kind, texts in sources.items():
-            before = len(kept)
+        for kind, source in self._sources().items():
+            before, texts = len(kept), source(self.room - len(kept))
             for text in dict.fromkeys(texts):
                 self._keep(kind, text, kept)
             self.yields[kind] = (len(texts), len(set(texts)), len(kept) - before)
         return kept
+
+    def _sources(self) -> dict[Kind, Callable[[int], Sequence[str]]]:
+        """Return the sources, each called with how many more may race; the free ones come first."""
+        sources: dict[Kind, Callable[[int], Sequence[str]]] = {}
+        if self.first:
+            sources["given"] = lambda room: self.config.instructions
+        if self.config.library:
+            sources["library"] = lambda room: self._library()
+            if not self.first:  # a source more in the first step leaves less to each
+                sources["cut"] = lambda room: self._behind(cuts(self.words))
+        if self.config.examples:
+            sources["examples"] = lambda room: with_examples(
+                self.words + self.shown, self.view.worked(), self.rng
+            )
+        sources["asked"] = self._asked
+        if self.first:
+            sources["written"] = self._written
+        return sources
 
     def _keep(self, kind: Kind, text: str, kept: dict[str, Kind]) -> None:
         """Keep a text that can be an instruction, was not tried and is not too long."""
@@ -80,24 +97,29 @@ class Writer:
         if len(self.view.tokens(instruction)) <= self.longest:
             kept[instruction] = kind
 
+    def _behind(self, texts: Iterable[str]) -> list[str]:
+        """Return other words for the examples that the current instruction shows."""
+        return [text + self.shown for text in texts]
+
     def _library(self) -> list[str]:
         its = self.material
-        if not self.config.library:
-            return []
-        return list(library(its.instruction, its.fields[-1], its.labels).values())
+        return self._behind(library(self.words, its.fields[-1], its.labels).values())
 
-    def _asked(self) -> list[str]:
-        model, count = self.view.model, self.config.asked
-        if not count or model.encoder.end_of_turn is None:  # no chat model
+    def _asked(self, room: int) -> list[str]:
+        model, count = self.view.model, min(self.config.asked, room)
+        if count < 1 or model.encoder.end_of_turn is None:  # no chat model
             return []
         asked = requests(self.material, self.first, count, self.rng)
-        return answers(model, asked, min(LONGEST, self.longest), self.rng)
+        return self._behind(answers(model, asked, min(LONGEST, self.longest), self.rng))
 
-    def _written(self) -> list[str]:
+    def _written(self, room: int) -> list[str]:
         view, longest = self.view, min(LONGEST_WRITTEN, self.longest)
+        count = min(self.config.starts, room)
+        if count < 1 or view.model.encoder.end_of_turn is not None:  # better asked
+            return []
         right = solved(view, self.rollouts, self.config.solved_contexts)
         contexts = [*view.contexts(self.examples), *right]
-        return starts(view.model, contexts, self.rng, self.config.starts, longest)
+        return starts(view.model, contexts, self.rng, count, longest)
 
 
 def by_turns(found: Mapping[str, Kind]) -> list[str]:

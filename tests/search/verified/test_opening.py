@@ -28,7 +28,7 @@ def race_of(
     runner = runner or Both(24)
     model = FakeModel(likely=("count", "items"))
     views = {name: FakeView(model, runner.size, name=name) for name in START}
-    config = VerifiedConfig(**{"library": False, "asked": 0, "starts": 4, **knobs})
+    config = VerifiedConfig(**{"library": False, "examples": 0, "asked": 0, "starts": 4, **knobs})
     found = config.joint_race(views, START, board_of(runner, perfect_score), "seed")
     assert found is not None
     found.begin()
@@ -36,10 +36,10 @@ def race_of(
 
 
 def test_each_program_has_another_instruction_in_every_predictor() -> None:
-    race = race_of(instructions=("count", "guess"))
+    race = race_of(instructions=("count", "guess", "items", "quickly"))
     names = list(START)
     programs = race.programs(names)
-    assert 1 < len(programs) <= race.config.whole_instructions == 6
+    assert 4 < len(programs) <= race.config.whole_instructions == 8
     assert programs[:2] == [toy("count", other="count"), toy("guess", other="guess")]
     assert all(program[name] != START[name] for program in programs for name in START)
     race.board.affordable = lambda: 48  # two programs on all examples, or three on sixteen
@@ -98,5 +98,5 @@ def test_there_is_none_where_nothing_is_left() -> None:
 
 def test_there_is_no_race_where_no_instruction_is_written() -> None:
     views = {NAME: FakeView()}
-    config = VerifiedConfig(starts=0, asked=0, library=False)
+    config = VerifiedConfig(starts=0, asked=0, library=False, examples=0)
     assert config.joint_race(views, START, board_of(Both()), "seed") is None
