@@ -12,7 +12,7 @@ from dspy_greater import VerifiedConfig
 from dspy_greater.model import Generation, WhiteBox
 
 #: A search of one step with one instruction, as small as one can be.
-TINY = VerifiedConfig(max_steps=1, library=False, asked=0, starts=1)
+TINY = VerifiedConfig(max_steps=1, library=False, examples=0, asked=0, starts=1)
 #: What the model writes where it is asked for an instruction.
 WRITTEN = " Take care."
 

@@ -13,6 +13,8 @@ from dspy_greater.search.scores import ScoreBoard
 BLOCKS = (8, 16, 32)
 #: Share of the field that goes on after a block, and the fewest that do.
 SHARE, FINALISTS = 1 / 3, 3
+#: Examples in a race, at least, but where there are fewer.
+SHORTEST = 16
 #: Runs in a block, at least: a batch of fewer takes about as long.
 FEWEST_RUNS = 16
 
@@ -33,11 +35,11 @@ class Race:
         Rather than fewer programs it has fewer examples: what is not run cannot win.
         """
         runs, total = self.board.affordable(), len(self.order)
-        for length in (total, *(stop for stop in reversed(BLOCKS[1:]) if stop < total)):
-            race = replace(self, order=self.order[:length])
-            if most_raced(count, length) <= runs:
-                return race, count
-        return race, next(n for n in range(count, -1, -1) if most_raced(n, length) <= runs)
+        shortest = min(SHORTEST, total)
+        lengths = range(total, shortest - 1, -1)
+        length = next((each for each in lengths if most_raced(count, each) <= runs), shortest)
+        fit = next(n for n in range(count, -1, -1) if most_raced(n, length) <= runs)
+        return replace(self, order=self.order[:length]), fit
 
     def run(self, programs: Sequence[Program], current: Program) -> list[Program]:
         """Run programs on more and more examples; return those that reach the last, best first.
