@@ -196,10 +196,13 @@ class Loop:
         return self.budget.over(len(self.setup.runner.train)) or hopeless
 
     def _verdicts_runs(self) -> int:
-        """Return how many runs the finalists, and one without each change, will yet take."""
+        """Return how many runs the finalists, and one without each change, will yet take.
+
+        One look at least: whoever wins another race is validated.
+        """
         known = sum(p in self.state.scores.validation for p in self._finalists())
         changes = len(self.state.current.changes(self.state.start))
-        looks = self._looks() - known + (changes if changes > 1 else 0)
+        looks = max(1, self._looks() - known) + (changes if changes > 1 else 0)
         return looks * len(self.setup.runner.validation)
 
     def _percent(self) -> int:

@@ -34,8 +34,8 @@ __all__ = ["configured", "lm"]
 
 Odd = Callable[[dspy.Example, dspy.Prediction], Any]
 RIGHT = chat({"answer": lambda prompt: str(number(prompt) + 3)})
-#: A search that does not ask the scripted model for instructions.
-SILENT = replace(VERIFIED, asked=0)
+#: A search that asks the scripted model for one instruction.
+ASKED = replace(VERIFIED, asked=1)
 #: A search in which two instructions race the user's.
 RACE = VerifiedConfig(
     max_steps=1, instructions=("Be bad.", "Be good."), library=False, examples=0, asked=0, starts=0
@@ -129,7 +129,7 @@ def test_what_fails_in_some_runs_is_logged_once_and_counted(
 
     with caplog.at_level(logging.INFO):
         record = (
-            small(metric=fragile, schedule=SILENT)
+            small(metric=fragile, schedule=ASKED)
             .compile(program(), trainset=examples(5), valset=examples(9)[1:])
             .detailed_results
         )
@@ -205,7 +205,7 @@ def test_what_a_candidate_fails_at_on_validation_examples_costs_it_there() -> No
 def test_half_a_character_in_an_answer_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     play(monkeypatch, lambda prompt: '{"answer": "5\\ud83d"}')
     with dspy.context(adapter=dspy.JSONAdapter()):
-        compiled = small(metric=lambda e, p: p.answer[0] == e.answer, schedule=SILENT).compile(
+        compiled = small(metric=lambda e, p: p.answer[0] == e.answer, schedule=ASKED).compile(
             program(), trainset=examples()
         )
     assert not compiled.detailed_results.errors
@@ -229,7 +229,7 @@ def test_examples_that_are_too_long_are_left_out_and_counted(
         return {"answer": "label " + example.answer}
 
     valset = [*examples(9)[6:], LONG]
-    optimizer = small(schedule=SILENT, label_fn=label, perfect_score=None)
+    optimizer = small(schedule=ASKED, label_fn=label, perfect_score=None)
     record = optimizer.compile(
         program(), trainset=[LONG, *examples(3), LONG], valset=valset
     ).detailed_results
@@ -275,7 +275,7 @@ def test_validation_examples_need_only_fit_what_verifies(
     roomy = lm_of(max_position_embeddings=16384) if where == "local" else target(Adder())
     valset = [LONG.copy(question="why " * 3000 + "What is 4 + 3?"), *examples(8)[6:]]
     record = (
-        small(schedule=SILENT, lm=lm, target_lm=roomy)
+        small(schedule=ASKED, lm=lm, target_lm=roomy)
         .compile(program(), trainset=[LONG, *examples(3)], valset=valset)
         .detailed_results
     )
@@ -298,7 +298,7 @@ def test_what_is_too_long_in_the_middle_of_a_program_is_counted(
 
     play(monkeypatch, RIGHT)
     record = (
-        small(schedule=SILENT, perfect_score=None)
+        small(schedule=ASKED, perfect_score=None)
         .compile(Wordy(), trainset=examples(3), valset=examples(9)[6:])
         .detailed_results
     )
@@ -345,7 +345,7 @@ def test_answers_that_another_instruction_makes_readable_are_searched_for(
         return "Hm." if START in prompt else RIGHT(prompt)
 
     play(monkeypatch, reply)
-    compiled = small(schedule=SILENT).compile(
+    compiled = small(schedule=ASKED).compile(
         program(), trainset=examples(), valset=examples(26)[6:]
     )
     assert compiled.detailed_results.improved
@@ -360,7 +360,7 @@ def test_a_few_answers_that_cannot_be_read_are_said_without_advice(
         monkeypatch,
         lambda prompt: "Hm." if number(prompt) == 2 else chat({"answer": one_right})(prompt),
     )
-    small(schedule=SILENT).compile(program(), trainset=examples(5), valset=examples(9)[6:])
+    small(schedule=ASKED).compile(program(), trainset=examples(5), valset=examples(9)[6:])
     (line,) = (text for text in caplog.messages if "answers could be read" in text)
     assert line.startswith("4 of 5 answers could be read")
     assert "LM Response: Hm." in line
@@ -371,7 +371,7 @@ def test_readable_answers_are_not_spoken_of(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     play(monkeypatch, RIGHT)
-    small(schedule=SILENT).compile(program(), trainset=examples())
+    small(schedule=ASKED).compile(program(), trainset=examples())
     assert "could be read" not in caplog.text
 
 

@@ -98,7 +98,7 @@ def test_a_compile_follows_the_program_and_its_data(
     chinese: bool, scripts: Any, kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = iter([GERMAN, "先读这句话，再选标签。", CURLY, "回答要短。"])
-    play(monkeypatch, lambda p: next(written) if "Write the inst" in p else chat({"label": "2"})(p))
+    play(monkeypatch, chat({"label": "2"}), write=lambda: next(written))
     tokenizer = make_tokenizer()
     model = make_model("llama", len(tokenizer), max_position_embeddings=8192)
     lm = local_lm((model, tokenizer), max_tokens=6, cache=False)

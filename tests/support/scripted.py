@@ -10,15 +10,23 @@ import pytest
 
 from dspy_greater import VerifiedConfig
 from dspy_greater.model import Generation, WhiteBox
+from dspy_greater.search.verified.requests import ALONE
 
 #: A search of one step with one instruction, as small as one can be.
-TINY = VerifiedConfig(max_steps=1, library=False, examples=0, asked=0, starts=1)
+TINY = VerifiedConfig(max_steps=1, library=False, examples=0, asked=1, starts=1)
 #: What the model writes where it is asked for an instruction.
 WRITTEN = " Take care."
 
 
-def play(monkeypatch: pytest.MonkeyPatch, reply: Callable[[str], str]) -> list[str]:
-    """Let every white box answer a prompt with ``reply(prompt)``; return the list of prompts."""
+def play(
+    monkeypatch: pytest.MonkeyPatch,
+    reply: Callable[[str], str],
+    write: Callable[[], str] = lambda: WRITTEN,
+) -> list[str]:
+    """Let every white box answer a prompt with ``reply(prompt)``; return the list of prompts.
+
+    Where it is asked for an instruction, it answers with ``write()``.
+    """
     prompts: list[str] = []
 
     def generate(
@@ -28,8 +36,8 @@ def play(monkeypatch: pytest.MonkeyPatch, reply: Callable[[str], str]) -> list[s
 
     def answer(box: WhiteBox, asked: Sequence[int]) -> Generation:
         prompt = box.encoder.decode(asked)
-        if not prompt.endswith("<|im_start|>assistant\n"):  # the search asks for an instruction
-            text = WRITTEN
+        if ALONE in prompt or not prompt.endswith("<|im_start|>assistant\n"):
+            text = write()
         else:
             prompts.append(prompt)
             text = reply(prompt)
