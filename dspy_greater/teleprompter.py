@@ -48,8 +48,8 @@ from dspy_greater.version import __version__
 class GreaterTeleprompter(Teleprompter):
     """Improve a program's instructions with a local model, the white box.
 
-    A library of plain instructions, worked examples from a sixth of the training examples (eight
-    at most) and the white box itself propose others for each predictor, which race on training examples. What comes back is the best program that beats yours on the
+    A library of plain instructions and the white box itself propose others for each predictor,
+    which race on training examples. What comes back is the best program that beats yours on the
     validation examples with the confidence asked for, or your program as it was.
 
     After GReaTer (ICLR 2025, arXiv 2412.09722), whose own search is an example of the project.

@@ -199,6 +199,7 @@ assert isinstance(_SEARCH, VerifiedConfig)
 OURS: dict[str, Optimizer] = {
     "greater": ours("verified"),
     "asked": ours(replace(_SEARCH, library=False, examples=0, asked=4, starts=0)),
+    "examples": ours(replace(_SEARCH, examples=8)),
     "demos": ours("verified", demos="search"),
     "paper": ours(PaperConfig(max_steps=UNBOUNDED)),
 }

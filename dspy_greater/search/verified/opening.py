@@ -112,7 +112,6 @@ class JointRace(OpeningRace):
             examples=self.order[:CONTEXTS],
             rng=random.Random(f"{self.seed} {name}"),
             tried=set(),
-            room=self.race.fitted(self.config.whole_instructions)[1],
             first=True,
         )
         return list(writer.instructions())

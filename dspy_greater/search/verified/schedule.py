@@ -1,8 +1,8 @@
 """The verified search: propose widely, race on training examples, verify on others.
 
 The first step lets whole instructions race the one at the start: the user's, those of a library,
-some that show worked examples, and what the model writes. Each other asks the model again, told
-what the current instruction gets wrong. The winner becomes the current one. Nothing is chosen on
+and what the model writes. Each other asks the model again, told what the current instruction gets
+wrong. The winner becomes the current one. Nothing is chosen on
 the validation examples but, in the end, by the verdict, what is returned.
 """
 
@@ -64,11 +64,11 @@ class VerifiedSchedule:
             return None
         state, name = self.state, self.view.name
         state.step += 1
-        race = Race(self.board, self.board.differing_first(self.order))
-        sources = self._written(current, race.fitted(self.config.most_racing)[1])
+        sources = self._written(current)
         if not sources:
             state.step, state.stopped = state.step - 1, "nothing new to try"
             return None
+        race = Race(self.board, self.board.differing_first(self.order))
         race, count = race.fitted(len(sources))
         texts = by_turns(sources)[:count] if count < len(sources) else list(sources)
         racers = {current.replaced(name, text): sources[text] for text in texts}
@@ -90,7 +90,7 @@ class VerifiedSchedule:
         state.stopped = state.stopped or reason
         return bool(state.stopped)
 
-    def _written(self, current: Program, room: int) -> dict[str, Kind]:
+    def _written(self, current: Program) -> dict[str, Kind]:
         """Return instructions to put in the current one's place, and their sources."""
         name, state = self.view.name, self.state
         writer = Writer(
@@ -101,7 +101,6 @@ class VerifiedSchedule:
             examples=self.order[:CONTEXTS],
             rng=random.Random(f"{self.seed} {state.step} whole"),
             tried=self.board.scores.tried(current, name),
-            room=room,
             first=state.step == 1,
         )
         found = writer.instructions()

@@ -23,10 +23,11 @@ class Sizes:
         library: Whether the current instruction races with a sentence more, of each of several
             well-known families, and after the first step with a clause less.
         examples: Training examples that are set aside, a sixth of them at most, and shown behind
-            the current instruction, one, two or four at a time.
+            the current instruction, one, two or four at a time. None by default: see
+            docs/evidence.md, "Worked examples".
         asked: Whole instructions that a chat model is asked for in each step, in its own template.
-        starts: Whole instructions with which a base model goes on behind an example, in the first
-            step.
+        starts: Whole instructions with which the model goes on behind an example, in the first
+            step: how a base model is asked.
         instructions: Instructions of your own that race in the first step, too.
         solved_contexts: Examples that are shown with a successful run where the model goes on,
             besides eight that are shown with their inputs alone.
@@ -43,7 +44,7 @@ class Sizes:
 
     max_steps: int = 8
     library: bool = True
-    examples: int = 8
+    examples: int = 0
     asked: int = 8
     starts: int = 8
     instructions: tuple[str, ...] = ()
@@ -55,11 +56,6 @@ class Sizes:
     def whole_instructions(self) -> int:
         """Whole instructions that race in the first step, at most."""
         return self._free + self.asked + self.starts + len(self.instructions)
-
-    @property
-    def most_racing(self) -> int:
-        """Instructions that race in any step, at most."""
-        return max(self.whole_instructions, self._of_later_steps)
 
     @property
     def _of_later_steps(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from typing import Literal
@@ -32,7 +32,6 @@ class Writer:
         second: Another good instruction; empty where there is none.
         examples: Those that are shown where the model goes on with an instruction.
         tried: Instructions that are not to come again.
-        room: How many may race. The model is not asked for more, since it is what costs.
         first: Whether none but the user's was tried yet: only then comes what the user gave, and
             what does not hang on the current instruction.
         yields: By source, how many there were, how many different ones, how many can be run.
@@ -45,7 +44,6 @@ class Writer:
     examples: Sequence[int]
     rng: random.Random
     tried: set[str]
-    room: int
     first: bool
     yields: dict[str, tuple[int, int, int]] = field(default_factory=dict, init=False)
 
@@ -63,29 +61,23 @@ class Writer:
     def instructions(self) -> dict[str, Kind]:
         """Return instructions, each once, and their sources."""
         kept: dict[str, Kind] = {}
-        for kind, source in self._sources().items():
-            before, texts = len(kept), source(self.room - len(kept))
+        for kind, texts in self._sources().items():
+            before = len(kept)
             for text in dict.fromkeys(texts):
                 self._keep(kind, text, kept)
             self.yields[kind] = (len(texts), len(set(texts)), len(kept) - before)
         return kept
 
-    def _sources(self) -> dict[Kind, Callable[[int], Sequence[str]]]:
-        """Return the sources, each called with how many more may race; the free ones come first."""
-        sources: dict[Kind, Callable[[int], Sequence[str]]] = {}
-        if self.first:
-            sources["given"] = lambda room: self.config.instructions
-        if self.config.library:
-            sources["library"] = lambda room: self._library()
-            if not self.first:  # a source more in the first step leaves less to each
-                sources["cut"] = lambda room: self._behind(cuts(self.words))
+    def _sources(self) -> dict[Kind, Sequence[str]]:
+        sources: dict[Kind, Sequence[str]] = {"library": self._library()}
         if self.config.examples:
-            sources["examples"] = lambda room: with_examples(
-                self.words + self.shown, self.view.worked(), self.rng
-            )
-        sources["asked"] = self._asked
+            shown = self.words + self.shown
+            sources["examples"] = with_examples(shown, self.view.worked(), self.rng)
+        sources["asked"] = self._asked()
         if self.first:
-            sources["written"] = self._written
+            return {"given": self.config.instructions, **sources, "written": self._written()}
+        if self.config.library:  # a source more in the first step leaves less to each
+            sources["cut"] = self._behind(cuts(self.words))
         return sources
 
     def _keep(self, kind: Kind, text: str, kept: dict[str, Kind]) -> None:
@@ -103,23 +95,22 @@ class Writer:
 
     def _library(self) -> list[str]:
         its = self.material
+        if not self.config.library:
+            return []
         return self._behind(library(self.words, its.fields[-1], its.labels).values())
 
-    def _asked(self, room: int) -> list[str]:
-        model, count = self.view.model, min(self.config.asked, room)
-        if count < 1 or model.encoder.end_of_turn is None:  # no chat model
+    def _asked(self) -> list[str]:
+        model, count = self.view.model, self.config.asked
+        if not count or model.encoder.end_of_turn is None:  # no chat model
             return []
         asked = requests(self.material, self.first, count, self.rng)
         return self._behind(answers(model, asked, min(LONGEST, self.longest), self.rng))
 
-    def _written(self, room: int) -> list[str]:
+    def _written(self) -> list[str]:
         view, longest = self.view, min(LONGEST_WRITTEN, self.longest)
-        count = min(self.config.starts, room)
-        if count < 1 or view.model.encoder.end_of_turn is not None:  # better asked
-            return []
         right = solved(view, self.rollouts, self.config.solved_contexts)
         contexts = [*view.contexts(self.examples), *right]
-        return starts(view.model, contexts, self.rng, count, longest)
+        return starts(view.model, contexts, self.rng, self.config.starts, longest)
 
 
 def by_turns(found: Mapping[str, Kind]) -> list[str]:
