@@ -5,7 +5,7 @@
     python examples/compare.py --optimizers greater,gepa,mipro --tasks navigate,gsm8k \\
         --data FOLDER --model Qwen/Qwen2.5-1.5B-Instruct --prompt-model openai/gpt-5-mini
 
-Rows: greater (this project's default), examples (and worked examples), asked (the model alone, asked),
+Rows: greater (this project's default), examples (worked ones race, too), asked (the model alone),
 paper (GReaTer's published schedule), and DSPy's mipro, copro, gepa and simba. Those four ask a
 prompt model for instructions: the same local model, unless --prompt-model names another; with the
 small model of this repository, which cannot be asked, a stand-in in a second row
