@@ -180,3 +180,13 @@ def test_questions_come_first_on_which_programs_differ() -> None:
     }
     assert board.differing_first([5, 4, 3, 2, 1, 0]) == [1, 4, 5, 3, 2, 0]
     assert board_of(FakeRunner(6)).differing_first([2, 0, 1]) == [2, 0, 1]
+
+
+def test_a_gain_is_over_the_examples_that_both_were_run_on() -> None:
+    board = board_of(FakeRunner(4))
+    known = {toy("count"): {0: 1.0, 1: 1.0}, toy("read"): {0: 0.0, 1: 1.0, 2: 1.0, 3: 1.0}}
+    board.scores.training.update(known)
+    assert board.gain(toy("count"), toy("read")) == 0.5
+    assert board.gain(toy("read"), toy("count")) == -0.5
+    board.scores.training[toy("guess")] = {}
+    assert board.gain(toy("guess"), toy("read")) == 0

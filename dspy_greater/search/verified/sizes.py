@@ -23,8 +23,8 @@ class Sizes:
         library: Whether the current instruction races with a sentence more, of each of several
             well-known families, and after the first step with a clause less.
         examples: Training examples that are set aside, a sixth of them at most, and shown behind
-            the current instruction, one, two or four at a time. None by default: see
-            docs/evidence.md, "Worked examples".
+            the current instruction, one, two or four at a time. None by default:
+            they pay on some tasks alone (docs/evidence.md, "Worked examples").
         asked: Whole instructions that a chat model is asked for in each step, in its own template.
         starts: Whole instructions with which the model goes on behind an example, in the first
             step: how a base model is asked.
