@@ -20,9 +20,10 @@ logger = logging.getLogger(__name__)
 
 #: By predictor, the labels of examples that are not in them.
 Labels = dict[str, list[dspy.Example]]
-#: Examples that demos are taken from, at most; and the share of the training examples that may be
-#: shown, as demos and in an instruction.
-MOST_DEMOS, DEMOS_SHARE, SHOWN_SHARE = 12, 1 / 3, 1 / 6
+#: Examples that demos are taken from, at most.
+MOST_DEMOS = 12
+#: One in so many training examples may be shown: as demos, or in an instruction.
+DEMOS_PART, SHOWN_PART = 3, 6
 _HOW = "dspy.Example(question=..., answer=...).with_inputs('question')"
 _NUMBER = re.compile(r"\d+")
 _NAME = re.compile(r"(?<=[\w,;:] )[A-Z]\w+")  # a capital within a sentence
@@ -145,8 +146,8 @@ def set_aside(
     Raises:
         DataError: If that leaves fewer than two demos.
     """
-    most, share = (MOST_DEMOS, DEMOS_SHARE) if demos else (examples, SHOWN_SHARE)
-    count = min(most, int(len(train) * share))
+    most, part = (MOST_DEMOS, DEMOS_PART) if demos else (examples, SHOWN_PART)
+    count = min(most, len(train) // part)
     if demos and count < 2:
         raise DataError(
             f"demos='search' takes demos from a third of the training examples, and there are only "

@@ -23,8 +23,8 @@ class Sizes:
         library: Whether the current instruction races with a sentence more, of each of several
             well-known families, and after the first step with a clause less.
         examples: Training examples that are set aside, a sixth of them at most, and shown behind
-            the current instruction, one, two or four at a time. None by default:
-            they pay on some tasks alone (docs/evidence.md, "Worked examples").
+            the current instruction, one, two or four at a time. None by default: they pay on
+            some tasks alone (docs/evidence.md, "Worked examples").
         asked: Whole instructions that a chat model is asked for in each step, in its own template.
         starts: Whole instructions with which the model goes on behind an example, in the first
             step: how a base model is asked.
@@ -74,13 +74,8 @@ class Sizes:
         return first + (self.max_steps - 1) * step + validation
 
     def __post_init__(self) -> None:
-        least = {
-            "examples": 0,
-            "asked": 0,
-            "starts": 0,
-            "solved_contexts": 0,
-            "max_instruction_tokens": 2,
-        }
+        none = dict.fromkeys(("examples", "asked", "starts", "solved_contexts"), 0)
+        least = {**none, "max_instruction_tokens": 2}
         counts = [each.name for each in fields(self) if type(each.default) is int]
         for name in counts:
             check_count(name, getattr(self, name), least.get(name, 1))

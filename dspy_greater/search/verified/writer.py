@@ -71,8 +71,8 @@ class Writer:
     def _sources(self) -> dict[Kind, Sequence[str]]:
         sources: dict[Kind, Sequence[str]] = {"library": self._library()}
         if self.config.examples:
-            shown = self.words + self.shown
-            sources["examples"] = with_examples(shown, self.view.worked(), self.rng)
+            current, worked = self.rollouts.instruction, self.view.worked()
+            sources["examples"] = with_examples(current, worked, self.rng)
         sources["asked"] = self._asked()
         if self.first:
             return {"given": self.config.instructions, **sources, "written": self._written()}
