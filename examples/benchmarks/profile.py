@@ -96,7 +96,8 @@ class Clock:
 
 def profiled(options: argparse.Namespace) -> dict[str, Any]:
     """Run the start with 64 requests in flight, then compile, and return what both took."""
-    model = AutoModelForCausalLM.from_pretrained(options.model, dtype="auto").to(options.device)
+    dtype = white_box(local_lm(options.model, device=options.device)).dtype  # as users have it
+    model = AutoModelForCausalLM.from_pretrained(options.model, dtype=dtype).to(options.device)
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     lm = local_lm((model, tokenizer), max_tokens=options.max_tokens, cache=False)
     task = load(options.task, options.data)
@@ -118,6 +119,7 @@ def profiled(options: argparse.Namespace) -> dict[str, Any]:
         "task": task.name,
         "direct": options.direct,
         "machine": asdict(machine),
+        "dtype": str(dtype).removeprefix("torch."),
         "start": start,
         "examples": len(train) + len(validation),
         "runs": record.total_calls,
@@ -158,8 +160,8 @@ def report(figures: dict[str, Any]) -> str:
     rows.append(["all else", "", "", f"{whole - inside:.1f}", "", ""])
     return "\n\n".join(
         [
-            f"{machine['flops'] / 1e9:.0f} GFLOP/s, {machine['bandwidth'] / 1e9:.1f} GB/s, "
-            f"{machine['threads']} threads",
+            f"{figures['model']} in {figures['dtype']}; {machine['flops'] / 1e9:.0f} GFLOP/s, "
+            f"{machine['bandwidth'] / 1e9:.1f} GB/s, {machine['threads']} threads",
             f"a run of the start with {IN_FLIGHT} in flight: {start['seconds']:.3f} s, "
             f"{start['seconds'] / start['floor']:.1f} times its floor",
             f"the compile: {figures['runs']:,} runs in {whole:.1f} s, {whole / alone:.1f} passes "
