@@ -138,8 +138,6 @@ class Loop:
             model=setup.model,
             adapter=setup.adapter,
             received=lambda: self.board.runs(program, range(len(setup.runner.train))),
-            # A program that was given demos shows them already.
-            worked=lambda: [] if program.demos else setup.runner.worked(predictor),
             labels=setup.labels.get(predictor.name),
             labelled_only=labelled_only,
             scripts=setup.scripts,
@@ -254,7 +252,7 @@ class Loop:
         """Let sets of demos race the user's, then whole programs the winner's."""
         setup, state, runner = self.setup, self.state, self.setup.runner
         state.raced = True
-        if runner.demos:
+        if runner.pool:
             seed = f"{setup.seed} {DEMOS}"
             self._go_on_from(DemoRace(state.start, self.board, seed, runner.shown), DEMOS)
         views = {each.name: self.view(each, state.current) for each in runner.predictors}

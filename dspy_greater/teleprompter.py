@@ -234,8 +234,7 @@ class GreaterTeleprompter(Teleprompter):
         labels = {name: [given[index] for index in fit] for name, given in labels.items()}
         kept = [train[index] for index in fit]
         verified = [validation[index] for index in fit_too]
-        searched, most = self.demos == "search", self.config.examples
-        data = set_aside(kept, verified, labels, searched, most)
+        data = set_aside(kept, verified, labels, self.demos == "search")
         with self._checkpoint(student, predictors, data, lms) as checkpoint:
             loop = self._loop(student, predictors, data, lms, checkpoint)
             record, meter = loop.state.record, loop.state.meter
@@ -346,8 +345,7 @@ class GreaterTeleprompter(Teleprompter):
     ) -> Loop:
         """Return the loop at its beginning, or where the ``log_dir`` left it."""
         model = white_box(lms.white_box)
-        searched = self.demos == "search"
-        start = start_of(predictors, searched)
+        start = start_of(predictors, demos=bool(data.pool))
         if checkpoint is not None and checkpoint.state is not None:
             state = CompileState.load(checkpoint.state, self.config)
         else:
@@ -373,7 +371,6 @@ class GreaterTeleprompter(Teleprompter):
             max_errors=self.max_errors,
             pool=data.pool,
             pool_labels=data.pool_labels,
-            demos=searched,
         )
         its = scripts_in(student, data, self.config) if self.scripts is None else self.scripts
         setup = Setup(

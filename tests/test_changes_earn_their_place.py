@@ -14,7 +14,7 @@ from tests.support.tiny import make_model, make_tokenizer
 
 TURNS = pytest.mark.parametrize("round_robin", [False, True], ids=["one by one", "in turns"])
 CONFIG = VerifiedConfig(
-    max_steps=2, asked=0, starts=0, library=False, examples=0, instructions=("Take care.", "Guess.")
+    max_steps=2, asked=0, starts=0, library=False, instructions=("Take care.", "Guess.")
 )
 
 
@@ -173,7 +173,6 @@ def test_a_verdict_takes_half_of_the_bounds_at_most_and_one_look_at_least(
         asked=0,
         starts=0,
         library=False,
-        examples=0,
         instructions=("One!", "Two!!", "All!!!!!"),
     )
     found = compiled(

@@ -294,9 +294,7 @@ def test_bounds_are_shared_evenly(round_robin: bool) -> None:
 
 def test_whole_programs_race_first_within_their_share() -> None:
     mine = ("Think.", "Answer it.", "Read it twice.", "Say what is asked.")
-    config = replace(
-        VERIFIED, library=False, examples=0, asked=0, starts=0, instructions=mine, max_steps=1
-    )
+    config = replace(VERIFIED, library=False, asked=0, starts=0, instructions=mine, max_steps=1)
 
     def raced(**knobs: Any) -> list[str]:
         record = compiled(False, schedule=config, **knobs).detailed_results

@@ -21,9 +21,7 @@ logger = logging.getLogger(__name__)
 #: By predictor, the labels of examples that are not in them.
 Labels = dict[str, list[dspy.Example]]
 #: Examples that demos are taken from, at most.
-MOST_DEMOS = 12
-#: One in so many training examples may be shown: as demos, or in an instruction.
-DEMOS_PART, SHOWN_PART = 3, 6
+MOST_SHOWN = 12
 _HOW = "dspy.Example(question=..., answer=...).with_inputs('question')"
 _NUMBER = re.compile(r"\d+")
 _NAME = re.compile(r"(?<=[\w,;:] )[A-Z]\w+")  # a capital within a sentence
@@ -31,7 +29,7 @@ _WORD = re.compile(r"\w{4,}|\d+")
 
 
 class Data(NamedTuple):
-    """What a compile learns from; ``pool`` are examples that may be shown to the model."""
+    """What a compile learns from; ``pool`` are examples to be shown, where demos are searched."""
 
     train: list[dspy.Example]
     validation: list[dspy.Example]
@@ -128,26 +126,14 @@ def split(
 
 
 def set_aside(
-    train: list[dspy.Example],
-    validation: list[dspy.Example],
-    labels: Labels,
-    demos: bool,
-    examples: int,
+    train: list[dspy.Example], validation: list[dspy.Example], labels: Labels, demos: bool
 ) -> Data:
-    """Return the data of a compile, some training examples set aside to be shown.
-
-    Args:
-        train: Training examples.
-        validation: Those that programs are verified on, of which none is shown.
-        labels: By predictor, of the training examples.
-        demos: Whether demos are searched: then it is a third of them, :data:`MOST_DEMOS` at most.
-        examples: Otherwise it is a sixth of them, so many at most.
+    """Return the data of a compile; with ``demos`` a third of the training examples can be shown.
 
     Raises:
-        DataError: If that leaves fewer than two demos.
+        DataError: If that leaves fewer than two of either kind.
     """
-    most, part = (MOST_DEMOS, DEMOS_PART) if demos else (examples, SHOWN_PART)
-    count = min(most, len(train) // part)
+    count = min(MOST_SHOWN, len(train) // 3) if demos else 0
     if demos and count < 2:
         raise DataError(
             f"demos='search' takes demos from a third of the training examples, and there are only "

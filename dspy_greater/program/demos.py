@@ -1,4 +1,4 @@
-"""What a program can be shown: its own successes, and labelled examples; as text."""
+"""Demos that a program can be shown: its own successes, and labelled examples; as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 import dspy
-from dspy.adapters.utils import format_field_value
 
 from dspy_greater.program.labels import gold_value, labelled_fields
 from dspy_greater.program.predictors import Predictor, call_of
@@ -46,37 +45,6 @@ def shown_by(
         shown = _done(predictors, run) if run.score >= 1 else _told(predictors, example, its)
         if shown and _kept(shown) == shown:
             found.append(shown)
-    return found
-
-
-def worked(
-    predictor: Predictor,
-    examples: Sequence[dspy.Example],
-    labels: Sequence[dspy.Example],
-    runs: Sequence[Run],
-) -> list[str]:
-    """Return what one predictor gets and what it is to answer, as text, one field a line.
-
-    It gets what it received in the run. It is to answer with the labels and, where the run was all
-    right, with what it wrote in the other fields. An example without either is left out.
-
-    Args:
-        predictor: The predictor.
-        examples: Not those that programs race on, see :func:`shown_by`.
-        labels: Of each example; the examples themselves where they are in these.
-        runs: The program's run on each of them.
-    """
-    fields = predictor.signature.fields
-    found = []
-    for example, its, run in zip(examples, labels, runs, strict=True):
-        calls = run.calls.get(predictor.name)
-        inputs = calls[-1].inputs if calls else call_of(predictor, example).inputs
-        made = calls[-1].outputs if calls and run.score >= 1 else {}
-        told = {f: gold_value(predictor, f, its) for f in labelled_fields(predictor, its)}
-        values = {**inputs, **made, **told}
-        if (made or told) and set(predictor.signature.input_fields) <= set(inputs):
-            lines = [(f, format_field_value(fields[f], values[f])) for f in fields if f in values]
-            found.append("\n".join(f"{field}: {text}" for field, text in lines))
     return found
 
 

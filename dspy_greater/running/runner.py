@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import dspy
 from dspy.clients.base_lm import BaseLM
@@ -17,7 +16,7 @@ from dspy.clients.base_lm import BaseLM
 from dspy_greater.cost import Meter
 from dspy_greater.lm import white_box
 from dspy_greater.program import Metric, Predictor, Run, current_adapter
-from dspy_greater.program.demos import Shown, demos_of, shown_by, worked
+from dspy_greater.program.demos import Shown, demos_of, shown_by
 from dspy_greater.program.errors import shown
 from dspy_greater.program.predictors import replace_instruction
 from dspy_greater.program.rendering import end_marks
@@ -38,9 +37,8 @@ class ProgramRunner:
         num_threads: Threads of one evaluation; None for one per run where the model is local, and
             DSPy's setting on a target elsewhere.
         max_errors: Examples that may not fail under the student, or be left without an answer.
-        pool: Examples that may be shown, as demos or in an instruction; no program races on them.
+        pool: Examples that demos are taken from; empty where they are not searched.
         pool_labels: By predictor, the labels of each where they are not in the examples.
-        demos: Whether demos differ among programs, too.
     """
 
     student: dspy.Module
@@ -55,11 +53,10 @@ class ProgramRunner:
     max_errors: int | None = None
     pool: Sequence[dspy.Example] = ()
     pool_labels: Mapping[str, Sequence[dspy.Example]] = field(default_factory=dict)
-    demos: bool = False
 
     def __post_init__(self) -> None:
         self.meter.engine = self.lm.engine
-        self._start = start_of(self.predictors, self.demos)
+        self._start = start_of(self.predictors, demos=bool(self.pool))
         self._white_box = _ending_at_marks(self.lm)
 
     def module(self, program: Program) -> dspy.Module:
@@ -73,18 +70,9 @@ class ProgramRunner:
         return module
 
     def shown(self) -> list[Shown]:
-        """Return what the examples of the pool can show as demos."""
-        return shown_by(self.predictors, self.pool, self.pool_labels, self._pool_runs)
-
-    def worked(self, predictor: Predictor) -> list[str]:
-        """Return what the examples of the pool can show of a predictor in its instruction."""
-        labels = self.pool_labels.get(predictor.name, self.pool)
-        return worked(predictor, self.pool, labels, self._pool_runs)
-
-    @cached_property
-    def _pool_runs(self) -> list[Run]:
-        """The student's run on each example of the pool; made once more in another process."""
-        return self._verify([self._start], self.pool)[0] if self.pool else []
+        """Return what the examples of the pool can show, after a run of the student on each."""
+        (runs,) = self._verify([self._start], self.pool)
+        return shown_by(self.predictors, self.pool, self.pool_labels, runs)
 
     def run(
         self, programs: Sequence[Program], examples: Sequence[int], limit: int | None = None

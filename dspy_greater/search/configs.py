@@ -17,7 +17,6 @@ class ScheduleConfig(Protocol):
 
     Attributes:
         max_steps: Steps for each predictor.
-        examples: Training examples that are set aside to be shown in instructions, at most.
         needs_labels: Whether a predictor without a label is left out.
         state_type: The state of its schedules: made from the instruction at the start, or from
             its own fields as they were saved.
@@ -25,9 +24,6 @@ class ScheduleConfig(Protocol):
 
     @property
     def max_steps(self) -> int: ...  # noqa: D102
-
-    @property
-    def examples(self) -> int: ...  # noqa: D102
 
     @property
     def needs_labels(self) -> bool: ...  # noqa: D102

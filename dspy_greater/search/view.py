@@ -43,8 +43,6 @@ class PredictorView:
     Args:
         received: Returns the program's run on each training example: what a predictor further
             down the program was asked there. Called only where that has to be known.
-        worked: Returns examples that may be shown in the instruction, as text. None of them is a
-            training example. Called only where they are wanted.
         labels: Where each example's gold outputs are, if not in the example itself; an example
             may have none.
         labelled_only: Whether training examples without a label for the predictor are left out.
@@ -56,7 +54,6 @@ class PredictorView:
     model: WhiteBox
     adapter: dspy.Adapter
     received: Callable[[], Sequence[Run]]
-    worked: Callable[[], Sequence[str]] = tuple
     labels: Sequence[dspy.Example] | None = None
     labelled_only: bool = False
     scripts: frozenset[str] = frozenset()

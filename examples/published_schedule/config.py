@@ -17,7 +17,6 @@ class PaperConfig(PaperSizes):
 
     #: Gold answers lead every step.
     needs_labels: ClassVar[bool] = True
-    examples: ClassVar[int] = 0
     state_type: ClassVar[type[PaperState]] = PaperState
 
     def schedule(

@@ -10,14 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dspy_greater.program import Run
-from dspy_greater.program.demos import (
-    SIZES,
-    demo_sets,
-    demos_of,
-    shown_by,
-    with_demos,
-    worked,
-)
+from dspy_greater.program.demos import SIZES, demo_sets, demos_of, shown_by, with_demos
 from dspy_greater.program.predictors import predictors_of
 from dspy_greater.program.runs import PredictorCall
 
@@ -95,31 +88,3 @@ def test_a_predictor_with_demos_is_another_one() -> None:
     assert [demo.answer for demo in with_demos(predictor, text).module.demos] == ["1"]
     assert predictor.module.demos == []
     assert with_demos(predictor, "") is predictor
-
-
-def told(program: dspy.Module, made: Run, labels: dspy.Example = EXAMPLE) -> list[str]:
-    (predictor,) = predictors_of(program, [EXAMPLE])
-    return worked(predictor, [EXAMPLE], [labels], [made])
-
-
-def test_an_instruction_shows_the_label_and_what_was_right_beside_it() -> None:
-    own = run(1.0, "predict", reasoning="Two and three.", answer="five")
-    assert told(REASONED, own) == ["question: 2 + 3?\nreasoning: Two and three.\nanswer: 5"]
-
-
-def test_of_a_failure_an_instruction_shows_the_label_alone() -> None:
-    wrong = run(0.0, "predict", reasoning="Two and two.", answer="4")
-    assert told(REASONED, wrong) == ["question: 2 + 3?\nanswer: 5"]
-    assert told(DIRECT, run(0.0)) == ["question: 2 + 3?\nanswer: 5"]  # it was not even called
-
-
-def test_an_example_without_an_answer_is_not_shown() -> None:
-    assert told(DIRECT, run(0.0, answer="6"), dspy.Example()) == []
-    assert told(DIRECT, run(1.0, answer="6"), dspy.Example()) == ["question: 2 + 3?\nanswer: 6"]
-
-
-def test_a_value_is_shown_as_the_adapter_writes_it() -> None:
-    program = dspy.Predict("question -> parts: list[int]")
-    assert told(program, run(1.0, parts=[2, 3]), dspy.Example()) == [
-        "question: 2 + 3?\nparts: [2, 3]"
-    ]

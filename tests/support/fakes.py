@@ -165,9 +165,6 @@ class FakeView:
     def output_texts(self, run: Run) -> dict[str, str]:
         return {}
 
-    def worked(self) -> Sequence[str]:
-        return []
-
     def tokens(self, instruction: str) -> tuple[int, ...]:
         return ids_of(instruction)
 

@@ -2,8 +2,8 @@
 
 The first step lets whole instructions race the one at the start: the user's, those of a library,
 and what the model writes. Each other asks the model again, told what the current instruction gets
-wrong. The winner becomes the current one. Nothing is chosen on
-the validation examples but, in the end, by the verdict, what is returned.
+wrong. The winner becomes the current one. Nothing is chosen on the validation examples but, in the
+end, by the verdict, what is returned.
 """
 
 from __future__ import annotations

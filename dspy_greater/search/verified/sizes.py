@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from dspy_greater.basics.arguments import check_count
-from dspy_greater.search.verified.examples import MOST_SHOWING
 from dspy_greater.search.verified.library import MOST_CUTS, MOST_FAMILIES
 from dspy_greater.search.verified.race import most_raced
 
@@ -22,9 +21,6 @@ class Sizes:
         max_steps: Steps for each predictor.
         library: Whether the current instruction races with a sentence more, of each of several
             well-known families, and after the first step with a clause less.
-        examples: Training examples that are set aside, a sixth of them at most, and shown behind
-            the current instruction, one, two or four at a time. None by default: they pay on
-            some tasks alone (docs/evidence.md, "Worked examples").
         asked: Whole instructions that a chat model is asked for in each step, in its own template.
         starts: Whole instructions with which the model goes on behind an example, in the first
             step: how a base model is asked.
@@ -44,7 +40,6 @@ class Sizes:
 
     max_steps: int = 8
     library: bool = True
-    examples: int = 0
     asked: int = 8
     starts: int = 8
     instructions: tuple[str, ...] = ()
@@ -55,17 +50,12 @@ class Sizes:
     @property
     def whole_instructions(self) -> int:
         """Whole instructions that race in the first step, at most."""
-        return self._free + self.asked + self.starts + len(self.instructions)
+        families = MOST_FAMILIES if self.library else 0
+        return families + self.asked + self.starts + len(self.instructions)
 
     @property
     def _of_later_steps(self) -> int:
-        return self._free + self.asked + (MOST_CUTS if self.library else 0)
-
-    @property
-    def _free(self) -> int:
-        """Instructions that cost nothing to write, in each step."""
-        families = MOST_FAMILIES if self.library else 0
-        return families + (MOST_SHOWING if self.examples else 0)
+        return self.asked + (MOST_FAMILIES + MOST_CUTS if self.library else 0)
 
     def most_runs(self, train: int, validation: int) -> int:
         """Return how often the program is run at most, on so many examples, before the verdict."""
@@ -74,8 +64,7 @@ class Sizes:
         return first + (self.max_steps - 1) * step + validation
 
     def __post_init__(self) -> None:
-        none = dict.fromkeys(("examples", "asked", "starts", "solved_contexts"), 0)
-        least = {**none, "max_instruction_tokens": 2}
+        least = {"asked": 0, "starts": 0, "solved_contexts": 0, "max_instruction_tokens": 2}
         counts = [each.name for each in fields(self) if type(each.default) is int]
         for name in counts:
             check_count(name, getattr(self, name), least.get(name, 1))

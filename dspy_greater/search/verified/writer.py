@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from typing import Literal
 
-from dspy_greater.search.verified.examples import apart, with_examples
 from dspy_greater.search.verified.library import cuts, library
 from dspy_greater.search.verified.proposals import starts
 from dspy_greater.search.verified.requests import Material, answers, requests
@@ -16,9 +15,9 @@ from dspy_greater.search.verified.rollouts import Rollouts, solved
 from dspy_greater.search.verified.sizes import Sizes
 from dspy_greater.search.view import PredictorView
 
-#: Where an instruction comes from: the user, the library, worked examples behind the current one,
-#: the model, asked or behind an example, or the current one without a clause.
-Kind = Literal["given", "library", "examples", "asked", "written", "cut"]
+#: Where an instruction comes from: the user, the library, the model, asked or behind an example, or
+#: the current one without a clause.
+Kind = Literal["given", "library", "asked", "written", "cut"]
 #: Most tokens of an instruction that the model is asked for, and of one that it goes on with.
 LONGEST, LONGEST_WRITTEN = 200, 64
 
@@ -50,7 +49,6 @@ class Writer:
     def __post_init__(self) -> None:
         its, view = self.rollouts, self.view
         self.material = Material.of(view, its, self.second)
-        self.words, self.shown = apart(its.instruction)
         length = len(view.tokens(its.instruction))
         # What is run has to fit the model's context.
         items = view.answers(its.instruction, its.runs, its.examples)
@@ -60,25 +58,18 @@ class Writer:
 
     def instructions(self) -> dict[str, Kind]:
         """Return instructions, each once, and their sources."""
+        sources: dict[Kind, Sequence[str]] = {"library": self._library(), "asked": self._asked()}
+        if self.first:
+            sources = {"given": self.config.instructions, **sources, "written": self._written()}
+        elif self.config.library:  # a source more in the first step leaves less to each
+            sources["cut"] = cuts(self.rollouts.instruction)
         kept: dict[str, Kind] = {}
-        for kind, texts in self._sources().items():
+        for kind, texts in sources.items():
             before = len(kept)
             for text in dict.fromkeys(texts):
                 self._keep(kind, text, kept)
             self.yields[kind] = (len(texts), len(set(texts)), len(kept) - before)
         return kept
-
-    def _sources(self) -> dict[Kind, Sequence[str]]:
-        sources: dict[Kind, Sequence[str]] = {"library": self._library()}
-        if self.config.examples:
-            current, worked = self.rollouts.instruction, self.view.worked()
-            sources["examples"] = with_examples(current, worked, self.rng)
-        sources["asked"] = self._asked()
-        if self.first:
-            return {"given": self.config.instructions, **sources, "written": self._written()}
-        if self.config.library:  # a source more in the first step leaves less to each
-            sources["cut"] = self._behind(cuts(self.words))
-        return sources
 
     def _keep(self, kind: Kind, text: str, kept: dict[str, Kind]) -> None:
         """Keep a text that can be an instruction, was not tried and is not too long."""
@@ -89,22 +80,18 @@ class Writer:
         if len(self.view.tokens(instruction)) <= self.longest:
             kept[instruction] = kind
 
-    def _behind(self, texts: Iterable[str]) -> list[str]:
-        """Return other words for the examples that the current instruction shows."""
-        return [text + self.shown for text in texts]
-
     def _library(self) -> list[str]:
         its = self.material
         if not self.config.library:
             return []
-        return self._behind(library(self.words, its.fields[-1], its.labels).values())
+        return list(library(its.instruction, its.fields[-1], its.labels).values())
 
     def _asked(self) -> list[str]:
         model, count = self.view.model, self.config.asked
         if not count or model.encoder.end_of_turn is None:  # no chat model
             return []
         asked = requests(self.material, self.first, count, self.rng)
-        return self._behind(answers(model, asked, min(LONGEST, self.longest), self.rng))
+        return answers(model, asked, min(LONGEST, self.longest), self.rng)
 
     def _written(self) -> list[str]:
         view, longest = self.view, min(LONGEST_WRITTEN, self.longest)

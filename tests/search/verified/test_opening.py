@@ -28,7 +28,7 @@ def race_of(
     runner = runner or Both(24)
     model = FakeModel(likely=("count", "items"))
     views = {name: FakeView(model, runner.size, name=name) for name in START}
-    config = VerifiedConfig(**{"library": False, "examples": 0, "asked": 0, "starts": 4, **knobs})
+    config = VerifiedConfig(**{"library": False, "asked": 0, "starts": 4, **knobs})
     found = config.joint_race(views, START, board_of(runner, perfect_score), "seed")
     assert found is not None
     found.begin()
@@ -98,5 +98,5 @@ def test_there_is_none_where_nothing_is_left() -> None:
 
 def test_there_is_no_race_where_no_instruction_is_written() -> None:
     views = {NAME: FakeView()}
-    config = VerifiedConfig(starts=0, asked=0, library=False, examples=0)
+    config = VerifiedConfig(starts=0, asked=0, library=False)
     assert config.joint_race(views, START, board_of(Both()), "seed") is None
