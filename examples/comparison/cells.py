@@ -53,8 +53,8 @@ class Contest:
         """Run one optimizer, or a baseline, on one task.
 
         Returns:
-            Held-out scores by question, the instruction, demos, tokens, seconds, and the error
-            of an optimizer that raised; its program is then the start.
+            Held-out scores by question, the instruction, demos, the model's number format, tokens,
+            seconds, and the error of an optimizer that raised; its program is then the start.
         """
         splits = task.splits(seed)
         if row in BASELINES:
@@ -67,6 +67,7 @@ class Contest:
             "scores": self._held_out(program, task, splits),
             "instruction": predictor.signature.instructions,
             "demos": len(predictor.demos),
+            "dtype": str(white_box(self.lm).dtype).removeprefix("torch."),
             **spent,
         }
 
