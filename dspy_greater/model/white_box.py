@@ -17,7 +17,7 @@ import torch
 from dspy_greater.basics.arguments import check_positive
 from dspy_greater.basics.spans import Span
 from dspy_greater.cost import Counts, Meter
-from dspy_greater.model import checks
+from dspy_greater.model import checks, products
 from dspy_greater.model.batching import Size, free_memory, in_batches, is_out_of_memory
 from dspy_greater.model.encoding import ChatEncoder, Encoding, allowed_tokens
 from dspy_greater.model.errors import ContextError
@@ -237,7 +237,7 @@ class WhiteBox:
     @contextmanager
     def _working(self, phase: str) -> Iterator[None]:
         """Have the model to oneself, and book the time and what was done."""
-        with self._lock, self.phase(phase):
+        with self._lock, self.phase(phase), products.faster(self._model):
             before = self.counts.snapshot()
             try:
                 yield
