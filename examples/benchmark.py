@@ -5,7 +5,7 @@
     python -m examples.benchmark speed
     python -m examples.benchmark speed --model FOLDER --task banking77 --direct
     python -m examples.benchmark memory
-    python -m examples.benchmark head
+    python -m examples.benchmark products
     python -m examples.benchmark served
     python -m examples.benchmark batches
     python -m examples.benchmark agreement --files MODEL.gguf
@@ -29,12 +29,12 @@ from examples.benchmarks import (
     agreement,
     batches,
     gap,
-    head,
     instructions,
     kills,
     matrix,
     memory,
     orders,
+    products,
     ranking,
     replay,
     rewrites,
@@ -54,7 +54,7 @@ BENCHMARKS = {
     "ranking": ranking,
     "replay": replay,
     "rewrites": rewrites,
-    "head": head,
+    "products": products,
     "served": served,
     "batches": batches,
 }

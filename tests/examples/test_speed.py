@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from dspy_greater.model import Sampling, WhiteBox
-from examples.benchmarks import batches, head, memory, models, speed
+from examples.benchmarks import batches, memory, models, products, speed
 from examples.benchmarks import machine as floors
 from examples.benchmarks.models import AnyText, load_model
 from examples.benchmarks.published import AsPublished
@@ -217,8 +217,9 @@ def test_the_published_way_works_in_half_precision(boxes: tuple[WhiteBox, WhiteB
     assert half.next_log_probs([random_ids(4, 0)]).isfinite().all()
 
 
-def test_both_ways_for_the_head_are_timed() -> None:
-    options = argparse.Namespace(rows=3, width=8, vocab=20, repeats=1)
-    contiguous, sliced, ratio = head.product(options, torch.float32)
-    assert all(float(each) >= 0 for each in (contiguous, sliced))
-    assert float(ratio) > 0
+def test_both_ways_to_multiply_are_timed() -> None:
+    options = argparse.Namespace(rows=3, width=8, inner=12, vocab=20, repeats=1, dtype="bfloat16")
+    table = products.run(options)
+    cells = [row.strip("| ").split(" | ") for row in table.splitlines() if row[2:3].isdigit()]
+    assert len(cells) == len(products.ROWS) + 1
+    assert all(float(cell) >= 0 for row in cells for cell in row[-3:])
