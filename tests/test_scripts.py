@@ -6,20 +6,15 @@ from typing import Any, Literal
 
 import dspy
 import pytest
-from tokenizers import Tokenizer, models
-from transformers import PreTrainedTokenizerFast
 
 from dspy_greater import GreaterTeleprompter, VerifiedConfig, local_lm
 from dspy_greater.basics.scripts import scripts_of
-from dspy_greater.model.encoding import allowed_tokens
 from dspy_greater.program.data import Data, scripts_in
 from dspy_greater.search.verified.requests import read
 from tests.search.test_survivors import view_with
 from tests.support.scripted import chat, play
-from tests.support.small_tokenizers import KINDS
 from tests.support.tiny import make_model, make_tokenizer
 
-TOKENS = ["?", "yes", "wähle", "…", "“", "回答", "。", "да", "👍", "да回", "\ufffd", "[["]
 CHINESE, RUSSIAN = "判断这句话的情感，只回答“积极”或“消极”。", "Определи настроение."
 GERMAN, CURLY = "Lies die Frage und wähle …", "Read it – then write “yes” or “no” — don’t guess…"
 
@@ -50,31 +45,6 @@ def test_a_text_is_kept_whole_or_not_at_all() -> None:
     view.scripts = scripts_of("很好")
     assert view.instruction(CHINESE) == CHINESE
     assert view.instruction(RUSSIAN) is None
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_no_tokens_give_half_a_character(kind: str) -> None:
-    """These tokenizers write a Chinese character in three tokens."""
-    view = view_with(KINDS[kind]())
-    view.scripts = scripts_of(CHINESE)
-    tokens = view.tokens("回答 it")
-    texts = [view.text_of(tokens[:i] + tokens[i + 1 :]) for i in range(len(tokens))]
-    assert any(texts)
-    assert not any("\ufffd" in text or "<0x" in text for text in texts if text)
-
-
-def test_single_tokens_are_of_the_scripts() -> None:
-    tokenizer = Tokenizer(models.WordLevel({t: i for i, t in enumerate(TOKENS)}, unk_token="?"))
-    words = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="?")
-
-    def allowed(*scripts: str) -> set[str]:
-        mask = allowed_tokens(words, len(words), frozenset(scripts))
-        return {TOKENS[token] for token in mask.nonzero()[:, 0].tolist()}
-
-    latin = {"yes", "wähle", "…", "“"}
-    assert allowed() == latin
-    assert allowed("cjk") == latin | {"回答", "。"}
-    assert allowed("cyrillic", "pictures") == latin | {"да", "👍"}
 
 
 def test_an_answer_in_chinese_that_was_cut_off_counts_up_to_its_last_sentence() -> None:

@@ -6,16 +6,12 @@ tokenised differently after different neighbours, so a search for their ids woul
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-import torch
-
-from dspy_greater.basics.scripts import scripts_of
 from dspy_greater.basics.spans import THINKING, Message, Span, TextSpan
 from dspy_greater.model.templates import ChatTemplate
 from dspy_greater.model.thinking import Thinking
@@ -23,11 +19,6 @@ from dspy_greater.model.thinking import Thinking
 # How SentencePiece-like and byte-level vocabularies write a space.
 BLANK, BYTE_SPACE = "▁", "Ġ"
 NOTHING: Mapping[str, Any] = MappingProxyType({})
-# What DSPy's adapters build their prompts from: an instruction that contained it could be mistaken
-# for a field header (chat), a tag (XML), an object (JSON) or a code fence.
-MARKUP = ("[[", "]]", "##", "<", ">", "{", "}", "`")
-# Byte-fallback tokens stand for single bytes; readable text is never tokenised into them.
-BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 
 
 @dataclass(frozen=True)
@@ -187,35 +178,3 @@ def tokens_over(offsets: Sequence[tuple[int, int]], start: int, end: int) -> Spa
         return Span(hits[0], hits[-1] + 1)
     at = next((i for i, (_, right) in enumerate(offsets) if right > start), len(offsets))
     return Span(at, at)
-
-
-def allowed_tokens(
-    tokenizer: Any, vocab_size: int, scripts: frozenset[str] = frozenset()
-) -> torch.Tensor:
-    """Mark the tokens that are plain text in Latin or the given scripts, bool ``[vocab]``.
-
-    False are special and added tokens, parts of UTF-8 characters, control characters and line
-    breaks, adapter markup, white space alone, and rows of the embedding without a token.
-    """
-    size = min(vocab_size, len(tokenizer))
-    refused = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    names = tokenizer.convert_ids_to_tokens(list(range(size)))
-    texts = tokenizer.batch_decode(
-        [[i] for i in range(size)], skip_special_tokens=False, clean_up_tokenization_spaces=False
-    )
-    mask = torch.zeros(vocab_size, dtype=torch.bool)
-    for token, (name, text) in enumerate(zip(names, texts, strict=True)):
-        if token in refused or name is None or BYTE_TOKEN.fullmatch(name):
-            continue
-        mask[token] = is_plain_text(text) and scripts_of(text) <= scripts
-    return mask
-
-
-def is_plain_text(text: str) -> bool:
-    """Whether ``text`` is printable, complete and free of adapter markup."""
-    return (
-        bool(text.strip())
-        and text.isprintable()  # false for line breaks, control characters, U+2028 …
-        and "\ufffd" not in text  # the decoder's mark for an incomplete UTF-8 sequence
-        and not any(markup in text for markup in MARKUP)
-    )

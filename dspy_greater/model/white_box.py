@@ -19,7 +19,7 @@ from dspy_greater.basics.spans import Span
 from dspy_greater.cost import Counts, Meter
 from dspy_greater.model import checks, products
 from dspy_greater.model.batching import Size, free_memory, in_batches, is_out_of_memory
-from dspy_greater.model.encoding import ChatEncoder, Encoding, allowed_tokens
+from dspy_greater.model.encoding import ChatEncoder, Encoding
 from dspy_greater.model.errors import ContextError
 from dspy_greater.model.fingerprint import fingerprint
 from dspy_greater.model.forward import Forward, at_least_float32, recomputing
@@ -100,7 +100,6 @@ class WhiteBox:
             "score": Size(tokens, LOGITS),
             "gradient": Size(max(1, tokens // GRADIENT_COST), LOGITS // GRADIENT_COST),
         }
-        self._allowed = cache(partial(allowed_tokens, tokenizer, self.vocab_size))
         self._check_gradients = cache(partial(checks.check_gradients, model))
         checks.check_causal(self._forward, self.vocab_size)
         self._generation = BatchedGeneration(
@@ -228,11 +227,6 @@ class WhiteBox:
                 vectors = embed(ids.to(self.device)[None])[0].float()
                 parts.append((direction.to(vectors.device) @ vectors.T).cpu())
         return torch.cat(parts, dim=1)
-
-    def allowed_tokens(self, scripts: frozenset[str] = frozenset()) -> torch.Tensor:
-        """Return which tokens an instruction in Latin and these scripts may be made of, bool."""
-        with self._lock:
-            return self._allowed(scripts)
 
     @contextmanager
     def _working(self, phase: str) -> Iterator[None]:

@@ -139,11 +139,6 @@ class PredictorView:
             self._tokens[instruction] = encoding.ids[slice(*encoding.spans[INSTRUCTION])]
         return self._tokens[instruction]
 
-    def text_of(self, tokens: Sequence[int]) -> str | None:
-        """Return the instruction that, rendered and tokenised as a whole, has exactly these ids."""
-        text = self._kept(self.model.encoder.decode(tokens))
-        return text if text is not None and self.tokens(text) == tuple(tokens) else None
-
     def instruction(self, text: str) -> str | None:
         """Return a text as an instruction, or None if it cannot be one.
 
@@ -183,15 +178,6 @@ class PredictorView:
         """
         pairs = zip(examples, runs, strict=True)
         return [self._answer(instruction, index, run) for index, run in pairs]
-
-    def proposals(self, instruction: str, examples: Sequence[int]) -> list[Targeted]:
-        """Return, per example, its inputs followed by the instruction, which is the target."""
-        tokens = self.tokens(instruction)
-        items = []
-        for context in self.contexts(examples):
-            span = Span(len(context), len(context) + len(tokens))
-            items.append(Targeted((*context, *tokens), targets=span, inputs=span))
-        return items
 
     def contexts(
         self, examples: Sequence[int], runs: Sequence[Run] | None = None

@@ -21,6 +21,7 @@ from dspy_greater.program.predictors import predictors_of, replace_instruction
 from dspy_greater.program.runs import run_programs
 from dspy_greater.running import ProgramRunner
 from dspy_greater.search import PredictorView, Program, ScoreBoard, Scores, compare
+from examples.published_schedule.tokens import proposals
 from examples.small_model.tasks import TASKS, Task, examples
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -155,7 +156,7 @@ def compiled_case(name: str, seed: int, lm: dspy.LM, **settings: Any) -> dict[st
 
 def perplexity(view: PredictorView, instruction: str) -> float:
     """Return the geometric mean of an instruction's perplexity after training inputs."""
-    log_probs = view.model.log_probs(view.proposals(instruction, range(CONTEXTS)))
+    log_probs = view.model.log_probs(proposals(view, instruction, range(CONTEXTS)))
     return math.exp(-mean(float(each.mean()) for each in log_probs))
 
 

@@ -20,6 +20,7 @@ from transformers import GenerationConfig
 from dspy_greater.model import Generation, Sampling, Targeted, WhiteBox
 from dspy_greater.model.generation import only_config
 from dspy_greater.model.requests import Gradient
+from examples.published_schedule.tokens import proposals
 
 if TYPE_CHECKING:
     from dspy_greater.program import Run
@@ -128,6 +129,6 @@ def published_step(
         return runs
 
     runs = rolled_out(current)
-    view.model.next_log_probs([item.ids for item in view.proposals(current, examples)])
+    view.model.next_log_probs([item.ids for item in proposals(view, current, examples)])
     objective.slope(view, current, runs)
     return [objective.try_out(view, [text], [rolled_out(text)])[0] for text in candidates]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from dspy_greater.search import Attempt
+from examples.published_schedule.tokens import proposals
 
 if TYPE_CHECKING:
     from dspy_greater.model.requests import Gradient
@@ -125,7 +126,7 @@ class AnswerObjective:
         """
         tried = zip(instructions, runs, strict=True)
         answers = [item for text, own in tried for item in view.answers(text, own, view.examples)]
-        contexts = [item for text in instructions for item in view.proposals(text, view.examples)]
+        contexts = [item for text in instructions for item in proposals(view, text, view.examples)]
         known = [item for item in answers if item is not None]
         answer = iter(view.model.log_probs(known, temperature=self.temperature))
         fluency = iter(view.model.log_probs(contexts))
@@ -152,7 +153,7 @@ class AnswerObjective:
             LossError: If no example has a finite gradient.
         """
         items = view.answers(instruction, runs, view.examples)
-        contexts = view.proposals(instruction, view.examples)
+        contexts = proposals(view, instruction, view.examples)
         examples = [i for i, item in enumerate(items) if item is not None]
         answer = view.model.gradients(
             [item for item in items if item is not None], temperature=self.temperature

@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +22,7 @@ from dspy_greater.search.programs import Program
 from dspy_greater.search.steps import Attempt, ScheduleState, Step
 from examples.published_schedule.objective import AnswerObjective, ExampleGradients, Trial
 from examples.published_schedule.proposal import propose
+from examples.published_schedule.tokens import allowed_tokens, proposals, text_of
 
 if TYPE_CHECKING:
     from dspy_greater.search.scores import ScoreBoard
@@ -171,7 +173,7 @@ class PaperSchedule:
         log_probs = self._next_log_probs(here.instruction, position)
         tokens = propose(
             log_probs,
-            view.model.allowed_tokens(view.scripts),
+            self._allowed,
             self.rng,
             top_k=config.top_k,
             inputs=config.proposal_inputs,
@@ -184,7 +186,7 @@ class PaperSchedule:
             return []
         shortlist: list[str] = []
         for token in self.objective.rank(view, slope, position, log_probs, candidates):
-            text = view.text_of(edited(here.tokens, position, token))
+            text = text_of(view, edited(here.tokens, position, token))
             # What was tried lost to an instruction of its time, and would lose again.
             if text is not None and text not in shortlist and text not in self.state.tried:
                 shortlist.append(text)
@@ -192,9 +194,13 @@ class PaperSchedule:
                 break
         return shortlist
 
+    @cached_property
+    def _allowed(self) -> torch.Tensor:
+        return allowed_tokens(self.view.model, self.view.scripts)
+
     def _next_log_probs(self, instruction: str, position: int) -> torch.Tensor:
         """Read ``[examples, vocab]`` after each input and the instruction's first tokens."""
-        contexts = self.view.proposals(instruction, self.view.examples)
+        contexts = proposals(self.view, instruction, self.view.examples)
         prefixes = [item.ids[: item.targets.start + position] for item in contexts]
         return self.view.model.next_log_probs(prefixes)
 
@@ -207,7 +213,7 @@ class PaperSchedule:
         position an embedding, not to be tried.
         """
         for token in candidates:
-            text = self.view.text_of((*here.tokens, token))
+            text = text_of(self.view, (*here.tokens, token))
             if text is not None:
                 return self._gradients(text, here)
         return None

@@ -13,6 +13,7 @@ from dspy_greater.model import WhiteBox
 from dspy_greater.program import PredictorCall, Run
 from dspy_greater.program.predictors import predictors_of
 from dspy_greater.search import PredictorView
+from examples.published_schedule.tokens import proposals, text_of
 from tests.support.thinkers import TEMPLATES, thinking_tokenizer
 from tests.support.tiny import make_model
 
@@ -65,8 +66,8 @@ def test_two_instructions_differ_in_their_own_tokens_alone(
 
     def around(text: str) -> list[tuple[Any, ...]]:
         tokens, found = there.tokens(text), []
-        assert there.text_of(tokens) == text
-        for item in (*there.answers(text, runs(), ALL), *there.proposals(text, ALL)):
+        assert text_of(there, tokens) == text
+        for item in (*there.answers(text, runs(), ALL), *proposals(there, text, ALL)):
             assert item is not None
             assert item.inputs is not None
             start, end = item.inputs
@@ -98,12 +99,6 @@ def test_what_was_thought_stands_before_the_gold_answer(
         assert before.endswith(f"{written}\n\n[[ ## answer ## ]]\n")
         assert box.encoder.decode(gold.ids[slice(*gold.targets)]) == example.answer
         assert "Let me see." not in box.encoder.decode(plain.ids)
-
-
-def test_ids_of_no_text_give_no_instruction(white_box: WhiteBox) -> None:
-    there = view_of(white_box)
-    assert there.text_of(there.tokens(START)) == START
-    assert there.text_of(white_box.encode([{"role": "user", "content": "x"}]).ids) is None
 
 
 def test_a_predictor_further_down_is_shown_what_it_received(white_box: WhiteBox) -> None:

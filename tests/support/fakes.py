@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 import torch
 
@@ -46,6 +48,22 @@ def run_of(example: int, score: float) -> Run:
     return Run(score, None, calls={"example": [PredictorCall({"index": example}, {})]})
 
 
+class ToyTokenizer:
+    """The words of the toy world."""
+
+    all_special_ids: Sequence[int] = ()
+    added_tokens_decoder: Mapping[int, str] = MappingProxyType({})
+
+    def __len__(self) -> int:
+        return len(WORDS)
+
+    def convert_ids_to_tokens(self, ids: Sequence[int]) -> list[str]:
+        return [WORDS[token] for token in ids]
+
+    def batch_decode(self, rows: Sequence[Sequence[int]], **how: Any) -> list[str]:
+        return [" ".join(self.convert_ids_to_tokens(ids)) for ids in rows]
+
+
 @dataclass
 class FakeModel:
     """Scores and gradients of the toy world; ``likely`` are words the model likes to write."""
@@ -54,11 +72,13 @@ class FakeModel:
     nan_examples: frozenset[int] = frozenset()
     backward_items: int = 0
     context: int = 1000
+    vocab_size: int = len(WORDS)
 
     class encoder:  # noqa: N801
         decode = staticmethod(lambda ids: " ".join(WORDS[token] for token in ids))
         special_tokens_in = staticmethod(lambda text: [])
         end_of_turn = None  # a base model
+        tokenizer = ToyTokenizer()
 
     def loss(self, item: Targeted) -> float:
         _, example, *ids = item.ids
@@ -110,9 +130,6 @@ class FakeModel:
 
     def substitution(self, gradient: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         return gradient[:, list(tokens)]
-
-    def allowed_tokens(self, scripts: frozenset[str] = frozenset()) -> torch.Tensor:
-        return torch.ones(len(WORDS), dtype=torch.bool)
 
 
 class FakeChat(FakeModel):
@@ -168,9 +185,6 @@ class FakeView:
     def tokens(self, instruction: str) -> tuple[int, ...]:
         return ids_of(instruction)
 
-    def text_of(self, tokens: Sequence[int]) -> str | None:
-        return self.instruction(self.model.encoder.decode(tokens))
-
     def instruction(self, text: str) -> str | None:
         return (
             text
@@ -181,10 +195,7 @@ class FakeView:
     def answers(
         self, instruction: str, runs: Sequence[Run], examples: Sequence[int]
     ) -> list[Targeted | None]:
-        return [self._item(ANSWER, example, instruction) for example in examples]
-
-    def proposals(self, instruction: str, examples: Sequence[int]) -> list[Targeted]:
-        return [self._item(CONTEXT, example, instruction) for example in examples]
+        return [self._item(example, instruction) for example in examples]
 
     def contexts(
         self, examples: Sequence[int], runs: Sequence[Run] | None = None
@@ -194,12 +205,10 @@ class FakeView:
     def copied_words(self, instruction: str) -> Sequence[str]:
         return []
 
-    def _item(self, kind: int, example: int, instruction: str) -> Targeted:
+    def _item(self, example: int, instruction: str) -> Targeted:
         ids = self.tokens(instruction)
-        span = Span(2, 2 + len(ids))
-        if kind == CONTEXT:
-            return Targeted((kind, example, *ids), targets=span, inputs=span)
-        return Targeted((kind, example, *ids, 0), targets=Span(span.end, span.end + 1), inputs=span)
+        span, after = Span(2, 2 + len(ids)), Span(2 + len(ids), 3 + len(ids))
+        return Targeted((ANSWER, example, *ids, 0), targets=after, inputs=span)
 
 
 @dataclass

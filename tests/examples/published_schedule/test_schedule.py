@@ -13,7 +13,15 @@ import pytest
 
 from dspy_greater.search import Program, Step
 from examples.published_schedule import LossError, PaperConfig, PaperSchedule, PaperState
-from tests.support.fakes import NAME, FakeModel, FakeRunner, FakeView, board_of, steps_of, toy
+from tests.support.fakes import (
+    NAME,
+    FakeModel,
+    FakeRunner,
+    FakeView,
+    board_of,
+    steps_of,
+    toy,
+)
 
 
 def schedule(
