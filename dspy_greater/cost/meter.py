@@ -66,6 +66,7 @@ class Meter:
         runs: What of it went into runs of the program, see :meth:`running`.
         engine: The local model that books here what it generates; None for any.
         whose: In whose name is spent what is spent now.
+        stopped: Set once nobody waits any more for what the white box does for the compile.
     """
 
     counts: Counts = field(default_factory=Counts)
@@ -78,6 +79,7 @@ class Meter:
 
     def __post_init__(self) -> None:
         self.engine: object = None
+        self.stopped = threading.Event()
         self._phases = Phases(self.phases)
         self._lock = threading.Lock()
         self.whose = SETUP

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dspy
@@ -180,8 +180,8 @@ def _generate(
             for job, prompt, generation in zip(jobs, prompts, generations, strict=True)
         ]
     except Exception as error:
-        if len(jobs) == 1:
-            return [error]
+        if len(jobs) == 1 or isinstance(error, CancelledError):
+            return [error] * len(jobs)
         half = len(jobs) // 2
         return _generate(prompts[:half], jobs[:half]) + _generate(prompts[half:], jobs[half:])
 

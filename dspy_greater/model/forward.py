@@ -12,32 +12,26 @@ masked: behind a sliding window it would have nothing to attend to. ``no_grad``,
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from functools import cached_property, partial
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from dspy_greater.model.errors import ModelError
 from dspy_greater.model.prefix import Prefix, keeps_every_key
 
 
 class Forward:
-    """Runs a model on right-padded sequences; ``pad`` is the token that stands for nothing.
-
-    ``recomputes`` tells whether a gradient is to run layers twice instead of remembering them.
-    """
+    """Runs a model on right-padded sequences; ``pad`` is the token that stands for nothing."""
 
     def __init__(self, model: Any, pad: int) -> None:
         self.model = model
         self.pad = pad
         self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
-        self.recomputes = False
 
     @property
     def device(self) -> torch.device:
@@ -150,24 +144,6 @@ def target_rows(model: Any, wanted: torch.Tensor) -> Any:
         return (flat[wanted.to(flat.device)].unsqueeze(0), *rest)
 
     return model.get_output_embeddings().register_forward_pre_hook(gather)
-
-
-@contextmanager
-def recomputing(model: Any) -> Iterator[None]:
-    """Keep only what goes into layers, and run them again on the way back; not behind a prefix."""
-    # Not by the library's own switch: it asks for training mode, in which some layers drop out.
-    layers = [each for each in model.modules() if isinstance(each, GradientCheckpointingLayer)]
-    own = [vars(layer).get("forward") for layer in layers]
-    for layer in layers:
-        again = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
-        layer.forward = again
-    try:
-        yield
-    finally:
-        for layer, forward in zip(layers, own, strict=True):
-            del layer.forward
-            if forward is not None:
-                layer.forward = forward
 
 
 def probe(vocab_size: int) -> list[int]:

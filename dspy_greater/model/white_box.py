@@ -7,6 +7,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cache, partial
@@ -18,11 +19,11 @@ from dspy_greater.basics.arguments import check_positive
 from dspy_greater.basics.spans import Span
 from dspy_greater.cost import Counts, Meter
 from dspy_greater.model import checks, products
-from dspy_greater.model.batching import Size, free_memory, in_batches, is_out_of_memory
+from dspy_greater.model.batching import Size, in_batches
 from dspy_greater.model.encoding import ChatEncoder, Encoding
 from dspy_greater.model.errors import ContextError
 from dspy_greater.model.fingerprint import fingerprint
-from dspy_greater.model.forward import Forward, at_least_float32, recomputing
+from dspy_greater.model.forward import Forward, at_least_float32
 from dspy_greater.model.generation import BatchedGeneration
 from dspy_greater.model.prefix import Group, Prefix, by_prefix, distinct
 from dspy_greater.model.requests import (
@@ -175,8 +176,6 @@ class WhiteBox:
     def gradients(self, items: Sequence[Targeted], *, temperature: float = 1.0) -> list[Gradient]:
         """Return the gradient of each item's mean target loss at its input positions.
 
-        When not even one item fits into memory, layers are from then on run twice.
-
         Raises:
             ModelError: No true gradient goes through the model's quantized layers.
         """
@@ -189,16 +188,6 @@ class WhiteBox:
         # No gradient reaches back into a prefix.
         most = [min(each.targets.start - 1, (each.inputs or each.targets).start) for each in items]
         work = partial(self._gradients_batch, temperature=temperature)
-        tokens = self._budgets["gradient"].tokens
-        try:
-            return self._behind_prefixes(items, most, "gradient", work)
-        except (RuntimeError, MemoryError) as error:
-            if self._forward.recomputes or not is_out_of_memory(error):
-                raise
-        logger.warning("No memory for the gradient of one sequence: layers now run twice instead.")
-        free_memory()
-        self._forward.recomputes = True
-        self._budgets["gradient"].tokens = tokens
         return self._behind_prefixes(items, most, "gradient", work)
 
     def next_log_probs(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -230,8 +219,21 @@ class WhiteBox:
 
     @contextmanager
     def _working(self, phase: str) -> Iterator[None]:
-        """Have the model to oneself, and book the time and what was done."""
-        with self._lock, self.phase(phase), products.faster(self._model):
+        """Have the model to oneself, and book the time and what was done.
+
+        A pass on behalf of a compile that was stopped is not begun.
+        """
+
+        def check(module: Any, args: Any) -> None:
+            if self.meter is not None and self.meter.stopped.is_set():
+                raise CancelledError("the compile was stopped")
+
+        with (
+            self._lock,
+            self.phase(phase),
+            self._model.register_forward_pre_hook(check),
+            products.faster(self._model),
+        ):
             before = self.counts.snapshot()
             try:
                 yield
@@ -252,7 +254,7 @@ class WhiteBox:
         results: dict[int, Result] = {}
         with self._working(kind):
             groups = [Group(0, range(len(items)))]
-            if self._forward.shares and not (kind == "gradient" and self._forward.recomputes):
+            if self._forward.shares:
                 groups = by_prefix([item.ids for item in items], most)
             for shared, indices in groups:
                 members = [items[index] for index in indices]
@@ -294,8 +296,7 @@ class WhiteBox:
     ) -> list[Gradient]:
         lengths = [len(item.rows) for item in items]
         start = prefix.lengths[0] if prefix else 0
-        twice = recomputing(self._model) if self._forward.recomputes else nullcontext()
-        with torch.enable_grad(), twice:
+        with torch.enable_grad():
             logits, embeddings = self._forward(
                 [i.ids for i in items], [i.rows for i in items], embeddings=True, prefix=prefix
             )

@@ -137,7 +137,9 @@ def run_programs(
         with dspy.context(**{SETTING: meter}):
             runs = executor.execute(lambda job: job[0](job[1]), jobs)
     except BaseException:
-        stop.set()  # Examples still queued are not to run on behind the caller.
+        stop.set()  # Neither examples still queued are to run on behind the caller,
+        if meter is not None:
+            meter.stopped.set()  # nor the model on their behalf.
         raise
     if outages and (len(outages) >= limit or len(outages) == len(jobs) > 1):
         raise TooManyErrorsError(

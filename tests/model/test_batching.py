@@ -6,12 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from dspy_greater.model import Sampling, WhiteBox
 from dspy_greater.model.batching import Size, in_batches, is_out_of_memory
-from tests.support.families import ARCHITECTURES
-from tests.support.marks import mostly_slow
 from tests.support.white_boxes import model_of, random_ids, random_items, white_box_of
 
 
@@ -69,27 +66,6 @@ def test_one_sequence_that_does_not_fit_is_an_error() -> None:
     SmallMemory(white_box, 0, ERRORS[0])
     with pytest.raises(torch.OutOfMemoryError):
         white_box.log_probs(random_items(3))
-
-
-@pytest.mark.parametrize("architecture", mostly_slow(ARCHITECTURES, "llama"))
-def test_where_one_gradient_does_not_fit_layers_run_twice(
-    architecture: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    items = random_items(5)
-    roomy, tight = white_box_of(architecture), white_box_of(architecture)
-    layers = [m for m in model_of(tight).modules() if isinstance(m, GradientCheckpointingLayer)]
-
-    def check(module: Any, args: Any) -> None:
-        if torch.is_grad_enabled() and "forward" not in vars(layers[0]):
-            raise ERRORS[0]
-
-    model_of(tight).get_input_embeddings().register_forward_pre_hook(check)
-    for one, two in zip(roomy.gradients(items), tight.gradients(items), strict=True):
-        assert one.loss == pytest.approx(two.loss, rel=1e-5)
-        torch.testing.assert_close(one.positions, two.positions, atol=1e-4, rtol=1e-3)
-    assert "layers now run twice" in caplog.text
-    assert not any("forward" in vars(layer) for layer in layers)
-    assert tight.counts.backwards == len(items)
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
