@@ -43,7 +43,6 @@ def finished(loop: Loop) -> dspy.Module:
     setup, state = loop.setup, loop.state
     record = state.record
     record.charge(state.meter)
-    record.peak_memory = max(record.peak_memory, setup.model.peak_memory())
     say(record.summary(), setup.progress, logging.INFO if record.improved else logging.WARNING)
     program = setup.runner.module(loop.verdict().program if record.outcomes else state.start)
     program.detailed_results = record

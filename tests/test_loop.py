@@ -187,7 +187,6 @@ def test_the_record_says_where_the_time_went(
     assert all(record.phases[name] > 0 for name in ("render", "generate", *ours))
     assert sum(record.phases.values()) >= 0.99 * record.seconds
     assert record.phases["generate"] <= record.seconds
-    assert record.peak_memory > 2**20
 
 
 def test_validation_examples_that_changed_are_on_record(student: dspy.Module) -> None:

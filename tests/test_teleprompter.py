@@ -70,7 +70,7 @@ def test_every_architecture_and_adapter_goes_through_compile(
     with dspy.context(lm=lm_of(architecture), adapter=ADAPTERS[adapter]):
         compiled = small(schedule=schedule).compile(student, trainset=examples())
     record = compiled.detailed_results
-    assert (record.counts["backwards"] > 0) == (schedule is PAPER)
+    assert (record.counts["tokens_backward"] > 0) == (schedule is PAPER)
     assert record.counts["rollouts"] > 0
     assert len(record.candidates) > 2
     assert record.skipped_losses == 0
@@ -133,7 +133,7 @@ def test_a_perfect_program_is_not_searched(student: dspy.Module) -> None:
 
     compiled = small().compile(Perfect(), trainset=examples())
     assert compiled.detailed_results.outcomes[0].stopped == "nothing left to gain"
-    assert compiled.detailed_results.counts["backwards"] == 0
+    assert compiled.detailed_results.counts["tokens_backward"] == 0
 
 
 def test_the_record_is_json_and_complete(student: dspy.Module) -> None:
@@ -340,6 +340,6 @@ def test_a_real_base_model_without_a_template_goes_through(shared: Path) -> None
     program = dspy.Predict(dspy.Signature("question -> answer", "Tell a story."))
     with dspy.context(lm=lm, adapter=Terse(use_json_adapter_fallback=False)):
         compiled = small().compile(program, trainset=examples())
-    assert compiled.detailed_results.counts["backwards"] > 0
+    assert compiled.detailed_results.counts["tokens_backward"] > 0
     with dspy.context(lm=lm), pytest.raises(ContextError, match="256"):
         small().compile(program, trainset=examples())

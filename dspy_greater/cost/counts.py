@@ -25,11 +25,9 @@ class Counts(Summed):
     """Running totals; padding and work repeated after running out of memory are not counted.
 
     Attributes:
-        forwards: Sequences scored without a gradient.
-        backwards: Sequences that went forwards and backwards.
         rollouts: Sequences generated.
         tokens_forward: Tokens read to score sequences, without a gradient.
-        tokens_backward: Tokens of the sequences counted in ``backwards``.
+        tokens_backward: Tokens of sequences that went forwards and backwards.
         tokens_prompt: Tokens of prompts read to continue them.
         tokens_decoded: Tokens generated.
         targets_forward: Positions of ``tokens_forward`` at which a distribution was asked for.
@@ -39,8 +37,6 @@ class Counts(Summed):
         keys_read: Keys that ``tokens_decoded`` attended to, in all.
     """
 
-    forwards: int = 0
-    backwards: int = 0
     rollouts: int = 0
     tokens_forward: int = 0
     tokens_backward: int = 0

@@ -82,9 +82,17 @@ class Forward:
             )
         return logits, leaf
 
-    def read(self, beginnings: Sequence[Sequence[int]], behind: Prefix | None = None) -> Prefix:
-        """Compute what the layers keep of some beginnings, which begin with ``behind`` in turn."""
-        inputs, starts = self._inputs(beginnings, behind, None)
+    def read(
+        self,
+        beginnings: Sequence[Sequence[int]],
+        behind: Prefix | None = None,
+        chosen: Sequence[int] | None = None,
+    ) -> Prefix:
+        """Compute what the layers keep of some beginnings, which begin with ``behind`` in turn.
+
+        ``chosen`` says with which of several; the first if None.
+        """
+        inputs, starts = self._inputs(beginnings, behind, chosen)
         inputs["use_cache"] = True
         inputs.setdefault("past_key_values", DynamicCache())
         with torch.no_grad(), target_rows(self.model, torch.tensor([0])):

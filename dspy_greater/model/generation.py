@@ -21,7 +21,7 @@ from dspy_greater.cost.counts import Counts
 from dspy_greater.model.batching import Size, in_batches
 from dspy_greater.model.encoding import ChatEncoder
 from dspy_greater.model.forward import Forward, alike, probe
-from dspy_greater.model.prefix import beginnings, distinct
+from dspy_greater.model.prefix import Prefix, beginnings, distinct, of_like_length
 from dspy_greater.model.requests import Generation, Request, TokenLogProb
 from dspy_greater.model.rows import RowSampler, RowStops
 
@@ -83,21 +83,14 @@ class BatchedGeneration:
         column. Its places come first (nobody reads the ids there), then padding, then what is left
         of each prompt.
         """
-        cache, starts = None, [0] * len(prompts)
+        cache, starts, read = None, [0] * len(prompts), 0
         places = torch.zeros(len(prompts), 0, dtype=torch.long)  # 1 where there is no padding
-        read = 0
         if self._begins:
+            prefix, chosen, read = self._read(prompts)
             cache = DynamicCache()
-            common, starts = beginnings(prompts)
-            if max(starts):
-                pairs = zip(prompts, starts, strict=True)
-                heads, chosen = distinct([prompt[:start] for prompt, start in pairs])
-                prefix = self._forward.read([prompts[0][:common]]) if common else None
-                if max(starts) > common or prefix is None:
-                    prefix = self._forward.read(heads, prefix)
-                cache = prefix.cache(chosen)
-                places = prefix.mask[chosen].cpu()
-                read = common + sum(len(head) - common for head in heads)
+            if prefix is not None:
+                cache, places = prefix.cache(chosen), prefix.mask[chosen].cpu()
+                starts = [prefix.lengths[row] for row in chosen]
         pairs = zip(prompts, starts, strict=True)
         left = [torch.tensor(prompt[start:], dtype=torch.long) for prompt, start in pairs]
         padded = partial(pad_sequence, batch_first=True, padding_side="left")
@@ -106,6 +99,33 @@ class BatchedGeneration:
         mask = torch.cat([places, padded([torch.ones_like(each) for each in left])], dim=1)
         device = self._forward.device
         return ids.to(device), mask.to(device), cache, read + sum(map(len, left))
+
+    def _read(self, prompts: Sequence[Sequence[int]]) -> tuple[Prefix | None, list[int], int]:
+        """Return what is read before prompts go on together, whose is whose, and tokens read.
+
+        It is what prompts share and, on a CPU, all else but their last tokens, those of like length
+        together: padding takes as long there as what is needed, and larger products gain nothing.
+        """
+        prefix, chosen, read = None, [0] * len(prompts), 0
+        common, starts = beginnings(prompts)
+        if max(starts):
+            pairs = zip(prompts, starts, strict=True)
+            heads, chosen = distinct([prompt[:start] for prompt, start in pairs])
+            prefix = self._forward.read([prompts[0][:common]]) if common else None
+            if max(starts) > common or prefix is None:
+                prefix = self._forward.read(heads, prefix)
+            read = common + sum(len(head) - common for head in heads)
+        own = [len(prompt) - 1 - start for prompt, start in zip(prompts, starts, strict=True)]
+        if self._forward.device.type != "cpu" or not min(own):
+            return prefix, chosen, read
+        chunks = of_like_length(own)
+        parts = [
+            self._forward.read([prompts[r][:-1] for r in rows], prefix, [chosen[r] for r in rows])
+            for rows in chunks
+        ]
+        order = [row for rows in chunks for row in rows]
+        places = [order.index(row) for row in range(len(prompts))]
+        return Prefix.joined(parts), places, read + sum(own)
 
     def _continued(
         self, requests: Sequence[Request], ids: torch.Tensor, mask: torch.Tensor, cache: Any

@@ -12,11 +12,14 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 import torch
+from torch.nn.functional import pad
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 #: What starting a batch costs, in tokens: below it, more batches save nothing.
 BATCH_COST = 128
+#: Tokens from which on a larger product is no faster on a CPU.
+CHUNK = 512
 #: Shorter beginnings are not worth a pass of their own.
 SHORTEST = 8
 
@@ -40,6 +43,22 @@ class Prefix:
             rows = torch.tensor(chosen, device=keys.device)
             cache.update(keys[rows], values[rows], index)
         return cache
+
+    @classmethod
+    def joined(cls, parts: Sequence[Prefix]) -> Prefix:
+        """Return the beginnings of several, one behind the other, padded to the same width."""
+        width = max(part.mask.shape[1] for part in parts)
+
+        def padded(tensors: Sequence[torch.Tensor], last: int) -> torch.Tensor:
+            filled = [pad(t, (0, 0) * last + (0, width - t.shape[-1 - last])) for t in tensors]
+            return torch.cat(filled)
+
+        layers = (zip(*each, strict=True) for each in zip(*(p.layers for p in parts), strict=True))
+        return cls(
+            tuple(length for part in parts for length in part.lengths),
+            padded([part.mask for part in parts], 0),
+            tuple((padded(keys, 1), padded(values, 1)) for keys, values in layers),
+        )
 
 
 class Group(NamedTuple):
@@ -100,6 +119,16 @@ def distinct(sequences: Sequence[Sequence[int]]) -> tuple[list[tuple[int, ...]],
     keys = [tuple(ids) for ids in sequences]
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     return list(numbers), [numbers[key] for key in keys]
+
+
+def of_like_length(lengths: Sequence[int]) -> list[list[int]]:
+    """Group indices of sequences, the longest first, by :data:`CHUNK` tokens or a little more."""
+    chunks: list[list[int]] = [[]]
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        if sum(lengths[each] for each in chunks[-1]) >= CHUNK:
+            chunks.append([])
+        chunks[-1].append(index)
+    return chunks
 
 
 def _worthwhile(shared: int, members: int) -> int:

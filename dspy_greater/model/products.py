@@ -1,9 +1,8 @@
-"""Products of linear layers in float32 on a CPU, faster than torch has them.
+"""Products of linear layers in float32 on a CPU, by oneDNN.
 
-torch leaves them to MKL, with the weights on the right. On a processor of AMD's that takes up to
-three times as long for the few rows of a decoding step as oneDNN, or MKL with the weights on the
-left, and a fifth longer for the hundreds of a prompt (``python -m examples.benchmark products``).
-Both libraries are in the same builds of torch.
+torch leaves them to MKL, which on a processor of AMD's takes about twice as long for the few rows
+of a decoding step, and a fifth longer for the hundreds of a prompt (``python -m examples.benchmark
+products``). Both libraries are in the same builds of torch.
 """
 
 from __future__ import annotations
@@ -15,9 +14,6 @@ from typing import Any
 
 import torch
 from torch import nn
-
-#: Rows up to which MKL is faster than oneDNN, with the weights on the left; not for one.
-FEW = 8
 
 
 @contextmanager
@@ -45,16 +41,11 @@ def available() -> bool:
 
 def product(layer: nn.Linear, values: torch.Tensor) -> torch.Tensor:
     """Return what a linear layer makes of values ``[..., width]``."""
-    weight, bias = layer.weight, layer.bias
-    rows = values.numel() // values.shape[-1]
-    if torch.is_grad_enabled() or not rows or values.dtype != torch.float32:
-        return nn.functional.linear(values, weight, bias)
-    if 1 < rows <= FEW:
-        result = (weight @ values.reshape(rows, -1).t()).t().contiguous()
-        result = result.view(*values.shape[:-1], -1)
-        return result if bias is None else result.add_(bias)
+    plain = (values, layer.weight, layer.bias)
+    if torch.is_grad_enabled() or not values.numel() or values.dtype != torch.float32:
+        return nn.functional.linear(*plain)
     # Nothing is done to the result on the way.
-    found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(values, weight, bias, "none", [], "")
+    found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(*plain, "none", [], "")
     return found
 
 

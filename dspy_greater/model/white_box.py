@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
@@ -131,17 +130,6 @@ class WhiteBox:
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Count the time of a block on the meter, if there is one."""
         return nullcontext() if self.meter is None else self.meter.phase(name)
-
-    def peak_memory(self) -> int:
-        """Return the most bytes in use so far: on a GPU by tensors, else by the process."""
-        if self.device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated(self.device))
-        try:
-            import resource
-        except ImportError:  # Windows does not tell
-            return 0
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else 1024 * peak
 
     def encode(self, *args: Any, **kwargs: Any) -> Encoding:
         """Turn messages into ids and spans; see `ChatEncoder.encode`."""
@@ -283,7 +271,6 @@ class WhiteBox:
             )
             log_probs = log_probs_of(at_least_float32(logits) / temperature, items)
         lengths = prefix.lengths if prefix else (0,)
-        self.counts.forwards += len(items)
         self.counts.targets_forward += len(logits)
         self.counts.tokens_forward += sum(length - start for length in lengths)
         pairs = zip(items, chosen, strict=True)
@@ -309,7 +296,6 @@ class WhiteBox:
             scale = 1024.0 if embeddings.dtype == torch.float16 else 1.0
             (gradient,) = torch.autograd.grad(losses.sum() * scale, embeddings)
         log_probs = log_probs_of(logits.detach(), items).float().cpu().split(lengths)
-        self.counts.backwards += len(items)
         self.counts.targets_backward += len(logits)
         self.counts.tokens_backward += sum(len(item.ids) - start for item in items)
         results = []
@@ -324,7 +310,6 @@ class WhiteBox:
         with torch.no_grad():
             logits, _ = self._forward(sequences, rows)
             log_probs = torch.log_softmax(at_least_float32(logits), dim=-1)
-        self.counts.forwards += len(sequences)
         self.counts.targets_forward += len(logits)
         self.counts.tokens_forward += sum(len(sequence) for sequence in sequences)
         return list(log_probs.float().cpu())

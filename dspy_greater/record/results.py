@@ -47,7 +47,6 @@ class Record:
         phases: Seconds by phase: ``render``, ``generate``, ``gradient``, ``score``
             (log-probabilities), ``metric``, ``target`` (runs on an LM elsewhere) and ``other``,
             none of these. Phases may overlap.
-        peak_memory: Most bytes in use, on the white box's GPU or in the process; 0 if unknown.
         seed: Seed of every random choice.
         config: The optimizer's settings.
         model: Name and fingerprint of the white box.
@@ -72,7 +71,6 @@ class Record:
     counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     phases: dict[str, float] = field(default_factory=dict)
-    peak_memory: int = 0
     seed: int = 0
     config: dict[str, Any] = field(default_factory=dict)
     model: str = ""

@@ -13,13 +13,22 @@ from dspy_greater.basics.spans import Span
 from dspy_greater.model import Generation, Sampling, Targeted, WhiteBox
 from dspy_greater.model.prefix import (
     BATCH_COST,
+    CHUNK,
     SHORTEST,
+    Prefix,
     beginnings,
     by_prefix,
+    of_like_length,
 )
 from tests.support.families import FAMILIES, SHARING
 from tests.support.marks import mostly_slow
-from tests.support.white_boxes import random_ids, random_items, shares, white_box_of
+from tests.support.white_boxes import (
+    model_of,
+    random_ids,
+    random_items,
+    shares,
+    white_box_of,
+)
 
 #: Rotary, learned and linear positions for the fast suite.
 MOSTLY = mostly_slow(SHARING, "llama", "gpt2", "bloom")
@@ -188,3 +197,43 @@ def test_only_what_was_read_is_counted() -> None:
     white_box.log_probs(items)
     ids, most = [item.ids for item in items], [item.targets.start - 1 for item in items]
     assert white_box.counts.tokens_forward == tokens_read(ids, most)
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=40))
+def test_chunks_hold_sequences_of_like_length(lengths: list[int]) -> None:
+    chunks = of_like_length(lengths)
+    in_order = [lengths[index] for chunk in chunks for index in chunk]
+    assert in_order == sorted(lengths, reverse=True)
+    assert sorted(index for chunk in chunks for index in chunk) == list(range(len(lengths)))
+    for chunk in chunks[:-1]:
+        assert CHUNK <= sum(lengths[index] for index in chunk) < CHUNK + max(lengths)
+
+
+def test_beginnings_of_several_reads_are_padded_on_the_right() -> None:
+    def part(rows: int, places: int) -> Prefix:
+        layers = ((torch.rand(rows, 2, places, 4), torch.rand(rows, 2, places, 4)),) * 3
+        return Prefix((places,) * rows, torch.ones(rows, places, dtype=torch.long), layers)
+
+    one, two = part(1, 5), part(2, 3)
+    joined = Prefix.joined([one, two])
+    assert joined.lengths == (5, 3, 3)
+    assert joined.mask.tolist() == [[1] * 5, [1, 1, 1, 0, 0], [1, 1, 1, 0, 0]]
+    for both, left, right in zip(joined.layers, one.layers, two.layers, strict=True):
+        for tensor, its, others in zip(both, left, right, strict=True):
+            assert torch.equal(tensor[:1], its)
+            assert torch.equal(tensor[1:, :, :3], others)
+            assert not tensor[1:, :, 3:].any()
+
+
+def test_on_a_cpu_no_padding_is_read() -> None:
+    """Beside a long prompt a short one takes no longer than alone."""
+    white_box, rows = white_box_of("llama"), []
+
+    def listen(module: object, args: object, kwargs: dict[str, torch.Tensor]) -> None:
+        rows.append(kwargs["input_ids"].numel())
+
+    lengths = [600, 30, 29, 600, 28, 31]
+    prompts = [random_ids(length, seed=length + i) for i, length in enumerate(lengths)]
+    with model_of(white_box).register_forward_pre_hook(listen, with_kwargs=True):
+        white_box.generate(prompts, [Sampling(1)] * len(prompts))
+    assert sum(rows) <= sum(lengths) + 3 * len(lengths)

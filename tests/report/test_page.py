@@ -201,7 +201,6 @@ def test_cost_and_settings_are_tabled() -> None:
     for said in (
         "generate 71.0 71.0% other 28.0 28.0% render 1.0 1.0%",
         "tokens forward 123,456",
-        "at most 3.0 GiB of memory",
         "schedule VerifiedConfig max_seconds —",
         "model small@0123 seed 7",
     ):

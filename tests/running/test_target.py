@@ -67,7 +67,7 @@ def test_the_target_gives_the_verdict(
     }
     # The white box writes instructions, or its gradient proposes them in the published schedule.
     assert (record.counts["rollouts"] > 0) == (schedule is VERIFIED)
-    assert (record.counts["backwards"] > 0) == (schedule is not VERIFIED)
+    assert (record.counts["tokens_backward"] > 0) == (schedule is not VERIFIED)
     assert record.phases["target"] > 0
     assert {config.seed for config in engine.configs} == {None}
 
@@ -291,7 +291,7 @@ def test_on_a_copy_of_the_white_box_it_ends_as_here(
     there = on_a_copy(student, far, schedule=schedule)
     assert [vars(each) for each in there.candidates] == [vars(each) for each in here.candidates]
     assert there.target_usage[NAME]["calls"] == engine.calls >= there.total_calls > 0
-    assert there.counts["backwards"] == here.counts["backwards"]
+    assert there.counts["tokens_backward"] == here.counts["tokens_backward"]
     assert there.counts["tokens_decoded"] < here.counts["tokens_decoded"]
 
 

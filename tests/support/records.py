@@ -62,10 +62,9 @@ def improved() -> DetailedResults:
         train_examples=4,
         validation_examples=4,
         total_calls=1234,
-        counts={"forwards": 10, "tokens_forward": 123456},
+        counts={"tokens_forward": 123456},
         seconds=100.0,
         phases={"render": 1.0, "generate": 71.0, "other": 28.0},
-        peak_memory=3 << 30,
         seed=7,
         config={"schedule": "VerifiedConfig", "max_seconds": None},
         model="small@0123",
@@ -101,7 +100,7 @@ def earlier() -> DetailedResults:
     """A record that a version without changed examples wrote."""
     saved = json.loads(json.dumps(improved().to_dict()))
     del saved["outcomes"][0]["changed_examples"]
-    for name in ("phases", "peak_memory", "left_out"):
+    for name in ("phases", "left_out"):
         del saved[name]
     return DetailedResults.from_dict(saved)
 
