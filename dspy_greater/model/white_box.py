@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
@@ -34,8 +33,6 @@ from dspy_greater.model.requests import (
     log_probs_of,
 )
 from dspy_greater.model.rows import end_tokens
-
-logger = logging.getLogger(__name__)
 
 LOGITS = 2**27  # of one micro-batch, in numbers: 512 MiB
 GRADIENT_COST = 4  # relative to a token that is only read: a gradient keeps all activations
