@@ -62,7 +62,7 @@ def improved() -> DetailedResults:
         train_examples=4,
         validation_examples=4,
         total_calls=1234,
-        counts={"tokens_forward": 123456},
+        counts={"rollouts": 10, "tokens_forward": 123456},
         seconds=100.0,
         phases={"render": 1.0, "generate": 71.0, "other": 28.0},
         seed=7,
