@@ -19,6 +19,9 @@ from dspy_greater.model.forward import at_least_float32
 from dspy_greater.model.requests import Request, Sampling, TokenLogProb
 from dspy_greater.model.thinking import Block
 
+#: Rows that have ended before the others go on without them; beginning anew has a price.
+FEWEST_LEAVING = 4
+
 
 class RowSampler(LogitsProcessor):
     """Leaves each row, which continues one of the requests, only the chosen token's score."""
@@ -145,7 +148,7 @@ class ObjectEnd:
 class RowStops(StoppingCriteria):
     """Ends each row at its own length, at an end token, a stop string or an object's last brace.
 
-    The whole batch ends, if it is ``leaving``, as soon as a quarter of it has. No stop string
+    The whole batch ends, if it is ``leaving``, as soon as enough rows have ended. No stop string
     counts within the block of what a model thinks. ``rows`` are the requests that the batch
     continues. By request, ``length`` is how many tokens it had when it ended, end token included
     (None before), and ``stopped`` tells whether a stop string or a last brace ended it.
@@ -190,7 +193,7 @@ class RowStops(StoppingCriteria):
                 if self.stopped[row] or full or token in self._ends:
                     self.length[row] = self._produced
         done = [self.length[row] is not None for row in self.rows]
-        if self._leaving and sum(done) >= len(done) / 4:  # beginning anew has a price
+        if self._leaving and sum(done) >= max(FEWEST_LEAVING, len(done) / 4):
             done = [True] * len(done)
         return torch.tensor(done, dtype=torch.bool, device=input_ids.device)
 
