@@ -1,6 +1,6 @@
 """Products of linear layers in float32 on a CPU, faster than torch makes them.
 
-torch leaves them to MKL, which on a processor of AMD's takes two to three times as long for the few
+torch leaves them to MKL, which on a processor of AMD's takes up to three times as long for the few
 rows of a decoding step as oneDNN, or as itself with the weights on the left, and a fifth longer for
 a prompt (``python -m examples.benchmark products``). Both are in the same builds of torch.
 """
