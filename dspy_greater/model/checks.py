@@ -1,21 +1,17 @@
-"""Checks of a loaded model and tokenizer, made before any long work; of gradients, before one."""
+"""Checks of a loaded model and tokenizer, made before any long work."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch.distributed.tensor import DTensor
 
-from dspy_greater.model.errors import ModelError, TokenizerError, first_line
+from dspy_greater.model.errors import ModelError, TokenizerError
 from dspy_greater.model.forward import Forward, alike, at_least_float32
 
 # How configurations call the number of positions.
 CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx")
 UNLIMITED = 1_000_000_000
-PROBES = 16
-#: Rounding to 8 bits is off by a percent, a gradient that misses the weights by all there is.
-TOLERANCE = 0.5
 
 
 def unwrapped(model: Any) -> Any:
@@ -88,53 +84,6 @@ def check_causal(forward: Forward, vocab_size: int) -> None:
             "The model looks ahead: changing a token changes the predictions before it. Use a "
             "causal (decoder-only) language model."
         )
-
-
-def check_gradients(model: Any) -> None:
-    """Refuse quantized layers, one of each kind is tried, through which no true gradient goes.
-
-    Rounded activations have no slope: autograd may silently return what little gets around them.
-    """
-    kinds: dict[tuple[type, type], tuple[str, torch.nn.Linear]] = {}
-    for name, module in model.named_modules():
-        if not isinstance(module, torch.nn.Linear) or isinstance(module.weight, DTensor):
-            continue  # parts of plain weights look like quantized ones
-        weight = module.weight
-        if hasattr(weight, "__tensor_flatten__") or not weight.is_floating_point():
-            kinds.setdefault((type(module), type(weight)), (name, module))
-    for name, layer in kinds.values():
-        cause = ""
-        try:
-            wrong = not _foretells(layer, model.dtype)
-        except (RuntimeError, AttributeError) as error:
-            wrong, cause = True, first_line(error)
-        if wrong:
-            raise ModelError(
-                f"No gradient goes through the quantized layer {name} "
-                f"({type(layer.weight).__name__}): its activations are rounded, "
-                "too, or its kernel has no backward pass. Quantize the weights alone, e.g. "
-                "with TorchAoConfig(Int8WeightOnlyConfig()) or "
-                f"BitsAndBytesConfig(load_in_4bit=True). {cause}".rstrip()
-            )
-
-
-def _foretells(layer: torch.nn.Linear, dtype: torch.dtype) -> bool:
-    """Whether the gradient at one input says what the layer does to others."""
-    weight = layer.weight
-    device = "cpu" if weight.is_meta else weight.device
-    source = torch.Generator().manual_seed(0)
-    others = torch.randn(PROBES, layer.in_features, generator=source)
-    upstream = torch.randn(layer.out_features, generator=source)
-    dtype = weight.dtype if weight.is_floating_point() else dtype
-    others, upstream = others.to(device, dtype), upstream.to(device, dtype)
-    with torch.enable_grad():
-        at = torch.ones_like(others[:1], requires_grad=True)
-        (gradient,) = torch.autograd.grad((layer(at)[0] * upstream.to(device)).sum(), at)
-    with torch.no_grad():
-        linear = (layer(others) - layer(-others)) / 2  # without the bias
-    made = linear.double() @ upstream.double()
-    foretold = others.double() @ gradient[0].double()
-    return not bool((foretold - made).norm() > TOLERANCE * made.norm())
 
 
 def context_of(model: Any, tokenizer: Any) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -37,7 +37,6 @@ from dspy_greater.model.rows import end_tokens
 LOGITS = 2**27  # of one micro-batch, in numbers: 512 MiB
 GRADIENT_COST = 4  # relative to a token that is only read: a gradient keeps all activations
 Result = TypeVar("Result")
-LOOKUP = 16_384  # embedding rows at once, so that a large vocabulary is never copied whole
 
 
 class WhiteBox:
@@ -47,6 +46,7 @@ class WhiteBox:
     results depend no more than by float rounding. NaN is returned as it is.
 
     Attributes:
+        model: The transformers model.
         name: Hub id or folder name.
         fingerprint: Short hash of the weights, the vocabulary and the chat template.
         context: Most positions the model can read.
@@ -80,7 +80,7 @@ class WhiteBox:
         checks.check_model(model)
         checks.check_tokenizer(tokenizer, model)
         model.requires_grad_(False).eval()
-        self._model = model
+        self.model = model
         self._lock = threading.RLock()
         self.name = name or model.name_or_path or f"{model.config.model_type} (in memory)"
         self.context = checks.context_of(model, tokenizer)
@@ -97,7 +97,6 @@ class WhiteBox:
             "score": Size(tokens, LOGITS),
             "gradient": Size(max(1, tokens // GRADIENT_COST), LOGITS // GRADIENT_COST),
         }
-        self._check_gradients = cache(partial(checks.check_gradients, model))
         checks.check_causal(self._forward, self.vocab_size)
         self._generation = BatchedGeneration(
             self._forward, self.encoder, self.end_ids, self.context, Size(tokens, LOGITS)
@@ -115,7 +114,7 @@ class WhiteBox:
     @property
     def dtype(self) -> torch.dtype:
         """Number format of the embeddings, and of all weights that are not quantized."""
-        weight: torch.Tensor = self._model.get_input_embeddings().weight
+        weight: torch.Tensor = self.model.get_input_embeddings().weight
         return weight.dtype
 
     def metered(self, meter: Meter | None) -> WhiteBox:
@@ -159,17 +158,11 @@ class WhiteBox:
         return self._behind_prefixes(items, most, "score", work)
 
     def gradients(self, items: Sequence[Targeted], *, temperature: float = 1.0) -> list[Gradient]:
-        """Return the gradient of each item's mean target loss at its input positions.
-
-        Raises:
-            ModelError: No true gradient goes through the model's quantized layers.
-        """
+        """Return the gradient of each item's mean target loss at its input positions."""
         self._check(items, temperature)
         for index, item in enumerate(items):
             if item.targets.start == item.targets.end:
                 raise ValueError(f"Item {index} has no targets, so its loss is undefined.")
-        with self._lock:
-            self._check_gradients()  # once, with the first gradient: the search takes none
         # No gradient reaches back into a prefix.
         most = [min(each.targets.start - 1, (each.inputs or each.targets).start) for each in items]
         work = partial(self._gradients_batch, temperature=temperature)
@@ -187,21 +180,6 @@ class WhiteBox:
             rows = in_batches(sequences, sizes, self._budgets["score"], self._next_batch)
         return torch.stack(rows) if rows else torch.empty(0, self.vocab_size)
 
-    def substitution(self, gradient: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
-        """Return the first-order loss of putting each token at each position.
-
-        From a gradient ``[positions, hidden]`` it is ``[positions, tokens]``, float32 on the CPU:
-        two tokens of a row differ by the estimated change of the loss when one replaces the other.
-        """
-        parts = []
-        with self._lock, torch.no_grad():
-            embed = self._model.get_input_embeddings()
-            direction = gradient.to(self.device).float()
-            for ids in torch.as_tensor(tokens, dtype=torch.long).split(LOOKUP):
-                vectors = embed(ids.to(self.device)[None])[0].float()
-                parts.append((direction.to(vectors.device) @ vectors.T).cpu())
-        return torch.cat(parts, dim=1)
-
     @contextmanager
     def _working(self, phase: str) -> Iterator[None]:
         """Have the model to oneself, and book the time and what was done.
@@ -216,8 +194,8 @@ class WhiteBox:
         with (
             self._lock,
             self.phase(phase),
-            self._model.register_forward_pre_hook(check),
-            products.faster(self._model),
+            self.model.register_forward_pre_hook(check),
+            products.faster(self.model),
         ):
             before = self.counts.snapshot()
             try:

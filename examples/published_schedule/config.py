@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dspy_greater.search import PredictorView, Program, ScoreBoard
+from examples.published_schedule.gradients import check_gradients
 from examples.published_schedule.schedule import PaperSchedule, PaperState
 from examples.published_schedule.sizes import PaperSizes
 
@@ -22,7 +23,12 @@ class PaperConfig(PaperSizes):
     def schedule(
         self, view: PredictorView, board: ScoreBoard, seed: str, state: PaperState
     ) -> PaperSchedule:
-        """Return one predictor's search."""
+        """Return one predictor's search.
+
+        Raises:
+            ModelError: No true gradient goes through the model's quantized layers.
+        """
+        check_gradients(view.model.model)
         return PaperSchedule(view, self, board, seed, state)
 
     def joint_race(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from dspy_greater.search import Attempt
+from examples.published_schedule.gradients import substitution
 from examples.published_schedule.tokens import proposals
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ class AnswerObjective:
             slope.answer, slope.fluency, slope.examples, strict=True
         ):
             descent = answer[position] + self.fluency_weight * fluency[position]
-            first_order = view.model.substitution(descent[None], candidates)[0]
+            first_order = substitution(view.model, descent[None], candidates)[0]
             own = -next_log_probs[example, ids] / len(answer)
             gradient = (first_order + self.fluency_weight * own).double()
             total += gradient / gradient.norm().clamp_min(1e-12)

@@ -86,33 +86,6 @@ def test_log_probs_stay_at_temperature_one_and_inputs_are_optional(white_box: Wh
     assert sharp.loss != pytest.approx(-float(plain.mean()))
 
 
-def test_substitution_is_the_one_hot_gradient_of_an_unscaled_model() -> None:
-    white_box = white_box_of("llama", dtype=torch.float64)
-    model = model_of(white_box)
-    item = Targeted(random_ids(15), Span(12, 15), Span(3, 8))
-    table = model.get_input_embeddings().weight
-    one_hot = torch.nn.functional.one_hot(torch.tensor(item.ids), table.shape[0]).double()
-    one_hot.requires_grad_(True)
-    logits = model(inputs_embeds=(one_hot @ table)[None]).logits[0]
-    loss = torch.nn.functional.cross_entropy(logits[11:14], torch.tensor(item.ids[12:15]))
-    (expected,) = torch.autograd.grad(loss, one_hot)
-    (gradient,) = white_box.gradients([item])
-    scores = white_box.substitution(gradient.positions, range(white_box.vocab_size))
-    torch.testing.assert_close(scores, expected[3:8].float(), atol=1e-5, rtol=1e-4)
-    some = white_box.substitution(gradient.positions, [7, 400])
-    torch.testing.assert_close(some, scores[:, [7, 400]])
-    assert white_box.substitution(gradient.positions, []).shape == (5, 0)
-
-
-def test_substitution_includes_the_scale_of_the_embedding_layer() -> None:
-    white_box = white_box_of("gemma2")
-    model = model_of(white_box)
-    gradient = torch.randn(2, 32, generator=torch.Generator().manual_seed(0))
-    scores = white_box.substitution(gradient, [5, 6, 7])
-    unscaled = gradient @ model.get_input_embeddings().weight[5:8].T
-    torch.testing.assert_close(scores, unscaled * 32**0.5, atol=1e-4, rtol=1e-4)
-
-
 def test_a_small_step_along_the_gradient_lowers_the_loss_as_predicted() -> None:
     """What the scores are for: the first-order change of the loss is the change that happens."""
     white_box = white_box_of("llama", dtype=torch.float64)

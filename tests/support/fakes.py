@@ -64,6 +64,16 @@ class ToyTokenizer:
         return [" ".join(self.convert_ids_to_tokens(ids)) for ids in rows]
 
 
+class OneHots(torch.nn.Embedding):
+    """Words as the toy world's gradients see them: each has a direction of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(len(WORDS), len(WORDS), _weight=torch.eye(len(WORDS)))
+
+    def get_input_embeddings(self) -> OneHots:
+        return self
+
+
 @dataclass
 class FakeModel:
     """Scores and gradients of the toy world; ``likely`` are words the model likes to write."""
@@ -73,6 +83,8 @@ class FakeModel:
     backward_items: int = 0
     context: int = 1000
     vocab_size: int = len(WORDS)
+    device: str = "cpu"
+    model: OneHots = field(default_factory=OneHots)
 
     class encoder:  # noqa: N801
         decode = staticmethod(lambda ids: " ".join(WORDS[token] for token in ids))
@@ -127,9 +139,6 @@ class FakeModel:
             return Generation(ids, " ".join(words), "stop")
 
         return [one(sampling) for sampling in samplings]
-
-    def substitution(self, gradient: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
-        return gradient[:, list(tokens)]
 
 
 class FakeChat(FakeModel):

@@ -29,8 +29,8 @@ def white_box_of(
 
 
 def model_of(white_box: WhiteBox) -> Any:
-    """The model inside, which nothing public gives away."""
-    return white_box._model
+    """The model inside."""
+    return white_box.model
 
 
 def shares(white_box: WhiteBox) -> bool:
