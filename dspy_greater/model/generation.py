@@ -19,6 +19,7 @@ from transformers import DynamicCache, GenerationConfig, LogitsProcessorList, St
 
 from dspy_greater.cost.counts import Counts
 from dspy_greater.model.batching import Size, in_batches
+from dspy_greater.model.cache import roomy
 from dspy_greater.model.encoding import ChatEncoder
 from dspy_greater.model.forward import Forward, alike, probe
 from dspy_greater.model.prefix import Prefix, beginnings, distinct, of_like_length
@@ -87,9 +88,10 @@ class BatchedGeneration:
         places = torch.zeros(len(prompts), 0, dtype=torch.long)  # 1 where there is no padding
         if self._begins:
             prefix, chosen, read = self._read(prompts)
-            cache = DynamicCache()
+            cache = roomy()
             if prefix is not None:
-                cache, places = prefix.cache(chosen), prefix.mask[chosen].cpu()
+                prefix.cache(chosen, cache)
+                places = prefix.mask[chosen].cpu()
                 starts = [prefix.lengths[row] for row in chosen]
         pairs = zip(prompts, starts, strict=True)
         left = [torch.tensor(prompt[start:], dtype=torch.long) for prompt, start in pairs]

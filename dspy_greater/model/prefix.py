@@ -36,9 +36,9 @@ class Prefix:
     mask: torch.Tensor
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
 
-    def cache(self, chosen: Sequence[int]) -> DynamicCache:
-        """Return a cache that begins, row by row, with the chosen beginnings."""
-        cache = DynamicCache()
+    def cache(self, chosen: Sequence[int], cache: DynamicCache | None = None) -> DynamicCache:
+        """Return a cache, a new one if None, that begins row by row with the chosen beginnings."""
+        cache = DynamicCache() if cache is None else cache
         for index, (keys, values) in enumerate(self.layers):
             rows = torch.tensor(chosen, device=keys.device)
             cache.update(keys[rows], values[rows], index)
