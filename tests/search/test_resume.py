@@ -21,7 +21,7 @@ from tests.support.fakes import NAME, FakeChat, FakeRunner, FakeView, steps_of, 
 
 CONFIGS: dict[str, ScheduleConfig] = {
     "paper": PaperConfig(max_steps=6, top_k=10),
-    "verified": VerifiedConfig(max_steps=4, library=False, starts=1, asked=2),
+    "verified": VerifiedConfig(patience=3, max_steps=4, library=False, starts=1, asked=2),
 }
 START = toy("guess quickly the answer")
 
