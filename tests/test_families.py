@@ -14,7 +14,6 @@ from tests.support.families import FAMILIES, SPECIAL
 from tests.support.marks import mostly_slow, slow
 from tests.support.templates import TEMPLATES
 from tests.support.tiny import CHATML, make_model, make_tokenizer
-from tests.support.white_boxes import model_of
 
 #: Wide enough for an answer to see the instruction, and narrower than a prompt.
 WINDOW = 64
@@ -40,7 +39,7 @@ def test_every_family_goes_through_every_stage_of_a_compile(family: str) -> None
 @pytest.mark.parametrize(("family", "tied"), [("llama", True), ("gpt2", False)])
 def test_heads_may_be_tied_to_the_embedding_or_not(family: str, tied: bool) -> None:
     lm = lm_of(family, tie_word_embeddings=tied)
-    model = model_of(white_box(lm))
+    model = white_box(lm).model
     weights = [m.weight for m in (model.get_input_embeddings(), model.get_output_embeddings())]
     assert (weights[0] is weights[1]) == tied
     check_every_stage(compiled_with(lm), lm)

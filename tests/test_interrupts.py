@@ -16,7 +16,7 @@ from dspy_greater.cost import Meter
 from dspy_greater.model import Sampling
 from tests.support.compiling import VERIFIED, configured, examples, lm, small
 from tests.support.tiny import make_model, make_tokenizer
-from tests.support.white_boxes import model_of, random_ids, white_box_of
+from tests.support.white_boxes import random_ids, white_box_of
 
 __all__ = ["configured", "lm"]
 
@@ -31,7 +31,7 @@ def test_the_model_stops_with_its_next_pass_for_whoever_was_stopped() -> None:
 
     prompts, settings = [random_ids(9)], [Sampling(20)]
     (whole,) = box.generate(prompts, settings)
-    with model_of(box).register_forward_hook(after):
+    with box.model.register_forward_hook(after):
         with pytest.raises(CancelledError):
             box.metered(meter).generate(prompts, settings)
         assert len(passes) == 3

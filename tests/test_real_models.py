@@ -19,7 +19,6 @@ import torch
 
 from dspy_greater import GreaterTeleprompter, local_lm
 from dspy_greater.lm import white_box
-from tests.support.white_boxes import model_of
 
 pytestmark = pytest.mark.slow
 
@@ -95,7 +94,7 @@ def test_a_file_answers_as_in_llama_cpp_and_gives_gradients(
     model = white_box(local_lm(file(name)))
     following, _ = agreement(model, file(name))
     assert following >= 0.9
-    inner = model_of(model)
+    inner = model.model
     ids = torch.tensor([list(model.encode([{"role": "user", "content": "2 + 2 ="}]).ids)])
     embedded = inner.get_input_embeddings()(ids).detach().requires_grad_()
     inner(inputs_embeds=embedded).logits.float().log_softmax(-1)[0, -1].max().backward()

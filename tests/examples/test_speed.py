@@ -20,7 +20,7 @@ from examples.benchmarks.models import AnyText, load_model
 from examples.benchmarks.published import AsPublished
 from examples.quickstart import SMALL_MODEL
 from tests.support.tiny import make_model, make_tokenizer
-from tests.support.white_boxes import model_of, random_ids, random_items
+from tests.support.white_boxes import random_ids, random_items
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_the_published_way_leaves_our_weights_frozen(
     boxes: tuple[WhiteBox, AsPublished],
 ) -> None:
     ours, published = boxes
-    assert not any(p.requires_grad for p in model_of(ours).parameters())
+    assert not any(p.requires_grad for p in ours.model.parameters())
     assert all(p.requires_grad for p in published.unfrozen.parameters())
 
 
@@ -156,7 +156,7 @@ def test_growth_and_activations_are_those_of_what_is_kept(
     assert size / 2 <= memory.growth(lambda: torch.ones(size // 4)) <= 2 * size
     ours, _ = boxes
     kept = [
-        memory.activations(model_of(ours), lambda rows=rows: ours.gradients(random_items(rows)))
+        memory.activations(ours.model, lambda rows=rows: ours.gradients(random_items(rows)))
         for rows in (1, 6)
     ]
     assert 0 < kept[0] < kept[1]

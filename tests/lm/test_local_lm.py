@@ -17,7 +17,6 @@ from dspy.utils.exceptions import AdapterParseError
 
 from dspy_greater.lm import local_lm, white_box
 from dspy_greater.model import MissingModelError, WhiteBox
-from tests.support.white_boxes import model_of
 
 QUESTION = "What is 2 + 3?"
 
@@ -226,7 +225,7 @@ def folder(tmp_path: Path, tiny_model: Callable[..., Any], tiny_tokenizer: Any) 
 def test_nothing_keeps_the_weights_of_an_unused_model(folder: Path) -> None:
     lm = local_lm(folder, device="cpu", dtype=torch.float64, cache=False, max_tokens=5)
     assert lm(QUESTION)
-    assert next(model_of(white_box(lm)).parameters()).dtype == torch.float64
+    assert next(white_box(lm).model.parameters()).dtype == torch.float64
     living, data = weakref.ref(white_box(lm)), pickle.dumps(lm)
     lm.engine.close()
     del lm

@@ -9,7 +9,7 @@ import torch
 
 from dspy_greater.model import Sampling, WhiteBox
 from dspy_greater.model.batching import Size, in_batches, is_out_of_memory
-from tests.support.white_boxes import model_of, random_ids, random_items, white_box_of
+from tests.support.white_boxes import random_ids, random_items, white_box_of
 
 
 class SmallMemory:
@@ -17,7 +17,7 @@ class SmallMemory:
 
     def __init__(self, white_box: WhiteBox, most: int, error: Exception) -> None:
         self.most, self.error, self.failures = most, error, 0
-        model_of(white_box).get_input_embeddings().register_forward_pre_hook(self.check)
+        white_box.model.get_input_embeddings().register_forward_pre_hook(self.check)
 
     def check(self, module: Any, args: tuple[torch.Tensor, ...]) -> None:
         if args[0].shape[0] > self.most:

@@ -10,7 +10,6 @@ import torch
 
 from dspy_greater.model import load
 from tests.support.tiny import make_model, make_tokenizer
-from tests.support.white_boxes import model_of
 
 FAST, SLOW = {"avx512_bf16": True}, {"avx512_bf16": False, "avx2": True}
 
@@ -38,7 +37,7 @@ def test_a_cpu_halves_only_what_it_multiplies_fast(
     tokenizer.save_pretrained(tmp_path)
     for how in ({}, {"dtype": "auto"}, {"dtype": None}):
         found = load(tmp_path, device="cpu", **how)
-        assert model_of(found).dtype == found.dtype == wanted
+        assert found.model.dtype == found.dtype == wanted
     assert "float16 on cpu" in repr(load(tmp_path, device="cpu", dtype="float16"))
 
 

@@ -18,7 +18,6 @@ from tests.support.tiny import make_model, make_tokenizer
 from tests.support.white_boxes import (
     check_recorded_log_probs,
     full_log_probs,
-    model_of,
     random_ids,
     white_box_of,
 )
@@ -41,7 +40,7 @@ def test_greedy_in_a_batch_is_greedy_by_hand(architecture: str) -> None:
     together = white_box.generate(PROMPTS, [Sampling(12)] * 4)
     for prompt, generation in zip(PROMPTS, together, strict=True):
         count = len(generation.ids)
-        assert generation.ids == greedy_by_hand(model_of(white_box), prompt, count)
+        assert generation.ids == greedy_by_hand(white_box.model, prompt, count)
         assert (count == 12) == (generation.finish == "length")
 
 
@@ -70,14 +69,14 @@ def test_prompts_share_a_batch_only_where_the_model_reads_past_padding() -> None
     ):
         white_box = white_box_of(name, dtype=dtype)
         batches = lengths.setdefault(f"{name} {dtype}", [])
-        handle = model_of(white_box).register_forward_pre_hook(
+        handle = white_box.model.register_forward_pre_hook(
             lambda module, args, kwargs, batches=batches: batches.append(len(kwargs["input_ids"])),
             with_kwargs=True,
         )
         together = white_box.generate(PROMPTS, [Sampling(4)] * 4)
         handle.remove()
         for prompt, generation in zip(PROMPTS, together, strict=True):
-            by_hand = greedy_by_hand(model_of(white_box), prompt, len(generation.ids))
+            by_hand = greedy_by_hand(white_box.model, prompt, len(generation.ids))
             assert generation.ids == by_hand
     assert [max(batches) for batches in lengths.values()] == [1, 4, 4]
 
@@ -148,7 +147,7 @@ def test_rows_that_have_ended_leave_the_batch(architecture: str) -> None:
         for number, count in enumerate(counts)
     ]
     batches: list[int] = []
-    handle = model_of(white_box).register_forward_pre_hook(
+    handle = white_box.model.register_forward_pre_hook(
         lambda module, args, kwargs: batches.append(len(kwargs["input_ids"])), with_kwargs=True
     )
     together = white_box.generate(prompts, samplings)
@@ -229,7 +228,7 @@ def test_sampling_defaults_of_the_checkpoint_do_not_apply() -> None:
     white_box = with_generation_config(wild)
     plain = white_box_of("llama").generate(PROMPTS, [Sampling(10)] * 4)
     assert white_box.generate(PROMPTS, [Sampling(10)] * 4) == plain
-    assert model_of(white_box).generation_config is wild
+    assert white_box.model.generation_config is wild
 
 
 def test_models_without_any_end_token_stop_at_their_length() -> None:

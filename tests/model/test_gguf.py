@@ -17,7 +17,6 @@ from huggingface_hub.errors import RemoteEntryNotFoundError
 from dspy_greater.model import LoadingError, MissingModelError, gguf, load
 from dspy_greater.model.gguf_header import read_header
 from tests.support.gguf_files import pair, write_gguf
-from tests.support.white_boxes import model_of
 
 CHAT = [{"role": "user", "content": "What is 2 + 3?"}]
 
@@ -48,7 +47,7 @@ def test_a_file_is_the_model_that_it_was_made_of(file: Path, kept: bool) -> None
     model, tokenizer = pair()
     found = load(file, device="cpu", cache_gguf=kept)
     assert found.name == "tiny"
-    assert torch.allclose(logits(model_of(found)), logits(model), atol=1e-5)
+    assert torch.allclose(logits(found.model), logits(model), atol=1e-5)
     assert found.encode(CHAT).ids == load((model, tokenizer)).encode(CHAT).ids
     assert found.end_ids == load((model, tokenizer)).end_ids
 
@@ -57,7 +56,7 @@ def test_quantized_weights_are_the_dequantized_ones_and_let_gradients_through(
     tmp_path: Path,
 ) -> None:
     path = write_gguf(tmp_path / "q8.gguf", quantized=True)
-    model = model_of(load(path, device="cpu", dtype="float32"))
+    model = load(path, device="cpu", dtype="float32").model
     own = dict(pair()[0].named_parameters())
     for name, weight in model.named_parameters():
         assert not torch.equal(weight, own[name]) or weight.ndim == 1
@@ -71,7 +70,7 @@ def test_quantized_weights_are_the_dequantized_ones_and_let_gradients_through(
 
 def test_an_output_matrix_of_its_own_stays_apart(file: Path, tmp_path: Path) -> None:
     def shares(path: Path) -> bool:
-        model = model_of(load(path, device="cpu"))
+        model = load(path, device="cpu").model
         inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
         return inputs.weight.data_ptr() == outputs.weight.data_ptr()
 
@@ -84,11 +83,11 @@ def test_a_file_in_float32_stays_so_and_a_quantized_one_may_be_halved(
 ) -> None:
     quantized = write_gguf(tmp_path / "q8.gguf", quantized=True)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"bf16": True}, raising=False)
-    assert model_of(load(file, device="cpu")).dtype == torch.float32
-    assert model_of(load(quantized, device="cpu")).dtype == torch.bfloat16
-    assert model_of(load(file, device="cpu", dtype="bfloat16")).dtype == torch.bfloat16
+    assert load(file, device="cpu").model.dtype == torch.float32
+    assert load(quantized, device="cpu").model.dtype == torch.bfloat16
+    assert load(file, device="cpu", dtype="bfloat16").model.dtype == torch.bfloat16
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
-    assert model_of(load(quantized, device="cpu")).dtype == torch.float32
+    assert load(quantized, device="cpu").model.dtype == torch.float32
 
 
 # --- Where it lies -------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from dspy_greater.model.requests import Gradient
 from tests.support.families import FAMILIES, MEASURED
 from tests.support.marks import mostly_slow
 from tests.support.tiny import make_model, make_tokenizer
-from tests.support.white_boxes import model_of, random_ids, random_items, white_box_of
+from tests.support.white_boxes import random_ids, random_items, white_box_of
 
 
 def loss_at(model: Any, item: Targeted, embeddings: torch.Tensor, temperature: float) -> float:
@@ -42,7 +42,7 @@ def all_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("architecture", mostly_slow(MEASURED, "llama", "gemma2", "mamba"))
 def test_gradient_agrees_with_finite_differences(architecture: str, temperature: float) -> None:
     white_box = white_box_of(architecture, dtype=torch.float64)
-    model = model_of(white_box)
+    model = white_box.model
     item = Targeted(random_ids(20), Span(16, 20), Span(2, 7))
     (result,) = white_box.gradients([item], temperature=temperature)
     with torch.no_grad():
@@ -89,7 +89,7 @@ def test_log_probs_stay_at_temperature_one_and_inputs_are_optional(white_box: Wh
 def test_a_small_step_along_the_gradient_lowers_the_loss_as_predicted() -> None:
     """What the scores are for: the first-order change of the loss is the change that happens."""
     white_box = white_box_of("llama", dtype=torch.float64)
-    model = model_of(white_box)
+    model = white_box.model
     item = Targeted(random_ids(15), Span(12, 15), Span(0, 15))
     (gradient,) = white_box.gradients([item])
     with torch.no_grad():
@@ -103,7 +103,7 @@ def test_a_small_step_along_the_gradient_lowers_the_loss_as_predicted() -> None:
 def test_weights_are_frozen_and_get_no_gradient() -> None:
     white_box = white_box_of("gpt2")
     white_box.gradients(random_items(2))
-    parameters = list(model_of(white_box).parameters())
+    parameters = list(white_box.model.parameters())
     assert not any(parameter.requires_grad for parameter in parameters)
     assert all(parameter.grad is None for parameter in parameters)
 

@@ -23,7 +23,6 @@ from dspy_greater.model import (
 from dspy_greater.model import loading as loading_module
 from tests.support.families import ARCHITECTURES
 from tests.support.tiny import make_model, make_tokenizer
-from tests.support.white_boxes import model_of
 
 SIZES = {
     "vocab_size": 512,
@@ -60,7 +59,7 @@ def test_dtype_can_be_chosen(folder: Path) -> None:
     chosen = {None: torch.float32, "bfloat16": torch.bfloat16, torch.float64: torch.float64}
     for dtype, wanted in chosen.items():
         how = {"dtype": dtype} if dtype else {}
-        assert model_of(load(folder, device="cpu", **how)).dtype == wanted
+        assert load(folder, device="cpu", **how).model.dtype == wanted
     with pytest.raises(LoadingError, match="int8"):
         load(folder, dtype="int8")
 
@@ -219,7 +218,7 @@ def test_anything_else_is_refused() -> None:
 @pytest.mark.parametrize("kernel", ["eager", "sdpa"])
 def test_attention_is_computed_as_asked(folder: Path, kernel: str) -> None:
     model = load(folder, device="cpu", attn_implementation=kernel)
-    assert model_of(model).config._attn_implementation == kernel
+    assert model.model.config._attn_implementation == kernel
     ids = model.encode([{"role": "user", "content": "Hi"}]).ids
     expected = load(folder, device="cpu").next_log_probs([ids])
     torch.testing.assert_close(model.next_log_probs([ids]), expected, atol=1e-4, rtol=1e-4)

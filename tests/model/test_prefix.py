@@ -23,7 +23,6 @@ from dspy_greater.model.prefix import (
 from tests.support.families import FAMILIES, SHARING
 from tests.support.marks import mostly_slow
 from tests.support.white_boxes import (
-    model_of,
     random_ids,
     random_items,
     shares,
@@ -234,6 +233,6 @@ def test_on_a_cpu_no_padding_is_read() -> None:
 
     lengths = [600, 30, 29, 600, 28, 31]
     prompts = [random_ids(length, seed=length + i) for i, length in enumerate(lengths)]
-    with model_of(white_box).register_forward_pre_hook(listen, with_kwargs=True):
+    with white_box.model.register_forward_pre_hook(listen, with_kwargs=True):
         white_box.generate(prompts, [Sampling(1)] * len(prompts))
     assert sum(rows) <= sum(lengths) + 3 * len(lengths)

@@ -14,7 +14,6 @@ from tests.support.families import FAMILIES
 from tests.support.marks import mostly_slow
 from tests.support.white_boxes import (
     full_log_probs,
-    model_of,
     random_ids,
     random_items,
     white_box_of,
@@ -27,7 +26,7 @@ def test_scores_are_those_of_a_plain_forward_pass(architecture: str) -> None:
     items = random_items()
     batched = white_box.log_probs(items)
     for item, scores in zip(items, batched, strict=True):
-        plain = full_log_probs(model_of(white_box), list(item.ids))
+        plain = full_log_probs(white_box.model, list(item.ids))
         expected = [plain[t - 1, item.ids[t]] for t in range(*item.targets)]
         torch.testing.assert_close(scores, torch.stack(expected), atol=2e-5, rtol=1e-5)
         assert scores.dtype == torch.float32
@@ -43,7 +42,7 @@ def test_next_token_distributions(architecture: str) -> None:
     assert together.shape == (4, white_box.vocab_size)
     assert white_box.counts.tokens_forward == sum(map(len, prefixes))
     for prefix, row in zip(prefixes, together, strict=True):
-        plain = full_log_probs(model_of(white_box), prefix)[-1]
+        plain = full_log_probs(white_box.model, prefix)[-1]
         torch.testing.assert_close(row, plain, atol=2e-5, rtol=1e-5)
 
 
@@ -52,7 +51,7 @@ def test_the_head_reads_hidden_states_in_one_piece(
     architecture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     white_box = white_box_of(architecture)
-    head = model_of(white_box).get_output_embeddings()
+    head = white_box.model.get_output_embeddings()
     plain, in_one_piece = head.forward, []
 
     def watched(hidden: torch.Tensor) -> torch.Tensor:
@@ -97,7 +96,7 @@ def test_nothing_to_score(white_box: WhiteBox) -> None:
 @pytest.mark.parametrize("gradients", [False, True])
 def test_only_target_rows_reach_the_head(gradients: bool) -> None:
     white_box = white_box_of("gemma2")
-    head = model_of(white_box).get_output_embeddings()
+    head = white_box.model.get_output_embeddings()
     rows: list[int] = []
     handle = head.register_forward_hook(lambda m, args, out: rows.append(out.shape[:-1].numel()))
     items = random_items()
@@ -108,7 +107,7 @@ def test_only_target_rows_reach_the_head(gradients: bool) -> None:
 
 def test_hooks_are_gone_even_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     white_box = white_box_of("llama")
-    model = model_of(white_box)
+    model = white_box.model
 
     def fail(*args: Any, **kwargs: Any) -> None:
         raise ZeroDivisionError

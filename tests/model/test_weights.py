@@ -23,7 +23,7 @@ from dspy_greater.model import (
 )
 from tests.support.tiny import make_model, make_tokenizer
 from tests.support.weights import SIZES, int4, int8, lora, nf4, peft, quantization
-from tests.support.white_boxes import full_log_probs, model_of, random_ids, random_items, shares
+from tests.support.white_boxes import full_log_probs, random_ids, random_items, shares
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def check_work(white_box: WhiteBox, measure: Any) -> None:
     for token in written.ids:
         assert int(full_log_probs(measure, ids)[-1].argmax()) == token
         ids.append(token)
-    parameters = list(model_of(white_box).parameters())
+    parameters = list(white_box.model.parameters())
     assert not any(each.requires_grad or each.grad is not None for each in parameters)
 
 
@@ -90,7 +90,7 @@ def check_work(white_box: WhiteBox, measure: Any) -> None:
 @pytest.mark.parametrize("config", [int8, int4, nf4])
 def test_quantized_weights_do_all_that_others_do(config: Any, folder: Path) -> None:
     white_box = load(folder, device="cpu", quantization_config=config())
-    model = model_of(white_box)
+    model = white_box.model
     weight = model.model.layers[0].mlp.up_proj.weight
     assert hasattr(weight, "__tensor_flatten__") or weight.dtype == torch.uint8
     assert shares(white_box)
@@ -104,7 +104,7 @@ def test_fingerprints_know_the_codes_of_quantized_weights(folder: Path) -> None:
     prints = {each.fingerprint for each in (first, load(folder, device="cpu"))}
     prints.add(load(folder, device="cpu", quantization_config=int4()).fingerprint)
     changed = load(folder, device="cpu", quantization_config=int8())
-    model = model_of(changed)
+    model = changed.model
     model.model.layers[1].mlp.up_proj.weight.qdata[3, 5] ^= 1  # one bit
     prints.add(load((model, make_tokenizer())).fingerprint)
     assert len(prints) == 4
@@ -114,7 +114,7 @@ def test_quantized_checkpoints_load_as_they_were_saved(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = load(folder, device="cpu", quantization_config=int8())
-    model_of(first).save_pretrained(tmp_path)
+    first.model.save_pretrained(tmp_path)
     make_tokenizer().save_pretrained(tmp_path)
     assert load(tmp_path, device="cpu").fingerprint == first.fingerprint
     monkeypatch.setattr(quantizer_torchao, "is_torchao_available", lambda: False)
@@ -183,7 +183,7 @@ def test_fingerprints_tell_adapters_apart(folder: Path) -> None:
 
 def test_an_adapter_on_quantized_weights(adapter: Path) -> None:
     white_box = load(adapter, device="cpu", quantization_config=int8())
-    check_work(white_box, model_of(white_box))
+    check_work(white_box, white_box.model)
 
 
 def test_the_adapters_own_tokenizer_comes_first(
@@ -236,7 +236,7 @@ def test_layers_may_lie_on_the_disk(on_disk: str, folder: Path) -> None:
     places = dict.fromkeys([*(f"model.{part}" for part in parts), "lm_head"], "cpu")
     places[on_disk] = "disk"
     white_box = load(folder, device_map=places, dtype="float32")
-    assert any(each.is_meta for each in model_of(white_box).parameters())
+    assert any(each.is_meta for each in white_box.model.parameters())
     assert white_box.fingerprint == load(folder, device="cpu").fingerprint
     assert shares(white_box)
     check_work(white_box, make_model("llama", len(make_tokenizer()), **SIZES))

@@ -28,11 +28,6 @@ def white_box_of(
     return WhiteBox(model, tokenizer, name=architecture, token_budget=tokens)
 
 
-def model_of(white_box: WhiteBox) -> Any:
-    """The model inside."""
-    return white_box.model
-
-
 def shares(white_box: WhiteBox) -> bool:
     """Whether a beginning that sequences have in common is read once for all of them."""
     head = random_ids(200, seed=7)
@@ -93,7 +88,7 @@ def check_recorded_log_probs(
         (scored,) = white_box.log_probs([Targeted(ids, Span(len(prompt), len(ids)))])
         recorded = torch.tensor([record.log_prob for record in records])
         torch.testing.assert_close(recorded, scored, **close)
-        following = full_log_probs(model_of(white_box), ids)[len(prompt) - 1 : -1]
+        following = full_log_probs(white_box.model, ids)[len(prompt) - 1 : -1]
         for record, log_probs in zip(records, following, strict=True):
             assert len(record.top) == setting.logprobs
             values = torch.tensor([value for _, value in record.top])

@@ -16,12 +16,12 @@ from examples.published_schedule import PaperConfig, PaperState
 from examples.published_schedule.gradients import check_gradients, substitution
 from tests.support.tiny import make_model, make_tokenizer
 from tests.support.weights import SIZES, int8, quantization
-from tests.support.white_boxes import model_of, random_ids, white_box_of
+from tests.support.white_boxes import random_ids, white_box_of
 
 
 def test_substitution_is_the_one_hot_gradient_of_an_unscaled_model() -> None:
     white_box = white_box_of("llama", dtype=torch.float64)
-    model = model_of(white_box)
+    model = white_box.model
     item = Targeted(random_ids(15), Span(12, 15), Span(3, 8))
     table = model.get_input_embeddings().weight
     one_hot = torch.nn.functional.one_hot(torch.tensor(item.ids), table.shape[0]).double()
@@ -39,7 +39,7 @@ def test_substitution_is_the_one_hot_gradient_of_an_unscaled_model() -> None:
 
 def test_substitution_includes_the_scale_of_the_embedding_layer() -> None:
     white_box = white_box_of("gemma2")
-    model = model_of(white_box)
+    model = white_box.model
     gradient = torch.randn(2, 32, generator=torch.Generator().manual_seed(0))
     scores = substitution(white_box, gradient, [5, 6, 7])
     unscaled = gradient @ model.get_input_embeddings().weight[5:8].T
