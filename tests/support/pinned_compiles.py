@@ -27,7 +27,7 @@ FILE = Path(__file__).resolve().parents[1] / "pinned_compiles.json"
 
 SMALL = VerifiedConfig(max_steps=3, asked=2, starts=3, patience=2)
 #: The model is asked again and again.
-ASKED = VerifiedConfig(max_steps=4, library=False, asked=3, starts=1)
+ASKED = VerifiedConfig(max_steps=4, library=False, asked=3, starts=1, patience=3)
 PAPER = PaperConfig(max_steps=4, top_k=10, shortlist_size=2)
 
 
