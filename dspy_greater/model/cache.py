@@ -19,15 +19,18 @@ class RoomyLayer(DynamicLayer):
     rows behind 400 tokens. No gradient goes through.
     """
 
+    keys: torch.Tensor
+    values: torch.Tensor
+
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Put keys and values behind those held, and return all."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        held: Any = self
-        held.keys, held.values = behind(held.keys, key_states), behind(held.values, value_states)
-        return held.keys, held.values
+        self.keys = behind(self.keys, key_states)
+        self.values = behind(self.values, value_states)
+        return self.keys, self.values
 
 
 def behind(held: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
