@@ -11,11 +11,9 @@ from dspy_greater.search.verified import VerifiedConfig
 Effort = Literal["light", "medium", "heavy"]
 
 LIGHT = VerifiedConfig()
-MEDIUM = VerifiedConfig(max_steps=16, asked=12, starts=16, patience=5)
+MEDIUM = VerifiedConfig(max_steps=16, asked=12, starts=16)
 HEAVY = VerifiedConfig(max_steps=48, asked=16, starts=32, patience=10)
 EFFORTS: dict[Effort, VerifiedConfig] = {"light": LIGHT, "medium": MEDIUM, "heavy": HEAVY}
-#: Where bounds end the search: patience ends it later.
-BOUNDED = replace(LIGHT, patience=MEDIUM.patience)
 #: Where another bound ends the search, steps do not.
 UNBOUNDED = 10_000
 
@@ -48,4 +46,4 @@ def settings(
         raise ValueError(f"auto must be 'light', 'medium' or 'heavy', not {auto!r}")
     if max_steps is None and not bounded:
         return EFFORTS[auto or "light"]
-    return replace(BOUNDED, max_steps=UNBOUNDED if max_steps is None else max_steps)
+    return replace(LIGHT, max_steps=UNBOUNDED if max_steps is None else max_steps)

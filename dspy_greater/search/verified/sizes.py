@@ -38,13 +38,13 @@ class Sizes:
     #: An unlabelled predictor learns from its own outputs in rewarded runs.
     needs_labels: ClassVar[bool] = False
 
-    max_steps: int = 4
+    max_steps: int = 2
     library: bool = True
     asked: int = 8
     starts: int = 8
     instructions: tuple[str, ...] = ()
     solved_contexts: int = 2
-    patience: int = 1
+    patience: int = 5
     max_instruction_tokens: int = 500
 
     @property
