@@ -80,8 +80,7 @@ class Loop:
                 while not self.stopped and (predictor := self._next()) is not None:
                     bar.set_description_str(predictor.name, refresh=False)
                     self._turn(predictor, bar)
-            for program in self._finalists():
-                self.board.validation_score(program)
+            self.board.validate(self._finalists())
             for name in self.verdict().program.changes(state.start):
                 self._put_back(name)
         except KeyboardInterrupt:

@@ -95,18 +95,18 @@ def test_no_comparison_mixes_scores_of_different_programs(
     metric = Rising()
     validated: list[tuple[Program, set[tuple[str, str]]]] = []
 
-    def validation_score(self: ScoreBoard, program: Program) -> float:
-        found = plain(self, program)
-        validated.append((program, metric.programs(self.scores.validation[program])))
-        return found
+    def validate(self: ScoreBoard, programs: Sequence[Program]) -> None:
+        plain(self, programs)
+        known = self.scores.validation
+        validated.extend((each, metric.programs(known[each])) for each in programs)
 
     def training_scores(self: ScoreBoard, program: Program, examples: Any) -> list[float]:
         found = plainly(self, program, examples)
         assert metric.programs(found) == {tuple(program.instructions.values())}
         return found
 
-    plain, plainly = ScoreBoard.validation_score, ScoreBoard.training_scores
-    monkeypatch.setattr(ScoreBoard, "validation_score", validation_score)
+    plain, plainly = ScoreBoard.validate, ScoreBoard.training_scores
+    monkeypatch.setattr(ScoreBoard, "validate", validate)
     monkeypatch.setattr(ScoreBoard, "training_scores", training_scores)
     record = compiled(round_robin, metric=metric).detailed_results
     held = {c.predictor for c in record.candidates if c.accepted and c.step and c.kind != "again"}

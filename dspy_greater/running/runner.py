@@ -80,10 +80,10 @@ class ProgramRunner:
         """Run programs on training examples, on what verifies them; see ``search.Runner``."""
         return self._verify(programs, [self.train[i] for i in examples], limit)
 
-    def validate(self, program: Program) -> list[float]:
-        """Return a program's scores on the validation examples."""
-        (runs,) = self._verify([program], self.validation)
-        return [run.score for run in runs]
+    def validate(self, programs: Sequence[Program]) -> list[list[float]]:
+        """Return each program's scores on the validation examples."""
+        results = self._verify(programs, self.validation)
+        return [[run.score for run in runs] for runs in results]
 
     def _verify(
         self,

@@ -27,8 +27,8 @@ class Runner(Protocol):
         limit if that is less.
         """
 
-    def validate(self, program: Program) -> list[float]:
-        """Return a program's scores on the validation examples."""
+    def validate(self, programs: Sequence[Program]) -> list[list[float]]:
+        """Return each program's scores on the validation examples, run side by side."""
 
 
 @dataclass
@@ -160,8 +160,13 @@ class ScoreBoard:
         self._runs = {each: made for each, made in self._runs.items() if each in kept}
         self.scores.longest = max([self.scores.longest, *(r.longest for r in runs.values())])
 
+    def validate(self, programs: Sequence[Program]) -> None:
+        """Run programs, side by side, on the validation examples, but for those that were."""
+        known = self.scores.validation
+        if lacking := [each for each in dict.fromkeys(programs) if each not in known]:
+            known.update(zip(lacking, self.runner.validate(lacking), strict=True))
+
     def validation_score(self, program: Program) -> float:
         """Return a program's mean score on the validation examples, run once."""
-        if program not in self.scores.validation:
-            self.scores.validation[program] = self.runner.validate(program)
+        self.validate([program])
         return mean(self.scores.validation[program])

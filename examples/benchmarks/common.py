@@ -93,8 +93,8 @@ class Place(NamedTuple):
 
 
 class _Unvalidated(ProgramRunner):
-    def validate(self, program: Program) -> list[float]:
-        return [0.0]
+    def validate(self, programs: Sequence[Program]) -> list[list[float]]:
+        return [[0.0]] * len(programs)
 
 
 def place_of(name: str, instruction: str, size: int, seed: int, lm: dspy.LM) -> Place:

@@ -106,7 +106,7 @@ def test_runs_are_the_targets(lm: dspy.LM) -> None:
     runs = of(lm, target(engine))
     assert [run.score for run in verified(runs)] == [1.0] * 3
     assert engine.calls == 6
-    assert runs.validate(started(runs)) == [1.0] * 3
+    assert runs.validate([started(runs)]) == [[1.0] * 3]
     assert engine.calls == 12
 
 
@@ -135,7 +135,7 @@ def test_a_program_is_run_with_its_instructions(lm: dspy.LM) -> None:
     programs = [started(runs), started(runs).replaced("answer", "Add well.")]
     scores = [[run.score for run in done] for done in runs.run(programs, [2, 0])]
     assert scores == [[0.0, 0.0], [1.0, 1.0]]
-    assert runs.validate(programs[1]) == [1.0] * 3
+    assert runs.validate(programs) == [[0.0] * 3, [1.0] * 3]
 
 
 def test_each_predictor_keeps_its_own_lm(lm: dspy.LM) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from statistics import mean
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -94,7 +95,10 @@ def test_nothing_is_run_twice_whoever_asks(asked: list[tuple[list[str], list[int
             expected = [runner.one(program, example).score for example in examples]
             assert board.training_scores(program, examples) == expected
             assert [run.score for run in board.runs(program, examples)] == expected
-            board.validation_score(program)
+        board.validate(programs)
+        assert [board.validation_score(each) for each in programs] == [
+            mean(runner.one(each, example).score for example in range(6)) for each in programs
+        ]
     assert len(runner.runs) == len(set(runner.runs))
     assert set(runner.runs) == {
         (toy(t), e) for texts, examples in asked for t in texts for e in examples

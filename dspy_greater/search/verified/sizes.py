@@ -38,7 +38,7 @@ class Sizes:
     #: An unlabelled predictor learns from its own outputs in rewarded runs.
     needs_labels: ClassVar[bool] = False
 
-    max_steps: int = 2
+    max_steps: int = 1
     library: bool = True
     asked: int = 8
     starts: int = 8

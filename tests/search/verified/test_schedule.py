@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -98,7 +99,7 @@ def test_it_never_ends_below_the_start() -> None:
 
 def test_nothing_is_chosen_on_the_validation_examples() -> None:
     class Unheard(FakeRunner):
-        def validate(self, program: Program) -> list[float]:
+        def validate(self, programs: Sequence[Program]) -> list[list[float]]:
             raise AssertionError("not before the verdict")
 
     assert final(schedule(Unheard(24))) != START
@@ -181,8 +182,8 @@ class Coins(FakeRunner):
         flipped = random.Random(f"{self.luck} {program[NAME]} {example}").random()
         return run_of(example, float(flipped < 0.5))
 
-    def validate(self, program: Program) -> list[float]:
-        return [self.one(program, 1000 + example).score for example in range(32)]
+    def validate(self, programs: Sequence[Program]) -> list[list[float]]:
+        return [[self.one(each, 1000 + n).score for n in range(32)] for each in programs]
 
 
 def test_pure_noise_keeps_the_start_as_often_as_the_confidence_says() -> None:
