@@ -52,7 +52,8 @@ def announce(setup: Setup, budget: Budget, name: str, verdict: int) -> None:
     runner, meter, model = setup.runner, budget.meter, setup.model
     train, validation = len(runner.train), len(runner.validation)
     runs = setup.config.most_runs(train, validation) + verdict
-    within, where, cost = f" in {setup.config.max_steps:,} steps", "", ""
+    steps, where, cost = setup.config.max_steps, "", ""
+    within = " in one step" if steps == 1 else f" in {steps:,} steps"
     if setup.bounds:
         more = budget.affordable()
         bound = meter.total().metric_calls + more + verdict
