@@ -86,7 +86,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--prompt-model", help="writes instructions, e.g. openai/gpt-5-mini")
     parser.add_argument("--data", help="folder of the published data, see examples/tasks")
     parser.add_argument("--results", type=Path, default=RESULTS / "compare.jsonl")
-    parser.add_argument("--plot", type=Path, help="draw accuracy against tokens")
+    parser.add_argument("--plot", type=Path, help="draw accuracy against tokens and time")
     parser.add_argument("--quick", action="store_true", help="three tasks, one seed, few tokens")
     options = parser.parse_args()
     if options.quick:

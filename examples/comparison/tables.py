@@ -62,45 +62,56 @@ def leads(cases: Sequence[Case], rows: Sequence[str], budget: int, first: str = 
 
 
 def plot(cases: Sequence[Case], rows: Sequence[str], path: Path) -> None:
-    """Draw mean accuracy against mean tokens, a line through the budgets of each optimizer."""
+    """Draw mean accuracy against mean tokens and mean time, a line through each one's budgets."""
     import matplotlib as mpl
 
     mpl.use("agg")
     from matplotlib import pyplot as plt
 
-    budgets = sorted({case["budget"] for case in cases if case["budget"]})
-    runs = {_run(case) for case in cases}
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-    start = [case for case in _of(cases, "none", 0) if _run(case) in runs]
-    for row in rows:
-        if row in BASELINES:
-            own = _of(cases, row, 0)
-            if own:
-                axes.axhline(100 * mean(map(accuracy, own)), linewidth=0.8, color="0.6", zorder=0)
-                axes.annotate(
-                    row, (1, 100 * mean(map(accuracy, own))), xycoords=("axes fraction", "data"),
-                    xytext=(-4, 3), textcoords="offset points", ha="right", color="0.4", fontsize=8,
-                )  # fmt: skip
-            continue
-        points = [_of(cases, row, budget) for budget in budgets]
-        there = [own for own in points if own]
-        if there and not all(case["error"] for own in there for case in own):
-            axes.plot(
-                [0, *(mean(case["tokens"] for case in own) / 1000 for own in there)],
-                [100 * mean(map(accuracy, own)) for own in (start, *there)],
-                marker="o",
-                markersize=4,
-                linewidth=2.2 if row == "greater" else 1.2,
-                label=row,
-            )
-    axes.set_xlabel("thousand tokens through the model")
-    axes.set_ylabel("held-out accuracy, %")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlim(left=0)
-    axes.legend(frameon=False, fontsize=8, loc="best")
+    figure, panels = plt.subplots(1, 2, figsize=(12, 5), sharey=True, layout="constrained")
+    costs = {"tokens": (1000, "thousand tokens through the model"), "seconds": (60, "minutes")}
+    for axes, (cost, (unit, name)) in zip(panels, costs.items(), strict=True):
+        for row in rows:
+            if row in BASELINES:
+                _level(axes, row, _of(cases, row, 0))
+            else:
+                _path(axes, row, cases, cost, unit)
+        axes.set_xlabel(name)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xlim(left=0)
+    panels[0].set_ylabel("held-out accuracy, %")
+    panels[0].legend(frameon=False, fontsize=8, loc="best")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     plt.close(figure)
+
+
+def _level(axes: Any, row: str, own: Sequence[Case]) -> None:
+    """Draw a baseline, which costs nothing."""
+    if not own:
+        return
+    level = 100 * mean(map(accuracy, own))
+    axes.axhline(level, linewidth=0.8, color="0.6", zorder=0)
+    axes.annotate(
+        row, (1, level), xycoords=("axes fraction", "data"),
+        xytext=(-4, 3), textcoords="offset points", ha="right", color="0.4", fontsize=8,
+    )  # fmt: skip
+
+
+def _path(axes: Any, row: str, cases: Sequence[Case], cost: str, unit: int) -> None:
+    """Draw what an optimizer reaches with each budget, from the start on; not one that failed."""
+    budgets = sorted({case["budget"] for case in cases if case["budget"]})
+    there = [own for budget in budgets if (own := _of(cases, row, budget))]
+    if not there or all(case["error"] for own in there for case in own):
+        return
+    axes.plot(
+        [0, *(mean(case[cost] for case in own) / unit for own in there)],
+        [100 * mean(map(accuracy, own)) for own in (_of(cases, "none", 0), *there)],
+        marker="o",
+        markersize=4,
+        linewidth=2.2 if row == "greater" else 1.2,
+        label=row,
+    )
 
 
 def _line(own: Sequence[Case], start: Sequence[float]) -> list[str]:

@@ -187,15 +187,19 @@ def test_a_plot_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     tables.plot(CASES, [*BASELINES, "greater", "gepa"], path)
     (figure,) = figures
     check_picture(path, figure)
-    (axes,) = figure.axes
+    left, right = figure.axes
     # From the start, 30 % without a token, through the budgets; the start has a line across, too.
-    lines = {line.get_label(): line.get_xydata().round(6).tolist() for line in axes.lines}
+    lines = {line.get_label(): line.get_xydata().round(6).tolist() for line in left.lines}
     assert lines["greater"] == [[0, 30], [0.05, 55]]
     assert lines["gepa"] == [[0, 30], [0.05, 20], [0.05, 90]]
     assert [[0, 30], [1, 30]] in lines.values()
-    assert [text.get_text() for text in axes.texts] == ["none"]
-    assert [text.get_text() for text in axes.get_legend().texts] == ["greater", "gepa"]
-    assert axes.get_ylabel() == "held-out accuracy, %"
+    assert [text.get_text() for text in left.texts] == ["none"]
+    assert [text.get_text() for text in left.get_legend().texts] == ["greater", "gepa"]
+    assert left.get_ylabel() == "held-out accuracy, %"
+    # The same against time.
+    lines = {line.get_label(): line.get_xydata().round(6).tolist() for line in right.lines}
+    assert lines["greater"] == [[0, 30], [0.033333, 55]]
+    assert right.get_xlabel() == "minutes"
 
 
 # --- The command ---------------------------------------------------------------------------------
