@@ -123,6 +123,13 @@ class WhiteBox:
         twin.meter = meter
         return twin
 
+    def alone(self) -> AbstractContextManager[Any]:
+        """Have the model to oneself, in a ``with`` block, as every public method has it.
+
+        Whoever calls ``model`` or a part of it needs this: a pass in another thread hooks its own.
+        """
+        return self._lock
+
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Count the time of a block on the meter, if there is one."""
         return nullcontext() if self.meter is None else self.meter.phase(name)

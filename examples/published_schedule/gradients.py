@@ -27,7 +27,7 @@ def substitution(
     """
     embed, parts = white_box.model.get_input_embeddings(), []
     direction = gradient.to(white_box.device).float()
-    with torch.no_grad():
+    with white_box.alone(), torch.no_grad():
         for ids in torch.as_tensor(tokens, dtype=torch.long).split(LOOKUP):
             vectors = embed(ids.to(white_box.device)[None])[0].float()
             parts.append((direction.to(vectors.device) @ vectors.T).cpu())

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -85,6 +86,7 @@ class FakeModel:
     vocab_size: int = len(WORDS)
     device: str = "cpu"
     model: OneHots = field(default_factory=OneHots)
+    alone = staticmethod(nullcontext)
 
     class encoder:  # noqa: N801
         decode = staticmethod(lambda ids: " ".join(WORDS[token] for token in ids))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -35,6 +36,31 @@ def test_substitution_is_the_one_hot_gradient_of_an_unscaled_model() -> None:
     some = substitution(white_box, gradient.positions, [7, 400])
     torch.testing.assert_close(some, scores[:, [7, 400]])
     assert substitution(white_box, gradient.positions, []).shape == (5, 0)
+
+
+def test_substitution_waits_for_a_pass_in_another_thread() -> None:
+    white_box = white_box_of("llama")
+    item = Targeted(random_ids(15), Span(12, 15), Span(3, 8))
+    (alone,) = white_box.gradients([item])
+    expected = substitution(white_box, alone.positions, [7, 400])
+
+    found: list[torch.Tensor] = []
+    other = threading.Thread(
+        target=lambda: found.append(substitution(white_box, alone.positions, [7, 400]))
+    )
+
+    def beside(*_: Any) -> None:  # the embedding layer has its hook by then
+        if not other.ident:
+            other.start()
+            other.join(timeout=0.2)
+            assert other.is_alive()
+
+    first = white_box.model.get_input_embeddings().register_forward_pre_hook(beside)
+    (disturbed,) = white_box.gradients([item])
+    other.join(timeout=60)
+    first.remove()
+    torch.testing.assert_close(disturbed.positions, alone.positions)
+    torch.testing.assert_close(found, [expected])
 
 
 def test_substitution_includes_the_scale_of_the_embedding_layer() -> None:
