@@ -28,7 +28,8 @@ class PaperConfig(PaperSizes):
         Raises:
             ModelError: No true gradient goes through the model's quantized layers.
         """
-        check_gradients(view.model.model)
+        with view.model.alone():
+            check_gradients(view.model.model)
         return PaperSchedule(view, self, board, seed, state)
 
     def joint_race(
