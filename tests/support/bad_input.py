@@ -1,4 +1,4 @@
-"""Inputs that cannot be meant; what is said of each is in ``tests/test_bad_input.py``."""
+"""Inputs that cannot be meant; what is said of each is in ``tests/support/refusals``."""
 
 from __future__ import annotations
 
