@@ -4,6 +4,7 @@
     python -m examples.benchmark kills
     python -m examples.benchmark speed
     python -m examples.benchmark speed --model FOLDER --task banking77 --direct
+    python -m examples.benchmark speed --model FOLDER --task banking77 --direct --published
     python -m examples.benchmark memory
     python -m examples.benchmark products
     python -m examples.benchmark served

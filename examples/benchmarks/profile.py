@@ -94,14 +94,19 @@ class Clock:
         its.floor += floor
 
 
-def profiled(options: argparse.Namespace) -> dict[str, Any]:
-    """Run the start with 64 requests in flight, then compile, and return what both took."""
-    dtype = white_box(local_lm(options.model, device=options.device)).dtype  # as users have it
+def opened(options: argparse.Namespace) -> tuple[Any, Any, BenchmarkTask]:
+    """Return the model of a folder in the number format that users have, its tokenizer, a task."""
+    dtype = white_box(local_lm(options.model, device=options.device)).dtype
     model = AutoModelForCausalLM.from_pretrained(options.model, dtype=dtype).to(options.device)
-    tokenizer = AutoTokenizer.from_pretrained(options.model)
-    lm = local_lm((model, tokenizer), max_tokens=options.max_tokens, cache=False)
     task = load(options.task, options.data)
     task = task.without_reasoning() if options.direct else task
+    return model, AutoTokenizer.from_pretrained(options.model), task
+
+
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    """Run the start with 64 requests in flight, then compile, and return what both took."""
+    model, tokenizer, task = opened(options)
+    lm = local_lm((model, tokenizer), max_tokens=options.max_tokens, cache=False)
     machine = Machine.measure(model.device, model.dtype)
     clock = Clock(Costs.of(model), machine)
     train, validation, test = task.splits(0)
@@ -119,7 +124,7 @@ def profiled(options: argparse.Namespace) -> dict[str, Any]:
         "task": task.name,
         "direct": options.direct,
         "machine": asdict(machine),
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": str(model.dtype).removeprefix("torch."),
         "start": start,
         "examples": len(train) + len(validation),
         "runs": record.total_calls,

@@ -2,8 +2,10 @@
 
     python -m examples.benchmark speed
     python -m examples.benchmark speed --model FOLDER --task banking77 --direct
+    python -m examples.benchmark speed --model FOLDER --task banking77 --direct --published
 
-With --task it is a compile on a real model that is looked into, pass by pass (see `profile`).
+With --task it is a compile on a real model that is looked into, pass by pass (see `profile`); with
+--published, too, what a hundred steps of the published code would take (see `hundred_steps`).
 """
 
 from __future__ import annotations
@@ -11,9 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ from dspy_greater.basics.spans import Span
 from dspy_greater.model import Sampling, Targeted, WhiteBox
 from dspy_greater.program import call_of, current_adapter, render
 from dspy_greater.program.predictors import predictors_of
-from dspy_greater.search import ScheduleConfig, Step
-from examples.benchmarks import profile
+from examples.benchmarks import hundred_steps, profile
+from examples.benchmarks.against_published import SEED, against_published
 from examples.benchmarks.common import (
     Place,
     default_instruction,
@@ -37,13 +37,10 @@ from examples.benchmarks.common import (
 )
 from examples.benchmarks.machine import Costs, Machine, seconds
 from examples.benchmarks.models import adapter_for, load_model, quiet
-from examples.benchmarks.published import AsPublished, published_step
-from examples.published_schedule import AnswerObjective, PaperConfig
 from examples.small_model.tasks import TASKS, examples
 from examples.tasks import NAMES
 
 TASK = "arithmetic"
-SEED = 0
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +51,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", help="folder of the published data")
     parser.add_argument("--direct", action="store_true", help="no reasoning before the answer")
     parser.add_argument("--runs", type=int, help="max_metric_calls of its compile")
+    parser.add_argument("--published", action="store_true", help="the published code's steps")
     parser.add_argument("--device", default="cpu", help="cuda, for one")
     parser.add_argument("--examples", type=int, default=48, help="training examples")
     parser.add_argument("--steps", type=int, default=4, help="steps of our schedule")
@@ -67,17 +65,20 @@ def run(options: argparse.Namespace) -> str:
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
     quiet()
     if options.task:
-        figures = profile.profiled(options)
+        looked_at = hundred_steps if options.published else profile
+        figures = looked_at.measured(options)
         if options.json:
             options.json.write_text(json.dumps(figures, indent=2) + "\n")
-        return profile.report(figures)
+        return looked_at.report(figures)
     model, tokenizer = load_model(options.model)
     model = model.to(options.device)
     machine = Machine.measure(torch.device(options.device), model.dtype)
     with dspy.context(adapter=adapter_for(options.model)):
         figures = {
             "machine": vars(machine),
-            "steps": against_published(model, tokenizer, machine, options),
+            "steps": against_published(
+                model, tokenizer, machine, options, partial(place, options=options)
+            ),
             "kernels": kernels(model, WhiteBox(model, tokenizer), machine, options.max_tokens),
         }
         if options.model == "small":
@@ -87,82 +88,10 @@ def run(options: argparse.Namespace) -> str:
     return report(figures)
 
 
-def against_published(
-    model: Any, tokenizer: Any, machine: Machine, options: argparse.Namespace
-) -> dict[str, Any]:
-    """Time the published schedule's steps, ours and as published, on the same candidates.
-
-    Beside the seconds of our steps stand those that their work would take at the machine's rates.
-    """
-    floors = partial(Costs.of(model).floors, machine=machine)
-    config = PaperConfig(max_steps=options.steps)
-    steps, paper = stepped(WhiteBox(model, tokenizer), config, floors, options)
-    published = place(AsPublished(model, tokenizer), options)
-    objective = AnswerObjective(config.temperature, config.fluency_weight)
-    (predictor,) = published.start
-    current, tried, began = published.start[predictor], 0, time.perf_counter()
-    apart = []
-    for step in steps[: options.published_steps]:
-        texts = [attempt.instruction for attempt in step.attempts]
-        trials = published_step(published, objective, current, texts)
-        mine = [attempt.estimate or 0.0 for attempt in step.attempts]
-        apart += [abs(a.loss - b) for a, b in zip(trials, mine, strict=True)]
-        tried, current = tried + len(trials), step.current[predictor]
-    published_seconds = (time.perf_counter() - began) / tried
-    edits = sum(len(step.attempts) for step in steps)
-    return {
-        "examples": options.examples,
-        "published_seconds": published_seconds,
-        "published_edits": tried,
-        "published_edits_a_step": tried / min(options.published_steps, len(steps)),
-        "paper_edits": edits,
-        "paper_seconds": paper.seconds / max(edits, 1),
-        "paper_floor": paper.floor / max(edits, 1),
-        "largest_difference": max(apart),
-    }
-
-
 def place(box: WhiteBox, options: argparse.Namespace) -> Place:
     """Return where the task's predictor is searched, over a white box."""
     lm = local_lm(box, max_tokens=options.max_tokens, cache=False)
     return place_of(TASK, default_instruction(TASKS[TASK]), options.examples, SEED, lm)
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What some work took.
-
-    Attributes:
-        seconds: As measured.
-        floor: Least seconds of what the model did, at the machine's rates.
-    """
-
-    seconds: float
-    floor: float
-
-
-def stepped(
-    box: WhiteBox,
-    config: ScheduleConfig,
-    floors: Callable[[Mapping[str, float]], dict[str, float]],
-    options: argparse.Namespace,
-) -> tuple[list[Step], Spent]:
-    """Take a schedule's steps; return them and what they took, the start's run included.
-
-    Validation is left out on both sides: the published code has none.
-    """
-    view, board, current = place(box, options)
-    state = config.state_type(current[view.name])
-    schedule = config.schedule(view, board, str(SEED), state)
-    before, began = box.counts.snapshot(), time.perf_counter()
-    schedule.begin(current)
-    steps = []
-    while (step := schedule.step(current)) is not None:
-        steps.append(step)
-        current = step.current
-    spent = time.perf_counter() - began
-    least = sum(floors(asdict(box.counts - before)).values())
-    return steps, Spent(spent, least)
 
 
 def light_compile(

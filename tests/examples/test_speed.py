@@ -7,6 +7,7 @@ import copy
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import dspy
@@ -14,8 +15,9 @@ import pytest
 import torch
 
 from dspy_greater.model import Sampling, WhiteBox
-from examples.benchmarks import batches, memory, models, products, speed
+from examples.benchmarks import batches, hundred_steps, memory, models, products, speed
 from examples.benchmarks import machine as floors
+from examples.benchmarks.against_published import against_published
 from examples.benchmarks.models import AnyText, load_model
 from examples.benchmarks.published import AsPublished
 from examples.quickstart import SMALL_MODEL
@@ -66,7 +68,9 @@ def test_both_ways_score_the_same_candidates_alike() -> None:
     options = argparse.Namespace(examples=4, steps=1, published_steps=1, max_tokens=24)
     rates = floors.Machine(flops=1e11, bandwidth=1e10, threads=2)
     with dspy.context(adapter=dspy.ChatAdapter()):
-        steps = speed.against_published(model, tokenizer, rates, options)
+        steps = against_published(
+            model, tokenizer, rates, options, partial(speed.place, options=options)
+        )
     assert steps["published_edits"] == steps["paper_edits"] == 3
     assert steps["largest_difference"] < 1e-4
     assert 0 < steps["paper_floor"] < steps["paper_seconds"]
@@ -140,6 +144,25 @@ def test_a_compile_is_timed_pass_by_pass(direct: bool, tmp_path: Path) -> None:
     assert sum(its["seconds"] for its in passes.values()) < figures["seconds"]
     assert all(its["floor"] > 0 for its in passes.values())
     assert "passes over training and validation examples at that rate" in told
+
+
+@pytest.mark.slow
+def test_a_published_step_is_timed_on_a_folders_model() -> None:
+    parser = argparse.ArgumentParser()
+    speed.arguments(parser)
+    given = ["--model", str(SMALL_MODEL), "--task", "weekday", "--published", "--max-tokens", "40"]
+    options = parser.parse_args([*given, "--examples", "4", "--steps", "1"])
+    with dspy.context(adapter=dspy.ChatAdapter()):
+        figures = hundred_steps.measured(options)
+    steps = figures["steps"]
+    assert steps["largest_difference"] < 1e-4
+    assert steps["paper_seconds"] > 0
+    assert steps["published_seconds"] > 0
+    whole = {**figures, "start": 0.5, "pass": 150}
+    timed = {"examples": 10, "published_seconds": 6.0, "paper_seconds": 2.0}
+    told = hundred_steps.report({**whole, "steps": {**steps, **timed}})
+    # Three edits of 6 s on 10 examples are 90 s a step on 50; a pass takes 75 s.
+    assert "| as published | 18.0 | 2.5 | 120 |" in told
 
 
 def test_an_untrained_models_text_is_its_reasoning() -> None:
