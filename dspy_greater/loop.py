@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from statistics import mean
 
 from tqdm.auto import tqdm
@@ -20,6 +21,7 @@ from tqdm.auto import tqdm
 from dspy_greater.basics.console import redraws, say, shorten
 from dspy_greater.cost import Budget
 from dspy_greater.program import Predictor
+from dspy_greater.program.data import shown_in
 from dspy_greater.program.demos import with_demos
 from dspy_greater.program.runs import unreadable
 from dspy_greater.record import Candidate, StepEvent
@@ -60,6 +62,7 @@ class Loop:
             len(setup.runner.train),
             setup.perfect_score,
             self.budget.affordable,
+            cache(lambda p: shown_in(p.instructions.values(), setup.runner.train)),
         )
         self.stopped = ""
         self._schedules: dict[str, Schedule] = {}

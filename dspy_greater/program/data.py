@@ -7,7 +7,7 @@ import logging
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import dspy
@@ -163,6 +163,17 @@ def excerpt(example: dspy.Example) -> dict[str, dict[str, str]]:
         kind: {str(name): beginning(value) for name, value in fields.items()}
         for kind, fields in kinds.items()
     }
+
+
+def shown_in(texts: Iterable[str], examples: Sequence[dspy.Example]) -> frozenset[int]:
+    """Return the indices of the examples whose inputs all stand in texts; none if half of them do.
+
+    Of short inputs that stand in any text nothing can be said.
+    """
+    whole = " ".join(" ".join(texts).split())
+    asked = [[" ".join(str(v).split()) for v in each.inputs().values()] for each in examples]
+    found = [i for i, values in enumerate(asked) if all(value in whole for value in values)]
+    return frozenset(found if 2 * len(found) < len(examples) else ())
 
 
 def copied_words(instruction: str, start: str, examples: Sequence[dspy.Example]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import mean, pvariance
 from typing import Any, Protocol
@@ -74,7 +74,8 @@ class ScoreBoard:
     """Runs programs on the ``size`` training examples where their scores lack them; each once.
 
     At a mean score of ``perfect_score`` there is nothing left to gain. ``affordable`` says for how
-    many more runs the bounds of the compile pay.
+    many more runs the bounds of the compile pay, ``shown`` which examples a program shows: it has
+    seen their answers, so it does not race on them.
     """
 
     scores: Scores
@@ -82,6 +83,7 @@ class ScoreBoard:
     size: int
     perfect_score: float | None = None
     affordable: Callable[[], float] = lambda: math.inf
+    shown: Callable[[Program], Collection[int]] = lambda program: ()
     _runs: dict[Program, dict[int, Run]] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -98,8 +100,8 @@ class ScoreBoard:
         """Run programs, side by side, on those training examples that their scores lack."""
         lacking: dict[tuple[int, ...], list[Program]] = {}
         for program in dict.fromkeys(programs):
-            known = self.scores.training.setdefault(program, {})
-            if missing := tuple(index for index in examples if index not in known):
+            done = {*self.scores.training.setdefault(program, {}), *self.shown(program)}
+            if missing := tuple(index for index in examples if index not in done):
                 lacking.setdefault(missing, []).append(program)
         for missing, together in lacking.items():
             made = self.runner.run(together, missing, self.limit)
@@ -123,11 +125,10 @@ class ScoreBoard:
         return mean([own[index] - its[index] for index in own if index in its] or [0.0])
 
     def ranked(self) -> list[Program]:
-        """Return the programs that were run on all training examples, the best first."""
+        """Return the programs that raced on all training examples they may, the best first."""
         known = self.scores.training
-        return sorted(
-            (p for p in known if len(known[p]) == self.size), key=lambda p: -self.training_mean(p)
-        )
+        whole = [p for p in known if len(known[p]) == self.size - len(self.shown(p))]
+        return sorted(whole, key=lambda p: -self.training_mean(p))
 
     def differing_first(self, examples: Sequence[int]) -> list[int]:
         """Return training examples, first those on which the programs so far differ most.

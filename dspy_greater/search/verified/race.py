@@ -44,15 +44,15 @@ class Race:
     def run(self, programs: Sequence[Program], current: Program) -> list[Program]:
         """Run programs on more and more examples; return those that reach the last, best first.
 
-        All are run on the same examples, under greedy decoding. Among equal scores the order of
-        ``programs`` decides.
+        All are run on the same examples, but for those that one shows, under greedy decoding, and
+        compared with ``current`` on them. Among equals the order of ``programs`` decides.
         """
         racing, done, total = list(dict.fromkeys(programs)), 0, len(self.order)
         while racing and done < total:
             done = next_stop(done, len(racing), total)
             seen = self.order[:done]
             self.board.train([current, *racing], seen)
-            racing.sort(key=lambda program: -sum(self.board.training_scores(program, seen)))
+            racing.sort(key=lambda program: -self.board.gain(program, current))
             if done < total:
                 del racing[going_on(len(racing)) :]
         return racing

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from dspy_greater.basics.spans import Message
 from dspy_greater.model import Sampling, WhiteBox
+from dspy_greater.search.verified.examples import apart
 from dspy_greater.search.verified.library import closed
 from dspy_greater.search.verified.rollouts import Rollouts
 from dspy_greater.search.view import PredictorView
@@ -59,8 +60,8 @@ class Material:
     """What there is to tell the model of a task.
 
     Attributes:
-        instruction: The current one.
-        second: Another good one; empty where there is none.
+        instruction: The current one, without the examples that it shows.
+        second: Another good one, without them, too; empty where there is none.
         fields: The output fields that have labels, all where none has.
         labels: The training examples' labels of the last of them.
         solved: Examples with their labels, or else with what a rewarded run made of them.
@@ -92,7 +93,8 @@ class Material:
                 failed.append(
                     _lines({**inputs, **wrong, **{f"{n}, right": right[n] for n in right}})
                 )
-        return cls(rollouts.instruction, second, fields, labels, solved, failed)
+        words, others = apart(rollouts.instruction)[0], apart(second)[0]
+        return cls(words, others, fields, labels, solved, failed)
 
 
 def requests(material: Material, first: bool, count: int, rng: random.Random) -> list[str]:

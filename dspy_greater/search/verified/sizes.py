@@ -21,6 +21,8 @@ class Sizes:
         max_steps: Steps for each predictor.
         library: Whether the current instruction races with a sentence more, of each of several
             well-known families, and after the first step with a clause less.
+        examples: Instructions in each step that show solved training examples, one, two or four,
+            behind the current one. What shows an example is not run on it.
         asked: Whole instructions that a chat model is asked for in each step, in its own template.
         starts: Whole instructions with which the model goes on behind an example, in the first
             step: how a base model is asked.
@@ -40,8 +42,9 @@ class Sizes:
 
     max_steps: int = 1
     library: bool = True
-    asked: int = 8
-    starts: int = 8
+    examples: int = 8
+    asked: int = 4
+    starts: int = 4
     instructions: tuple[str, ...] = ()
     solved_contexts: int = 2
     patience: int = 5
@@ -50,21 +53,22 @@ class Sizes:
     @property
     def whole_instructions(self) -> int:
         """Whole instructions that race in the first step, at most."""
-        families = MOST_FAMILIES if self.library else 0
-        return families + self.asked + self.starts + len(self.instructions)
+        return self._of_every_step + self.starts + len(self.instructions)
 
     @property
-    def _of_later_steps(self) -> int:
-        return self.asked + (MOST_FAMILIES + MOST_CUTS if self.library else 0)
+    def _of_every_step(self) -> int:
+        return self.examples + self.asked + (MOST_FAMILIES if self.library else 0)
 
     def most_runs(self, train: int, validation: int) -> int:
         """Return how often the program is run at most, on so many examples, before the verdict."""
-        step = most_raced(self._of_later_steps, train) + validation
+        cuts = MOST_CUTS if self.library else 0
+        step = most_raced(self._of_every_step + cuts, train) + validation
         first = train + most_raced(self.whole_instructions, train) + validation
         return first + (self.max_steps - 1) * step + validation
 
     def __post_init__(self) -> None:
-        least = {"asked": 0, "starts": 0, "solved_contexts": 0, "max_instruction_tokens": 2}
+        none = dict.fromkeys(("examples", "asked", "starts", "solved_contexts"), 0)
+        least = {**none, "max_instruction_tokens": 2}
         counts = [each.name for each in fields(self) if type(each.default) is int]
         for name in counts:
             check_count(name, getattr(self, name), least.get(name, 1))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from typing import Literal
 
+from dspy_greater.search.verified.examples import apart, with_examples
 from dspy_greater.search.verified.library import cuts, library
 from dspy_greater.search.verified.proposals import starts
 from dspy_greater.search.verified.requests import Material, answers, requests
@@ -15,9 +16,9 @@ from dspy_greater.search.verified.rollouts import Rollouts, solved
 from dspy_greater.search.verified.sizes import Sizes
 from dspy_greater.search.view import PredictorView
 
-#: Where an instruction comes from: the user, the library, the model, asked or behind an example, or
-#: the current one without a clause.
-Kind = Literal["given", "library", "asked", "written", "cut"]
+#: Where an instruction comes from: the user, the library, worked examples behind the current one,
+#: the model, asked or behind an example, or the current one without a clause.
+Kind = Literal["given", "library", "examples", "asked", "written", "cut"]
 #: Most tokens of an instruction that the model is asked for, and of one that it goes on with.
 LONGEST, LONGEST_WRITTEN = 200, 64
 
@@ -58,11 +59,15 @@ class Writer:
 
     def instructions(self) -> dict[str, Kind]:
         """Return instructions, each once, and their sources."""
-        sources: dict[Kind, Sequence[str]] = {"library": self._library(), "asked": self._asked()}
+        sources: dict[Kind, Sequence[str]] = {
+            "library": self._library(),
+            "examples": self._showing(),
+            "asked": self._asked(),
+        }
         if self.first:
             sources = {"given": self.config.instructions, **sources, "written": self._written()}
         elif self.config.library:  # a source more in the first step leaves less to each
-            sources["cut"] = cuts(self.rollouts.instruction)
+            sources["cut"] = self._behind(cuts(self.material.instruction))
         kept: dict[str, Kind] = {}
         for kind, texts in sources.items():
             before = len(kept)
@@ -80,18 +85,27 @@ class Writer:
         if len(self.view.tokens(instruction)) <= self.longest:
             kept[instruction] = kind
 
+    def _behind(self, texts: Iterable[str]) -> list[str]:
+        """Return other words for the examples that the current instruction shows."""
+        shown = apart(self.rollouts.instruction)[1]
+        return [text + shown for text in texts]
+
+    def _showing(self) -> list[str]:
+        current, count = self.rollouts.instruction, self.config.examples
+        return with_examples(current, self.material.solved, count, self.rng)
+
     def _library(self) -> list[str]:
         its = self.material
         if not self.config.library:
             return []
-        return list(library(its.instruction, its.fields[-1], its.labels).values())
+        return self._behind(library(its.instruction, its.fields[-1], its.labels).values())
 
     def _asked(self) -> list[str]:
         model, count = self.view.model, self.config.asked
         if not count or model.encoder.end_of_turn is None:  # no chat model
             return []
         asked = requests(self.material, self.first, count, self.rng)
-        return answers(model, asked, min(LONGEST, self.longest), self.rng)
+        return self._behind(answers(model, asked, min(LONGEST, self.longest), self.rng))
 
     def _written(self) -> list[str]:
         view, longest = self.view, min(LONGEST_WRITTEN, self.longest)

@@ -105,3 +105,14 @@ def test_a_block_has_enough_runs_to_be_worth_a_batch() -> None:
     assert stops(4, 50) == [8, 16, 32, 50]
     assert stops(3, 50) == [50]  # nobody would drop out before
     assert stops(4, 12) == [8, 12]
+
+
+def test_nobody_races_on_an_example_that_it_shows() -> None:
+    race, shower, other = race_of(FakeRunner(40)), toy("count items"), toy("count carefully")
+    race.board.shown = lambda program: {0, 5, 39} if program == shower else ()
+    fillers = [toy("guess the"), toy("guess guess")]
+    assert race.run([*fillers, other, shower], START)[0] == shower
+    known = race.board.scores.training
+    assert known[shower].keys() == set(range(40)) - {0, 5, 39}
+    assert known[other].keys() == known[START].keys() == set(range(40))
+    assert set(race.board.ranked()) >= {shower, other, START}
