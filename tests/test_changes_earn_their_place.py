@@ -14,7 +14,7 @@ from tests.support.tiny import make_model, make_tokenizer
 
 TURNS = pytest.mark.parametrize("round_robin", [False, True], ids=["one by one", "in turns"])
 CONFIG = VerifiedConfig(
-    max_steps=2, asked=0, starts=0, library=False, instructions=("Take care.", "Guess.")
+    max_steps=2, asked=0, starts=0, library=False, examples=0, instructions=("Take care.", "Guess.")
 )
 
 
@@ -147,7 +147,7 @@ def test_what_helps_a_little_is_built_upon(monkeypatch: pytest.MonkeyPatch) -> N
         return "yes" if sum(helps) > number % 4 else "no"
 
     program = dspy.Predict(dspy.Signature("text -> answer", "Hurry, answer."))
-    config = VerifiedConfig(max_steps=4, asked=0, starts=0)
+    config = VerifiedConfig(max_steps=4, asked=0, starts=0, examples=0)
     found = compiled(program, {"answer": reply}, monkeypatch, schedule=config)
     text = found.signature.instructions
     assert "Hurry" not in text
@@ -173,6 +173,7 @@ def test_a_verdict_takes_half_of_the_bounds_at_most_and_one_look_at_least(
         asked=0,
         starts=0,
         library=False,
+        examples=0,
         instructions=("One!", "Two!!", "All!!!!!"),
     )
     found = compiled(

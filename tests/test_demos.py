@@ -17,7 +17,7 @@ from tests.support.scripted import chat, play
 from tests.support.tiny import make_model, make_tokenizer
 
 CONFIG = VerifiedConfig(
-    max_steps=2, asked=0, starts=0, library=False, instructions=("Take care.", "Guess.")
+    max_steps=2, asked=0, starts=0, library=False, examples=0, instructions=("Take care.", "Guess.")
 )
 DATA = [dspy.Example(text=f"mail {i}", answer="yes").with_inputs("text") for i in range(36)]
 TRAIN, VALIDATION = DATA[:24], DATA[24:]

@@ -38,7 +38,7 @@ RIGHT = chat({"answer": lambda prompt: str(number(prompt) + 3)})
 ASKED = replace(VERIFIED, asked=1)
 #: A search in which two instructions race the user's.
 RACE = VerifiedConfig(
-    max_steps=1, instructions=("Be bad.", "Be good."), library=False, asked=0, starts=0
+    max_steps=1, instructions=("Be bad.", "Be good."), library=False, examples=0, asked=0, starts=0
 )
 
 

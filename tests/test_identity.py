@@ -25,7 +25,9 @@ from tests.support.compiling import configured, examples, lm, small
 
 __all__ = ["configured", "lm"]
 
-CONFIG = VerifiedConfig(max_steps=1, asked=0, starts=0, library=False, instructions=("Take care.",))
+CONFIG = VerifiedConfig(
+    max_steps=1, asked=0, starts=0, library=False, examples=0, instructions=("Take care.",)
+)
 
 
 def exact(example: dspy.Example, prediction: dspy.Prediction) -> bool:

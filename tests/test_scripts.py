@@ -73,7 +73,7 @@ def test_a_compile_follows_the_program_and_its_data(
     model = make_model("llama", len(tokenizer), max_position_embeddings=8192)
     lm = local_lm((model, tokenizer), max_tokens=6, cache=False)
     student, data = sentiment(chinese)
-    config = VerifiedConfig(max_steps=1, asked=4, starts=0, library=False)
+    config = VerifiedConfig(max_steps=1, asked=4, starts=0, library=False, examples=0)
     with dspy.context(lm=lm):
         record = (
             GreaterTeleprompter(

@@ -18,7 +18,7 @@ from examples.benchmarks.common import program_with
 from examples.quickstart import SMALL_MODEL, load
 from examples.small_model.tasks import TASKS, examples
 
-SMALL = VerifiedConfig(max_steps=4, library=False, asked=3, starts=2, patience=4)
+SMALL = VerifiedConfig(max_steps=4, library=False, examples=0, asked=3, starts=2, patience=4)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 TASK = TASKS["letters"]
 CONFIG = VerifiedConfig(
-    max_steps=2, starts=2, library=False, asked=2, instructions=(TASK.good_instruction,)
+    max_steps=2, starts=2, library=False, examples=0, asked=2, instructions=(TASK.good_instruction,)
 )
 #: How the server is asked, as the white box is here.
 AS_HERE = {"temperature": 0.0, "max_tokens": 40, "cache": False}

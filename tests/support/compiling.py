@@ -37,7 +37,7 @@ def lm_of(architecture: str = "llama", **changes: Any) -> dspy.LM:
 
 
 PAPER = PaperConfig(max_steps=2, shortlist_size=2)
-VERIFIED = VerifiedConfig(max_steps=2, asked=2, starts=1)
+VERIFIED = VerifiedConfig(max_steps=2, examples=0, asked=2, starts=1)
 SCHEDULES = pytest.mark.parametrize("schedule", [PAPER, VERIFIED], ids=["paper", "verified"])
 
 

@@ -21,6 +21,7 @@ CONFIG = VerifiedConfig(
     instructions=("Think carefully.",),
     starts=1,
     library=False,
+    examples=0,
     asked=2,
     max_instruction_tokens=12,
 )

@@ -13,7 +13,7 @@ from dspy_greater.model import Generation, WhiteBox
 from dspy_greater.search.verified.requests import ALONE
 
 #: A search of one step with one instruction, as small as one can be.
-TINY = VerifiedConfig(max_steps=1, library=False, asked=1, starts=1)
+TINY = VerifiedConfig(max_steps=1, library=False, examples=0, asked=1, starts=1)
 #: What the model writes where it is asked for an instruction.
 WRITTEN = " Take care."
 

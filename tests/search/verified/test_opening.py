@@ -28,7 +28,7 @@ def race_of(
     runner = runner or Both(24)
     model = FakeModel(likely=("count", "items"))
     views = {name: FakeView(model, runner.size, name=name) for name in START}
-    config = VerifiedConfig(**{"library": False, "asked": 0, "starts": 4, **knobs})
+    config = VerifiedConfig(**{"library": False, "examples": 0, "asked": 0, "starts": 4, **knobs})
     found = config.joint_race(views, START, board_of(runner, perfect_score), "seed")
     assert found is not None
     found.begin()
@@ -64,7 +64,7 @@ def test_those_of_a_library_are_of_one_family() -> None:
             return text
 
     views = {name: Free(size=24, name=name) for name in START}
-    race = JointRace(START, board_of(Both(24)), "seed", views, VerifiedConfig(starts=0))
+    race = JointRace(START, board_of(Both(24)), "seed", views, VerifiedConfig(examples=0, starts=0))
     race.begin()
     programs = race.programs(list(views))
     assert len(programs) == len(
@@ -98,5 +98,5 @@ def test_there_is_none_where_nothing_is_left() -> None:
 
 def test_there_is_no_race_where_no_instruction_is_written() -> None:
     views = {NAME: FakeView()}
-    config = VerifiedConfig(starts=0, asked=0, library=False)
+    config = VerifiedConfig(starts=0, asked=0, library=False, examples=0)
     assert config.joint_race(views, START, board_of(Both()), "seed") is None
