@@ -139,22 +139,21 @@ def test_what_bounds_allow_covers_a_look_for_each_change(monkeypatch: pytest.Mon
 
 
 def test_what_helps_a_little_is_built_upon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each clause that goes, and each sentence that comes, gets another quarter right."""
+    """Each sentence that comes gets another third right."""
 
     def reply(prompt: str) -> str:
         number = int(re.findall(r"mail (\d+)", prompt)[-1])
-        helps = ["Hurry" not in prompt, "check `answer` once more" in prompt, "briefly" in prompt]
-        return "yes" if sum(helps) > number % 4 else "no"
+        helps = ["check `answer` once more" in prompt, "briefly" in prompt]
+        return "yes" if sum(helps) > number % 3 else "no"
 
-    program = dspy.Predict(dspy.Signature("text -> answer", "Hurry, answer."))
+    program = dspy.Predict(dspy.Signature("text -> answer", "Answer."))
     config = VerifiedConfig(max_steps=4, asked=0, starts=0, examples=0)
     found = compiled(program, {"answer": reply}, monkeypatch, schedule=config)
     text = found.signature.instructions
-    assert "Hurry" not in text
     assert "check `answer` once more" in text
     assert "briefly" in text
     kinds = {c.kind for c in found.detailed_results.candidates if c.accepted}
-    assert kinds == {"start", "cut", "library"}
+    assert kinds == {"start", "library"}
 
 
 @pytest.mark.parametrize(("runs", "looks"), [(None, 3), (100, 3), (60, 2), (44, 1)])

@@ -23,8 +23,8 @@ class Candidate:
         predictor: Name of the predictor, or ``"the set of demos"``, whose text is JSON.
         instruction: The text, without what DSPy wrote behind an agent's.
         step: Step in which it was first tried; 0 for the instruction at the start.
-        kind: Where it comes from: ``"start"``, ``"given"``, ``"library"``, ``"asked"``,
-            ``"written"`` (what the model goes on with) or ``"cut"`` (a clause less);
+        kind: Where it comes from: ``"start"``, ``"given"``, ``"library"``, ``"examples"``,
+            ``"asked"`` or ``"written"`` (what the model goes on with);
             ``"together"``: the race of whole programs; ``"the set of demos"``: that of demos;
             ``"again"``: run again, as another predictor had changed.
         position: First token position that it changed; None for a whole instruction.

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,6 @@ import numpy as np
 from dspy_greater import local_lm
 from dspy_greater.basics.spans import Message
 from dspy_greater.model import Sampling, Targeted
-from dspy_greater.search.verified.library import clauses as parts
 from dspy_greater.search.verified.requests import read
 from examples.benchmarks.common import Cases, markdown
 from examples.benchmarks.instructions import as_text
@@ -42,6 +42,8 @@ from examples.benchmarks.rollouts import Rollout, Writing, shared_arguments
 from examples.tasks import load
 
 ARMS = ("gradient", "masked", "random", "whole")
+#: A clause ends at such a mark before a space, or at the end of a line.
+_CLAUSE = re.compile(r".+?(?:[.,;:!?](?=\s)|\n|\Z)\s*", re.DOTALL)
 #: Fewest clauses of an instruction that is rewritten; examples that the model is shown.
 CLAUSES, SHOWN = 3, 3
 #: What marks the middle that is to be filled in, as Qwen, StarCoder and others write it.
@@ -193,6 +195,11 @@ class Trial:
 def wrong(answers: Sequence[Rollout]) -> list[tuple[int, ...]]:
     """Return the different answers to a question that earned no reward."""
     return list(dict.fromkeys(each.ids for each in answers if not each.score and each.ids))
+
+
+def parts(instruction: str) -> list[str]:
+    """Return the clauses of an instruction; together they are the whole."""
+    return _CLAUSE.findall(instruction)
 
 
 def without_each(clauses: Sequence[str]) -> list[str]:

@@ -17,10 +17,6 @@ FAMILIES = {
     "format": "Write every field under its header, exactly in the form that is asked for.",
 }
 EXPERT = "You are an expert in tasks of this kind."
-#: A clause ends at such a mark before a space, or at the end of a line.
-_CLAUSE = re.compile(r".+?(?:[.,;:!?](?=\s)|\n|\Z)\s*", re.DOTALL)
-#: How many instructions come of leaving out a clause, at most.
-MOST_CUTS = 6
 #: How many instructions the library makes at most: one a family, an expert's, three of labels.
 MOST_FAMILIES = len(FAMILIES) + 4
 #: Labels that are listed: so many different ones at most, none longer than so many characters.
@@ -44,20 +40,6 @@ def library(instruction: str, field: str, labels: Sequence[str]) -> dict[str, st
     added = {**_of_labels(name, labels), **families}
     longer = {family: f"{start} {text}" for family, text in added.items() if text not in start}
     return longer if EXPERT in start else {**longer, "expert": f"{EXPERT} {start}"}
-
-
-def cuts(instruction: str) -> list[str]:
-    """Return an instruction without each of its clauses in turn, of the first :data:`MOST_CUTS`."""
-    parts = clauses(instruction.strip())
-    if len(parts) < 2:
-        return []
-    left = ("".join(parts[:i] + parts[i + 1 :]).strip() for i in range(len(parts)))
-    return [text[:1].upper() + text[1:] for text in left][:MOST_CUTS]
-
-
-def clauses(instruction: str) -> list[str]:
-    """Return the clauses of an instruction; together they are the whole."""
-    return _CLAUSE.findall(instruction)
 
 
 def closed(labels: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from dspy_greater.basics.arguments import check_count
-from dspy_greater.search.verified.library import MOST_CUTS, MOST_FAMILIES
+from dspy_greater.search.verified.library import MOST_FAMILIES
 from dspy_greater.search.verified.race import most_raced
 
 #: Examples whose inputs stand before an instruction where the model goes on with it.
@@ -20,7 +20,7 @@ class Sizes:
     Args:
         max_steps: Steps for each predictor.
         library: Whether the current instruction races with a sentence more, of each of several
-            well-known families, and after the first step with a clause less.
+            well-known families.
         examples: Instructions in each step that show solved training examples, one, two or four,
             behind the current one. What shows an example is not run on it.
         asked: Whole instructions that a chat model is asked for in each step, in its own template.
@@ -61,8 +61,7 @@ class Sizes:
 
     def most_runs(self, train: int, validation: int) -> int:
         """Return how often the program is run at most, on so many examples, before the verdict."""
-        cuts = MOST_CUTS if self.library else 0
-        step = most_raced(self._of_every_step + cuts, train) + validation
+        step = most_raced(self._of_every_step, train) + validation
         first = train + most_raced(self.whole_instructions, train) + validation
         return first + (self.max_steps - 1) * step + validation
 

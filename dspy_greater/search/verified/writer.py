@@ -9,7 +9,7 @@ from itertools import chain, zip_longest
 from typing import Literal
 
 from dspy_greater.search.verified.examples import apart, with_examples
-from dspy_greater.search.verified.library import cuts, library
+from dspy_greater.search.verified.library import library
 from dspy_greater.search.verified.proposals import starts
 from dspy_greater.search.verified.requests import Material, answers, requests
 from dspy_greater.search.verified.rollouts import Rollouts, solved
@@ -17,8 +17,8 @@ from dspy_greater.search.verified.sizes import Sizes
 from dspy_greater.search.view import PredictorView
 
 #: Where an instruction comes from: the user, the library, worked examples behind the current one,
-#: the model, asked or behind an example, or the current one without a clause.
-Kind = Literal["given", "library", "examples", "asked", "written", "cut"]
+#: the model, asked or behind an example.
+Kind = Literal["given", "library", "examples", "asked", "written"]
 #: Most tokens of an instruction that the model is asked for, and of one that it goes on with.
 LONGEST, LONGEST_WRITTEN = 200, 64
 
@@ -66,8 +66,6 @@ class Writer:
         }
         if self.first:
             sources = {"given": self.config.instructions, **sources, "written": self._written()}
-        elif self.config.library:  # a source more in the first step leaves less to each
-            sources["cut"] = self._behind(cuts(self.material.instruction))
         kept: dict[str, Kind] = {}
         for kind, texts in sources.items():
             before = len(kept)

@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 
 from dspy_greater.search.verified.library import (
     FAMILIES,
-    MOST_CUTS,
     MOST_FAMILIES,
     closed,
-    cuts,
     library,
 )
 
@@ -72,17 +70,6 @@ def test_it_is_the_same_in_every_process() -> None:
         for seed in "12"
     }
     assert len(texts) == 1
-
-
-def test_each_clause_is_left_out_in_turn() -> None:
-    assert cuts("Given the fields, produce the answer. be brief") == [
-        "Produce the answer. be brief",
-        "Given the fields, be brief",
-        "Given the fields, produce the answer.",
-    ]
-    assert cuts("Answer.") == cuts("Add 1,000 and 2.5") == cuts(" ") == []
-    assert cuts("One\ntwo") == ["Two", "One"]
-    assert len(cuts("so, " * 30)) == MOST_CUTS
 
 
 def test_a_sentence_comes_once() -> None:
