@@ -179,18 +179,13 @@ class PredictorView:
         pairs = zip(examples, runs, strict=True)
         return [self._answer(instruction, index, run) for index, run in pairs]
 
-    def contexts(
-        self, examples: Sequence[int], runs: Sequence[Run] | None = None
-    ) -> list[tuple[int, ...]]:
-        """Return, per example, its inputs (and what a run made of them), open for an instruction.
+    def contexts(self, examples: Sequence[int]) -> list[tuple[int, ...]]:
+        """Return, per example, its inputs, open for an instruction.
 
         A user turn of its own, in which the instruction follows what it is about; in the
         program's prompt it stands before the inputs and cannot see them.
         """
-        if runs is None:
-            return [self._context(index, ()) for index in examples]
-        pairs = zip(examples, runs, strict=True)
-        return [self._context(i, tuple(self._last_call(run).outputs.items())) for i, run in pairs]
+        return list(map(self._context, examples))
 
     def texts(self, index: int) -> dict[str, str]:
         """Return a training example's inputs of this predictor by field, as text."""
@@ -232,9 +227,9 @@ class PredictorView:
         names = self.predictor.signature.input_fields.keys()
         return calls if all(inputs.keys() == names for inputs in calls) else None
 
-    def _context(self, index: int, outputs: tuple[tuple[str, Any], ...]) -> tuple[int, ...]:
-        fields = [*self._inputs[index].items(), *outputs]
-        text = "".join(f"{name}: {value}\n" for name, value in fields) + "\ninstruction:"
+    def _context(self, index: int) -> tuple[int, ...]:
+        inputs = self._inputs[index].items()
+        text = "".join(f"{name}: {value}\n" for name, value in inputs) + "\ninstruction:"
         if text not in self._contexts:
             turn = Message(role="user", content=text)
             self._contexts[text] = self.model.encode([turn], open_end=True).ids

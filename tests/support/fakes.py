@@ -208,9 +208,7 @@ class FakeView:
     ) -> list[Targeted | None]:
         return [self._item(example, instruction) for example in examples]
 
-    def contexts(
-        self, examples: Sequence[int], runs: Sequence[Run] | None = None
-    ) -> list[tuple[int, ...]]:
+    def contexts(self, examples: Sequence[int]) -> list[tuple[int, ...]]:
         return [(CONTEXT, example) for example in examples]
 
     def copied_words(self, instruction: str) -> Sequence[str]:

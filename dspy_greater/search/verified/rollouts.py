@@ -25,10 +25,3 @@ def greedy(
 ) -> Rollouts:
     """Return a program's greedy runs on all training examples."""
     return Rollouts(program[view.name], tuple(order), tuple(board.runs(program, order)))
-
-
-def solved(view: PredictorView, rollouts: Rollouts, count: int) -> list[tuple[int, ...]]:
-    """Return contexts of the first examples of which a run got it right, with that run."""
-    pairs = zip(rollouts.examples, rollouts.runs, strict=True)
-    right = [(example, run) for example, run in pairs if run.score >= 1][:count]
-    return view.contexts([example for example, _ in right], [run for _, run in right])

@@ -27,8 +27,6 @@ class Sizes:
         starts: Whole instructions with which the model goes on behind an example, in the first
             step: how a base model is asked.
         instructions: Instructions of your own that race in the first step, too.
-        solved_contexts: Examples that are shown with a successful run where the model goes on,
-            besides eight that are shown with their inputs alone.
         patience: Steps that find nothing better after which the search ends; the first one does
             not count.
         max_instruction_tokens: No instruction is longer than this, but for your own.
@@ -46,7 +44,6 @@ class Sizes:
     asked: int = 4
     starts: int = 4
     instructions: tuple[str, ...] = ()
-    solved_contexts: int = 2
     patience: int = 5
     max_instruction_tokens: int = 500
 
@@ -66,8 +63,7 @@ class Sizes:
         return first + (self.max_steps - 1) * step + validation
 
     def __post_init__(self) -> None:
-        none = dict.fromkeys(("examples", "asked", "starts", "solved_contexts"), 0)
-        least = {**none, "max_instruction_tokens": 2}
+        least = {"examples": 0, "asked": 0, "starts": 0, "max_instruction_tokens": 2}
         counts = [each.name for each in fields(self) if type(each.default) is int]
         for name in counts:
             check_count(name, getattr(self, name), least.get(name, 1))

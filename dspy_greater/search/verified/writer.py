@@ -12,7 +12,7 @@ from dspy_greater.search.verified.examples import apart, with_examples
 from dspy_greater.search.verified.library import library
 from dspy_greater.search.verified.proposals import starts
 from dspy_greater.search.verified.requests import Material, answers, requests
-from dspy_greater.search.verified.rollouts import Rollouts, solved
+from dspy_greater.search.verified.rollouts import Rollouts
 from dspy_greater.search.verified.sizes import Sizes
 from dspy_greater.search.view import PredictorView
 
@@ -107,9 +107,9 @@ class Writer:
 
     def _written(self) -> list[str]:
         view, longest = self.view, min(LONGEST_WRITTEN, self.longest)
-        right = solved(view, self.rollouts, self.config.solved_contexts)
-        contexts = [*view.contexts(self.examples), *right]
-        return starts(view.model, contexts, self.rng, self.config.starts, longest)
+        return starts(
+            view.model, view.contexts(self.examples), self.rng, self.config.starts, longest
+        )
 
 
 def by_turns(found: Mapping[str, Kind]) -> list[str]:

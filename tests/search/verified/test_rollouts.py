@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dspy_greater.search.verified.rollouts import greedy, solved
+from dspy_greater.search.verified.rollouts import greedy
 from tests.support.fakes import FakeRunner, FakeView, board_of, toy
 
 PROGRAM = toy("count the items")
@@ -24,12 +24,3 @@ def test_greedy_runs_are_made_again_where_only_their_scores_are_known() -> None:
     board.scores.training[PROGRAM] = dict.fromkeys(range(8), 1.0)
     assert len(greedy(board, FakeView(size=8), PROGRAM, range(8)).runs) == 8
     assert runner.ran == [PROGRAM]
-
-
-def test_the_first_examples_that_a_run_got_right_are_shown() -> None:
-    board, view = board_of(FakeRunner(24)), FakeView(size=24)
-    runs = greedy(board, view, toy("count items"), range(24))
-    right = [index for index, run in zip(runs.examples, runs.runs, strict=True) if run.score]
-    assert 0 < len(right) < 24
-    assert solved(view, runs, 2) == view.contexts(right[:2])
-    assert solved(view, greedy(board, view, toy("guess"), range(24)), 2) == []
