@@ -16,7 +16,7 @@ from dspy_greater.program.demos import Shown, demo_sets
 from dspy_greater.search.programs import DEMOS, Program
 from dspy_greater.search.scores import ScoreBoard
 from dspy_greater.search.verified.race import Race
-from dspy_greater.search.verified.rollouts import greedy
+from dspy_greater.search.verified.requests import Rollouts
 from dspy_greater.search.verified.sizes import CONTEXTS, Sizes
 from dspy_greater.search.verified.writer import Writer
 from dspy_greater.search.view import PredictorView
@@ -103,11 +103,11 @@ class JointRace(OpeningRace):
 
     def _written(self, name: str) -> list[str]:
         """Return what one predictor might have in the place of its instruction."""
-        view = self.views[name]
+        view, runs = self.views[name], self.board.runs(self.current, self.order)
         writer = Writer(
             view=view,
             config=self.config,
-            rollouts=greedy(self.board, view, self.current, self.order),
+            rollouts=Rollouts(self.current[name], self.order, runs),
             second="",
             examples=self.order[:CONTEXTS],
             rng=random.Random(f"{self.seed} {name}"),

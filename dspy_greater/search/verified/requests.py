@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from dspy_greater.basics.spans import Message
 from dspy_greater.model import Sampling, WhiteBox
+from dspy_greater.program import Run
 from dspy_greater.search.verified.examples import apart
 from dspy_greater.search.verified.library import closed
-from dspy_greater.search.verified.rollouts import Rollouts
 from dspy_greater.search.view import PredictorView
 
 #: Examples that are shown in a request, and the most characters of each.
@@ -53,6 +53,15 @@ _FENCE = re.compile(r"\A```\w*\n(.*?)\n?```", re.DOTALL)
 _QUOTES = "\"'“”„‟‘’«»「」『』`"
 #: Where a text that was cut off may end; not behind the number of a list's item.
 _SENTENCE = re.compile(r".*(?:(?<!\n\d)[.!?:؟।](?=\s|$)|[。！？：]|\n)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Greedy runs under one instruction, each with its training example."""
+
+    instruction: str
+    examples: Sequence[int]
+    runs: Sequence[Run]
 
 
 @dataclass(frozen=True)

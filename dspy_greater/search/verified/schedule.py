@@ -16,7 +16,7 @@ from dspy_greater.search.programs import Program
 from dspy_greater.search.scores import ScoreBoard
 from dspy_greater.search.steps import Attempt, ScheduleState, Step
 from dspy_greater.search.verified.race import Race
-from dspy_greater.search.verified.rollouts import greedy
+from dspy_greater.search.verified.requests import Rollouts
 from dspy_greater.search.verified.sizes import CONTEXTS, Sizes
 from dspy_greater.search.verified.writer import Kind, Writer, by_turns
 from dspy_greater.search.view import PredictorView
@@ -93,10 +93,11 @@ class VerifiedSchedule:
     def _written(self, current: Program) -> dict[str, Kind]:
         """Return instructions to put in the current one's place, and their sources."""
         name, state = self.view.name, self.state
+        runs = self.board.runs(current, self.order)
         writer = Writer(
             view=self.view,
             config=self.config,
-            rollouts=greedy(self.board, self.view, current, self.order),
+            rollouts=Rollouts(current[name], self.order, runs),
             second=self._second(current),
             examples=self.order[:CONTEXTS],
             rng=random.Random(f"{self.seed} {state.step} whole"),

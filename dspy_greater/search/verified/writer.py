@@ -11,8 +11,7 @@ from typing import Literal
 from dspy_greater.search.verified.examples import apart, with_examples
 from dspy_greater.search.verified.library import library
 from dspy_greater.search.verified.proposals import starts
-from dspy_greater.search.verified.requests import Material, answers, requests
-from dspy_greater.search.verified.rollouts import Rollouts
+from dspy_greater.search.verified.requests import Material, Rollouts, answers, requests
 from dspy_greater.search.verified.sizes import Sizes
 from dspy_greater.search.view import PredictorView
 

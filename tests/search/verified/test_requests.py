@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from dspy_greater.search.verified.requests import Material, read, requests
-from dspy_greater.search.verified.rollouts import Rollouts
+from dspy_greater.search.verified.requests import Material, Rollouts, read, requests
 from tests.support.fakes import FakeView, run_of
 
 TASK = Material(
