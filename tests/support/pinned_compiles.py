@@ -25,7 +25,7 @@ from examples.two_hop import metric as two_hop_metric
 
 FILE = Path(__file__).resolve().parents[1] / "pinned_compiles.json"
 
-SMALL = VerifiedConfig(max_steps=3, examples=0, asked=2, starts=3, patience=2)
+SMALL = VerifiedConfig(max_steps=3, examples=4, asked=2, starts=3, patience=2)
 #: The model is asked again and again.
 ASKED = VerifiedConfig(max_steps=4, library=False, examples=0, asked=3, starts=1, patience=3)
 PAPER = PaperConfig(max_steps=4, top_k=10, shortlist_size=2)
