@@ -198,7 +198,8 @@ _SEARCH = settings("verified", None, None, bounded=True)
 assert isinstance(_SEARCH, VerifiedConfig)
 OURS: dict[str, Optimizer] = {
     "greater": ours("verified"),
-    "asked": ours(replace(_SEARCH, library=False, asked=4, starts=0)),
+    "words": ours(replace(_SEARCH, examples=0)),
+    "asked": ours(replace(_SEARCH, library=False, examples=0, asked=4, starts=0)),
     "demos": ours("verified", demos="search"),
     "paper": ours(PaperConfig(max_steps=UNBOUNDED)),
 }
