@@ -90,7 +90,7 @@ CASES: dict[str, Callable[[dspy.LM], dspy.Module]] = {
     "two in turns, runs bounded": lambda lm: two(2, max_metric_calls=400, round_robin=True),
     "two, one frozen": lambda lm: two(3, schedule=SMALL, frozen=["second.predict"]),
     "killed, arithmetic": lambda lm: resumed(
-        lambda **k: one("arithmetic", 1, schedule=ASKED, **k), 2
+        lambda **k: one("arithmetic", 2, schedule=ASKED, **k), 2
     ),
     "killed, paper": lambda lm: resumed(lambda **k: one("letters", 0, schedule=PAPER, **k), 3),
     "killed, two in turns": lambda lm: resumed(
