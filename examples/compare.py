@@ -7,10 +7,11 @@
 
 Rows: greater (this project's default), words (the same without worked examples), demos (it looks
 for demos, too), asked (of its sources the model alone), paper (GReaTer's published schedule), and
-DSPy's mipro (instructions alone), mipro-demos (as it comes), copro, gepa and simba. Those ask a prompt model for instructions: the
-same local model, unless --prompt-model names another; with the small model of this repository,
-which cannot be asked, a stand-in in a second row (examples/comparison/stand_in.py). Always there:
-the baselines none (the start), "Let's think step by step." and a plain hand-written instruction.
+DSPy's mipro (instructions alone), mipro-demos (as it comes), copro, gepa and simba. Those ask a
+prompt model for instructions: the same local model, unless --prompt-model names another; with the
+small model of this repository, which cannot be asked, a stand-in in a second row
+(examples/comparison/stand_in.py). Always there: the baselines none (the start), "Let's think step
+by step." and a plain hand-written instruction.
 
 Finished cells are kept and not run again, so a comparison may be stopped and taken up, and its
 tasks or seeds may be run apart.
