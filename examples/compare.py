@@ -14,7 +14,7 @@ small model of this repository, which cannot be asked, a stand-in in a second ro
 by step." and a plain hand-written instruction.
 
 Finished cells are kept and not run again, so a comparison may be stopped and taken up, and its
-tasks or seeds may be run apart.
+tasks or seeds may be run apart. With --tables nothing is run and no model is loaded.
 """
 
 from __future__ import annotations
@@ -43,6 +43,23 @@ QUICK = {"tasks": ["arithmetic", "weekday", "letters"], "seeds": 1, "budget": [6
 def main() -> None:
     """Run the cells that are missing and show what was found."""
     options = parse()
+    helped = options.model == SMALL_MODEL and not options.prompt_model
+    rows = [*BASELINES, *cells.rows(options.optimizers, helped)]
+    if options.tables:
+        cases = Cases(options.results, {"model": options.name} if options.name else {})
+    else:
+        cases = run(options, rows)
+    done = [case for case in cases.read() if case["task"] in options.tasks]
+    models = ", ".join({case["model"]: None for case in done}) or "no finished cells"
+    for budget in options.budget:
+        print(f"\n{budget:,} tokens, {models}\n\n{tables.table(done, rows, budget)}")
+        print(f"\n{tables.by_task(done, rows, budget)}\n\n{tables.leads(done, rows, budget)}")
+    if options.plot:
+        tables.plot(done, rows, options.plot)
+
+
+def run(options: argparse.Namespace, rows: Sequence[str]) -> Cases:
+    """Run the cells that are missing, and return where all are."""
     tasks = {name: load_task(name, options.data) for name in options.tasks}
     if options.direct:
         tasks = {name: task.without_reasoning() for name, task in tasks.items()}
@@ -52,8 +69,6 @@ def main() -> None:
     contest = cells.Contest(lm, options.prompt_model)
     settings = {"model": options.name or lm.model, "prompt_model": options.prompt_model or "same"}
     cases = Cases(options.results, {**settings, **({"direct": True} if options.direct else {})})
-    helped = options.model == SMALL_MODEL and not options.prompt_model
-    rows = [*BASELINES, *cells.rows(options.optimizers, helped)]
     for seed in range(options.seeds):
         for name, task in tasks.items():
             for row in rows:
@@ -63,12 +78,7 @@ def main() -> None:
                         found = contest.cell(row, task, seed, budget)
                         cases.add(**cell, **found)
                         tell({**cell, **found})
-    done = [case for case in cases.read() if case["task"] in tasks]
-    for budget in options.budget:
-        print(f"\n{budget:,} tokens, {options.model}\n\n{tables.table(done, rows, budget)}")
-        print(f"\n{tables.by_task(done, rows, budget)}\n\n{tables.leads(done, rows, budget)}")
-    if options.plot:
-        tables.plot(done, rows, options.plot)
+    return cases
 
 
 def parse() -> argparse.Namespace:
@@ -87,6 +97,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--prompt-model", help="writes instructions, e.g. openai/gpt-5-mini")
     parser.add_argument("--data", help="folder of the published data, see examples/tasks")
     parser.add_argument("--results", type=Path, default=RESULTS / "compare.jsonl")
+    parser.add_argument("--tables", action="store_true", help="show what is there, run nothing")
     parser.add_argument("--plot", type=Path, help="draw accuracy against tokens and time")
     parser.add_argument("--quick", action="store_true", help="three tasks, one seed, few tokens")
     options = parser.parse_args()

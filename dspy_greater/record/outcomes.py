@@ -48,8 +48,8 @@ class Candidate:
 
     @property
     def train_score(self) -> float:
-        """Mean metric on the training examples."""
-        return mean(self.train_scores)
+        """Mean metric on the training examples; 0 where it was run on none."""
+        return mean(self.train_scores or [0.0])
 
     @property
     def validation_score(self) -> float | None:

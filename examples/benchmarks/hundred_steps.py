@@ -8,20 +8,13 @@ over training and validation examples (`profile`), so both come in the unit of a
 from __future__ import annotations
 
 import argparse
-import time
 from functools import partial
 from typing import Any
 
-import dspy
-
 from dspy_greater import local_lm
-from dspy_greater.lm import white_box
 from dspy_greater.model import WhiteBox
-from dspy_greater.program import Metric
-from dspy_greater.program.runs import run_programs
 from examples.benchmarks.against_published import SEED, against_published
 from examples.benchmarks.common import Place, markdown, place_in
-from examples.benchmarks.machine import Machine
 from examples.benchmarks.profile import IN_FLIGHT, opened
 from examples.tasks import BenchmarkTask
 
@@ -31,23 +24,13 @@ STEPS, TRAIN = 100, 50
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """Time a run of the start, and steps in both ways."""
-    model, tokenizer, task = opened(options)
-    machine = Machine.measure(model.device, model.dtype)
-    lm = local_lm((model, tokenizer), max_tokens=options.max_tokens, cache=False)
+    subject = opened(options)
+    model, tokenizer, task, _, machine = subject
     train, validation, test = task.splits(SEED)
-    with dspy.context(lm=lm):
-        run_programs([task.program()], test[:2], Metric(task.metric), lms=[lm])  # warm
-        began = time.perf_counter()
-        run_programs([task.program()], test[:IN_FLIGHT], Metric(task.metric), lms=[lm])
-        start = (time.perf_counter() - began) / min(IN_FLIGHT, len(test))
     place = partial(_place, task=task, options=options)
     return {
-        "model": options.name or white_box(lm).name,
-        "task": task.name,
-        "direct": options.direct,
-        "machine": vars(machine),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "start": start,
+        **subject.facts(options),
+        "start": subject.run(test[:IN_FLIGHT]),
         "pass": len(train) + len(validation),
         "steps": against_published(model, tokenizer, machine, options, place),
     }

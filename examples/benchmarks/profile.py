@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import dspy
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -94,56 +94,69 @@ class Clock:
         its.floor += floor
 
 
-def opened(options: argparse.Namespace) -> tuple[Any, Any, BenchmarkTask]:
-    """Return the model of a folder in the number format that users have, its tokenizer, a task."""
+class Subject(NamedTuple):
+    """What is looked into: a program on a real model, and the rates of its machine."""
+
+    model: Any
+    tokenizer: Any
+    task: BenchmarkTask
+    lm: dspy.LM
+    machine: Machine
+
+    def facts(self, options: argparse.Namespace) -> dict[str, Any]:
+        """Return what figures are told of, besides themselves."""
+        return {
+            "model": options.name or white_box(self.lm).name,
+            "task": self.task.name,
+            "direct": options.direct,
+            "machine": asdict(self.machine),
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+        }
+
+    def run(self, examples: Sequence[dspy.Example]) -> float:
+        """Return the seconds of a run of the start on each of them, all in flight at once."""
+        began = time.perf_counter()
+        run_programs([self.task.program()], examples, Metric(self.task.metric), lms=[self.lm])
+        return (time.perf_counter() - began) / len(examples)
+
+
+def opened(options: argparse.Namespace) -> Subject:
+    """Return a task on the model of a folder, warm and in the number format that users have."""
     dtype = white_box(local_lm(options.model, device=options.device)).dtype
     model = AutoModelForCausalLM.from_pretrained(options.model, dtype=dtype).to(options.device)
     task = load(options.task, options.data)
     task = task.without_reasoning() if options.direct else task
-    return model, AutoTokenizer.from_pretrained(options.model), task
+    tokenizer = AutoTokenizer.from_pretrained(options.model)
+    lm = local_lm((model, tokenizer), max_tokens=options.max_tokens, cache=False)
+    machine = Machine.measure(model.device, model.dtype)
+    subject = Subject(model, tokenizer, task, lm, machine)
+    subject.run(task.splits(0).test[:2])
+    return subject
 
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """Run the start with 64 requests in flight, then compile, and return what both took."""
-    model, tokenizer, task = opened(options)
-    lm = local_lm((model, tokenizer), max_tokens=options.max_tokens, cache=False)
-    machine = Machine.measure(model.device, model.dtype)
-    clock = Clock(Costs.of(model), machine)
+    subject = opened(options)
+    model, task = subject.model, subject.task
+    clock = Clock(Costs.of(model), subject.machine)
     train, validation, test = task.splits(0)
-    with dspy.context(lm=lm):
-        run_programs([task.program()], test[:2], Metric(task.metric), lms=[lm])  # warm
-        with clock.on(model):
-            start = of_runs(task, test[:IN_FLIGHT], lm, clock)
-            clock.passes.clear()
-            compiled = GreaterTeleprompter(
-                metric=task.metric, max_metric_calls=options.runs, progress=False
-            ).compile(task.program(), trainset=train, valset=validation)
+    with dspy.context(lm=subject.lm), clock.on(model):
+        seconds = subject.run(test[:IN_FLIGHT])
+        floor = sum(its.floor for its in clock.passes.values()) / len(test[:IN_FLIGHT])
+        clock.passes.clear()
+        compiled = GreaterTeleprompter(
+            metric=task.metric, max_metric_calls=options.runs, progress=False
+        ).compile(task.program(), trainset=train, valset=validation)
     record = compiled.detailed_results
     return {
-        "model": options.name or white_box(lm).name,
-        "task": task.name,
-        "direct": options.direct,
-        "machine": asdict(machine),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "start": start,
+        **subject.facts(options),
+        "start": {"seconds": seconds, "floor": floor},
         "examples": len(train) + len(validation),
         "runs": record.total_calls,
         "seconds": record.seconds,
         "phases": record.phases,
         "passes": {kind: asdict(its) for kind, its in sorted(clock.passes.items())},
     }
-
-
-def of_runs(
-    task: BenchmarkTask, examples: Sequence[dspy.Example], lm: dspy.LM, clock: Clock
-) -> dict[str, float]:
-    """Return what a run of the start takes, and its floor, with many requests in flight."""
-    clock.passes.clear()
-    began = time.perf_counter()
-    run_programs([task.program()], examples, Metric(task.metric), lms=[lm])
-    spent = time.perf_counter() - began
-    floor = sum(its.floor for its in clock.passes.values())
-    return {"seconds": spent / len(examples), "floor": floor / len(examples)}
 
 
 def report(figures: dict[str, Any]) -> str:

@@ -225,6 +225,12 @@ def test_finished_cells_are_kept_and_not_run_again(
     compare.main()
     assert len(ran) == 4
     assert "| greater | 1 | 50.0 |" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--tables"])
+    monkeypatch.setattr(compare, "load", None)  # no model is loaded
+    results.write_text(results.read_text().splitlines()[-1] + "\n")
+    compare.main()
+    assert len(ran) == 4
+    assert capsys.readouterr().out.startswith("\n100 tokens, local/")
 
 
 @pytest.mark.parametrize(
