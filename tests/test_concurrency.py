@@ -263,7 +263,7 @@ def test_dspy_runs_slow_examples_twice_by_default(let_go: threading.Event) -> No
 
 def test_a_compile_runs_no_slow_example_twice(let_go: threading.Event) -> None:
     program = Slow(let_go)
-    (runs,) = run_programs([program], examples(3), metric, num_threads=8)
+    (runs,) = run_programs([program], [examples(3)], metric, num_threads=8)
     assert [run.score for run in runs] == [1.0, 0.0, 0.0]
     assert set(program.runs.values()) == {1}
     assert let_go.is_set()

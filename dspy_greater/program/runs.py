@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 import dspy
@@ -91,7 +92,7 @@ def unreadable(runs: Sequence[Run]) -> str:
 
 def run_programs(
     programs: Sequence[dspy.Module],
-    examples: Sequence[dspy.Example],
+    examples: Sequence[Sequence[dspy.Example]],
     metric: Metric | Callable[..., Any],
     *,
     lms: Sequence[BaseLM] | None = None,
@@ -100,7 +101,7 @@ def run_programs(
     thinking: bool = False,
     meter: Meter | None = None,
 ) -> list[list[Run]]:
-    """Run and score programs on every example, side by side in threads.
+    """Run and score programs, each on examples of its own, side by side in threads.
 
     A run that fails scores 0. But no instruction is judged by an outage: it is an error where a
     language model gives no answer at all (no connection, a wrong key) to ``max_errors`` runs, or to
@@ -108,7 +109,7 @@ def run_programs(
 
     Args:
         programs: Left as they are.
-        examples: What to run each of them on.
+        examples: By program, what to run it on.
         metric: Called outside of the LM's context: a judge in it keeps the user's LM.
         lms: One for each program, used by all its predictors; None leaves them theirs.
         num_threads: None for 128: a local model answers many threads' calls in one batch.
@@ -123,7 +124,7 @@ def run_programs(
         _Worker(program, metric, lm, limit, stop, outages, thinking, meter or Meter())
         for program, lm in zip(programs, lms or [None] * len(programs), strict=True)
     ]
-    jobs = [(worker, example) for worker in workers for example in examples]
+    jobs = [(worker, each) for worker, own in zip(workers, examples, strict=True) for each in own]
     if not jobs:
         return [[] for _ in programs]
     # With timeout 0 the executor does not submit slow examples a second time.
@@ -147,8 +148,8 @@ def run_programs(
             "With a log_dir, the same compile then goes on where it was. The first failure was "
             f"{_text(outages[0])}"
         ) from outages[0]
-    count = len(examples)
-    return [list(runs[start : start + count]) for start in range(0, len(runs), count)]
+    made = iter(runs)
+    return [list(islice(made, len(own))) for own in examples]
 
 
 def check_own(runs: Sequence[Run], examples: Sequence[dspy.Example], max_errors: int) -> None:

@@ -26,6 +26,9 @@ from dspy_greater.search.programs import DEMOS, Program
 
 logger = logging.getLogger(__name__)
 
+#: By program, what it is run on.
+Examples = Sequence[Sequence[dspy.Example]]
+
 
 @dataclass
 class ProgramRunner:
@@ -71,44 +74,41 @@ class ProgramRunner:
 
     def shown(self) -> list[Shown]:
         """Return what the examples of the pool can show, after a run of the student on each."""
-        (runs,) = self._verify([self._start], self.pool)
+        (runs,) = self._verify({self._start: self.pool})
         return shown_by(self.predictors, self.pool, self.pool_labels, runs)
 
     def run(
-        self, programs: Sequence[Program], examples: Sequence[int], limit: int | None = None
+        self, wanted: Mapping[Program, Sequence[int]], limit: int | None = None
     ) -> list[list[Run]]:
         """Run programs on training examples, on what verifies them; see ``search.Runner``."""
-        return self._verify(programs, [self.train[i] for i in examples], limit)
+        return self._verify({p: [self.train[i] for i in each] for p, each in wanted.items()}, limit)
 
     def validate(self, programs: Sequence[Program]) -> list[list[float]]:
         """Return each program's scores on the validation examples."""
-        results = self._verify(programs, self.validation)
+        results = self._verify(dict.fromkeys(programs, self.validation))
         return [[run.score for run in runs] for runs in results]
 
     def _verify(
-        self,
-        programs: Sequence[Program],
-        examples: Sequence[dspy.Example],
-        limit: int | None = None,
+        self, wanted: Mapping[Program, Sequence[dspy.Example]], limit: int | None = None
     ) -> list[list[Run]]:
         """Run programs on the target, which answers as it will when deployed: without the limit.
 
         What others than the student fail at costs them their score, and nobody else.
         """
-        modules = [self.module(program) for program in programs]
+        modules, examples = [self.module(program) for program in wanted], [*wanted.values()]
         with self.meter.running():
             if self.target is None:
                 results = self._on_white_box(modules, examples, limit)
             else:
                 results = self._on_target(self.target, modules, examples)
         errors = dspy.settings.max_errors if self.max_errors is None else self.max_errors
-        for program, runs in zip(programs, results, strict=True):
+        for (program, own), runs in zip(wanted.items(), results, strict=True):
             if program == self._start:
-                check_own(runs, examples, errors)
+                check_own(runs, own, errors)
         return results
 
     def _on_target(
-        self, target: Target, modules: Sequence[dspy.Module], examples: Sequence[dspy.Example]
+        self, target: Target, modules: Sequence[dspy.Module], examples: Examples
     ) -> list[list[Run]]:
         given = target.given
         lms = None if given is None else [_ending_at_marks(given)] * len(modules)
@@ -120,7 +120,7 @@ class ProgramRunner:
     def _on_white_box(
         self,
         modules: Sequence[dspy.Module],
-        examples: Sequence[dspy.Example],
+        examples: Examples,
         limit: int | None,
     ) -> list[list[Run]]:
         lm, own = self._white_box, self._white_box.kwargs.get("max_tokens")
@@ -131,7 +131,7 @@ class ProgramRunner:
     def _run(
         self,
         modules: Sequence[dspy.Module],
-        examples: Sequence[dspy.Example],
+        examples: Examples,
         lms: Sequence[BaseLM] | None,
         num_threads: int,
     ) -> list[list[Run]]:
@@ -146,8 +146,8 @@ class ProgramRunner:
             thinking=white_box(self.lm).thinks,
             meter=self.meter,
         )
-        for runs in results:
-            for example, run in zip(examples, runs, strict=True):
+        for own, runs in zip(examples, results, strict=True):
+            for example, run in zip(own, runs, strict=True):
                 kind = "" if run.parse_failed or not run.raised else type(run.raised).__name__
                 if kind and not self.meter.errors:
                     told = "a run failed and counts as wrong, on %s: %s (further ones are counted)"

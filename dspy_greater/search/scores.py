@@ -19,9 +19,9 @@ class Runner(Protocol):
     """Runs whole programs on examples and scores them."""
 
     def run(
-        self, programs: Sequence[Program], examples: Sequence[int], limit: int | None = None
+        self, wanted: Mapping[Program, Sequence[int]], limit: int | None = None
     ) -> list[list[Run]]:
-        """Run programs, side by side, on training examples, as they are to run when deployed.
+        """Run programs on training examples of their own, all at once, as they run when deployed.
 
         Where the white box answers, it writes ``limit`` tokens at most, or the language model's own
         limit if that is less.
@@ -98,17 +98,16 @@ class ScoreBoard:
 
     def train(self, programs: Sequence[Program], examples: Sequence[int]) -> None:
         """Run programs, side by side, on those training examples that their scores lack."""
-        lacking: dict[tuple[int, ...], list[Program]] = {}
-        for program in dict.fromkeys(programs):
-            done = {*self.scores.training.setdefault(program, {}), *self.shown(program)}
-            if missing := tuple(index for index in examples if index not in done):
-                lacking.setdefault(missing, []).append(program)
-        for missing, together in lacking.items():
-            made = self.runner.run(together, missing, self.limit)
-            for program, runs in zip(together, made, strict=True):
-                pairs = list(zip(missing, runs, strict=True))
-                self.scores.training[program].update((index, run.score) for index, run in pairs)
-                self._runs.setdefault(program, {}).update(pairs)
+        known, wanted = self.scores.training, dict[Program, list[int]]()
+        for program in programs:
+            done = {*known.setdefault(program, {}), *self.shown(program)}
+            if missing := [index for index in examples if index not in done]:
+                wanted[program] = missing
+        made = self.runner.run(wanted, self.limit) if wanted else []
+        for (program, missing), runs in zip(wanted.items(), made, strict=True):
+            pairs = list(zip(missing, runs, strict=True))
+            known[program].update((index, run.score) for index, run in pairs)
+            self._runs.setdefault(program, {}).update(pairs)
 
     def training_scores(self, program: Program, examples: Sequence[int]) -> list[float]:
         """Return a program's scores on those of the training examples that it was run on."""
@@ -147,7 +146,7 @@ class ScoreBoard:
         self.train([program], examples)
         known = self._runs.setdefault(program, {})
         if missing := [index for index in examples if index not in known]:
-            (made,) = self.runner.run([program], missing, self.limit)
+            (made,) = self.runner.run({program: missing}, self.limit)
             known.update(zip(missing, made, strict=True))
         return [known[index] for index in examples]
 

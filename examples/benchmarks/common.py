@@ -165,7 +165,8 @@ def accuracies(
 ) -> list[list[float]]:
     """Return the score of each instruction on each example."""
     programs = [program_with(task, text) for text in instructions]
-    runs = run_programs(programs, examples, Metric(task.metric), lms=[lm] * len(programs))
+    every = [examples] * len(programs)
+    runs = run_programs(programs, every, Metric(task.metric), lms=[lm] * len(programs))
     return [[run.score for run in each] for each in runs]
 
 

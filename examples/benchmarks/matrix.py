@@ -123,7 +123,7 @@ def _cell(
     # All in one batch: a long answer holds up only one.
     (runs,) = run_programs(
         [program],
-        [each for side in questions for each in side],
+        [[each for side in questions for each in side]],
         Metric(task.metric),
         lms=[lm],
         meter=meter,

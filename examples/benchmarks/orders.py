@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,11 +93,11 @@ class _Known:
     scores: NDArray[np.float64]
 
     def run(
-        self, programs: Sequence[Program], examples: Sequence[int], limit: int | None = None
+        self, wanted: Mapping[Program, Sequence[int]], limit: int | None = None
     ) -> list[list[Run]]:
         return [
             [Run(float(self.scores[int(program[NAME]), index]), None) for index in examples]
-            for program in programs
+            for program, examples in wanted.items()
         ]
 
     def validate(self, programs: Sequence[Program]) -> list[list[float]]:

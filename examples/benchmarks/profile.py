@@ -116,7 +116,7 @@ class Subject(NamedTuple):
     def run(self, examples: Sequence[dspy.Example]) -> float:
         """Return the seconds of a run of the start on each of them, all in flight at once."""
         began = time.perf_counter()
-        run_programs([self.task.program()], examples, Metric(self.task.metric), lms=[self.lm])
+        run_programs([self.task.program()], [examples], Metric(self.task.metric), lms=[self.lm])
         return (time.perf_counter() - began) / len(examples)
 
 

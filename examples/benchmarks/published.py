@@ -125,7 +125,7 @@ def published_step(
 
     def rolled_out(text: str) -> list[Run]:
         program = place.start.replaced(view.name, text)
-        (runs,) = place.board.runner.run([program], examples)
+        (runs,) = place.board.runner.run({program: examples})
         return runs
 
     runs = rolled_out(current)

@@ -97,7 +97,7 @@ class Contest:
 
     def _held_out(self, program: dspy.Module, task: BenchmarkTask, splits: Splits) -> list[float]:
         """Return the score of each test question; an answer that does not parse is wrong."""
-        (runs,) = run_programs([program], splits.test, Metric(task.metric), lms=[self.lm])
+        (runs,) = run_programs([program], [splits.test], Metric(task.metric), lms=[self.lm])
         return [run.score for run in runs]
 
     def _price(self, task: BenchmarkTask, splits: Splits) -> float:
@@ -105,7 +105,7 @@ class Contest:
         dspy.cache.reset_memory_cache()
         model, few = white_box(self.lm), splits.train[:FEW]
         counts = model.counts.snapshot()
-        run_programs([task.program()], few, Metric(task.metric), lms=[self.lm])
+        run_programs([task.program()], [few], Metric(task.metric), lms=[self.lm])
         return cost(model.counts - counts) / len(few)
 
     def _prompt_lm(self, row: str, task: BenchmarkTask, splits: Splits, seed: int) -> dspy.LM:

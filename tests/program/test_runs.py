@@ -17,9 +17,10 @@ from dspy_greater.program.runs import check_own, run_programs
 from tests.support.targets import Adder, target
 
 
-def run_program(program, *args, lm=None, **kwargs):
+def run_program(program, examples, metric, lm=None, **kwargs):
     """One program, as most tests need it."""
-    (runs,) = run_programs([program], *args, lms=None if lm is None else [lm], **kwargs)
+    lms = None if lm is None else [lm]
+    (runs,) = run_programs([program], [examples], metric, lms=lms, **kwargs)
     return runs
 
 
@@ -266,7 +267,7 @@ def test_ctrl_c_does_not_wait_for_the_examples_under_way():
 
 def test_each_program_may_have_a_language_model_of_its_own():
     lms = [Numbered("one"), Numbered("two")]
-    run_programs([chain(), chain()], examples_of(1, 2, 3), exact, lms=lms)
+    run_programs([chain(), chain()], [examples_of(1, 2, 3)] * 2, exact, lms=lms)
     assert [lm.asked for lm in lms] == [3, 3]
 
 
@@ -332,8 +333,8 @@ def out_of_order(*every: int):
 
 
 def test_an_outage_counts_for_all_programs_together():
-    examples = [dspy.Example(question="2 + 3", answer="5").with_inputs("question")] * 6
-    programs = [chain(), chain(), chain()]
+    six = [dspy.Example(question="2 + 3", answer="5").with_inputs("question")] * 6
+    programs, examples = [chain(), chain(), chain()], [six] * 3
     lms = [out_of_order(2)] * 3
     with pytest.raises(TooManyErrorsError, match=r"max_errors is 5.*num_retries.*down"):
         run_programs(programs, examples, exact, lms=lms, max_errors=5, num_threads=1)

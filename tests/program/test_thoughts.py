@@ -67,7 +67,7 @@ def metric(example: dspy.Example, prediction: Any, trace: Any = None) -> bool:
 
 def run(program: dspy.Module, engine: Adder | None = None, thinking: bool = True) -> list[Run]:
     lm = target(engine or Thinker())
-    (runs,) = run_programs([program], EXAMPLES, metric, lms=[lm], thinking=thinking)
+    (runs,) = run_programs([program], [EXAMPLES], metric, lms=[lm], thinking=thinking)
     return runs
 
 

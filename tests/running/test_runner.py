@@ -57,7 +57,7 @@ def started(runs: ProgramRunner) -> Program:
 
 def verified(runs: ProgramRunner, count: int = 3, **settings: Any) -> list[Run]:
     """Run the student on training examples."""
-    (done,) = runs.run([started(runs)], range(count), **settings)
+    (done,) = runs.run({started(runs): range(count)}, **settings)
     return done
 
 
@@ -133,8 +133,8 @@ def test_another_local_model_books_nothing_as_the_white_box(lm: dspy.LM) -> None
 def test_a_program_is_run_with_its_instructions(lm: dspy.LM) -> None:
     runs = of(lm, target(Adder(lambda instruction: instruction == "Add well.")))
     programs = [started(runs), started(runs).replaced("answer", "Add well.")]
-    scores = [[run.score for run in done] for done in runs.run(programs, [2, 0])]
-    assert scores == [[0.0, 0.0], [1.0, 1.0]]
+    wanted = dict(zip(programs, ([2, 0], [1]), strict=True))
+    assert [[run.score for run in done] for done in runs.run(wanted)] == [[0.0, 0.0], [1.0]]
     assert runs.validate(programs) == [[0.0] * 3, [1.0] * 3]
 
 
@@ -156,7 +156,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         modules: list[dspy.Module], on: list[Any], *_: Any, num_threads: int, **more: Any
     ) -> list[list[Run]]:
         given.append(num_threads)
-        return [[Run(0.0, None)] * len(on) for _ in modules]
+        return [[Run(0.0, None)] * len(own) for own in on]
 
     monkeypatch.setattr(runner, "run_programs", told)
     return given
@@ -184,7 +184,7 @@ def test_only_a_local_lm_is_stopped_at_the_adapters_mark(
         modules: list[dspy.Module], on: list[Any], *_: Any, lms: list[dspy.LM], **more: Any
     ) -> Any:
         stops.append(lms[0].kwargs["stop"])
-        return [[Run(0.0, None)] * len(on) for _ in modules]
+        return [[Run(0.0, None)] * len(own) for own in on]
 
     monkeypatch.setattr(runner, "run_programs", told)
     verified(of(lm, None))

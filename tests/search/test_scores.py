@@ -106,12 +106,13 @@ def test_nothing_is_run_twice_whoever_asks(asked: list[tuple[list[str], list[int
     assert len(runner.validated) == len(set(runner.validated))
 
 
-def test_programs_that_lack_the_same_examples_run_side_by_side() -> None:
+def test_programs_run_side_by_side_whatever_each_of_them_lacks() -> None:
     runner = FakeRunner(6)
     board = board_of(runner)
     board.train([toy("read")], range(2))
     board.train([toy("read"), toy("count"), toy("guess")], range(4))
-    assert len(runner.limits) == 1 + 2  # one lacks two of four, two lack all
+    assert len(runner.limits) == 2  # the second time one lacks two of four, two lack all
+    assert len(runner.runs) == 2 + 2 + 4 + 4
 
 
 def test_runs_are_made_once_more_where_only_the_scores_were_saved() -> None:

@@ -246,12 +246,12 @@ class FakeRunner:
         return run_of(example, float(margin(example, self._ids(program)) > 0))
 
     def run(
-        self, programs: Sequence[Program], examples: Sequence[int], limit: int | None = None
+        self, wanted: Mapping[Program, Sequence[int]], limit: int | None = None
     ) -> list[list[Run]]:
-        self.ran += programs
+        self.ran += wanted
         self.limits.append(limit)
-        self.runs += [(program, example) for program in programs for example in examples]
-        return [[self.one(program, example) for example in examples] for program in programs]
+        self.runs += [(program, each) for program, own in wanted.items() for each in own]
+        return [[self.one(program, each) for each in own] for program, own in wanted.items()]
 
     def validate(self, programs: Sequence[Program]) -> list[list[float]]:
         self.validated += programs

@@ -17,14 +17,14 @@ def words(*names: str) -> list[int]:
 
 def rank(objective: AnswerObjective, view: FakeView, candidates: list[int]) -> list[str]:
     instruction = "read the answer ."
-    (runs,) = FakeRunner(view.size).run([toy(instruction)], view.examples)
+    (runs,) = FakeRunner(view.size).run({toy(instruction): view.examples})
     slope = objective.slope(view, instruction, runs)
     log_probs = view.model.next_log_probs([[]] * view.size)
     return [WORDS[i] for i in objective.rank(view, slope, 1, log_probs, candidates)]
 
 
 def try_out(objective: AnswerObjective, view: FakeView, texts: list[str]) -> list[Trial]:
-    runs = FakeRunner(view.size).run([toy(text) for text in texts], view.examples)
+    runs = FakeRunner(view.size).run({toy(text): view.examples for text in texts})
     return objective.try_out(view, texts, runs)
 
 
