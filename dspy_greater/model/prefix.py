@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import pairwise, takewhile
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -73,10 +74,9 @@ def keeps_every_key(config: Any) -> bool:
     return all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
 
 
-def common_length(first: Sequence[int], second: Sequence[int]) -> int:
-    """Return how many tokens two sequences have in common at their start."""
-    pairs = zip(first, second, strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+def common_length(*sequences: Sequence[int]) -> int:
+    """Return how many tokens sequences have in common at their start."""
+    return sum(1 for _ in takewhile(lambda ids: len({*ids}) == 1, zip(*sequences, strict=False)))
 
 
 def by_prefix(
@@ -84,31 +84,32 @@ def by_prefix(
 ) -> list[Group]:
     """Group sequences, ``most`` of each in a prefix, so that few tokens are read in all.
 
-    They join in lexicographic order as long as what n sequences save by s shared tokens,
-    ``(n - 1) * s``, and the price of one more group, in tokens, outweigh a shorter prefix.
+    By s shared tokens n sequences save ``(n - 1) * s``, less the price of a group. Sorted, they
+    join from the longest common beginning down, as one group or as they were, what saves more.
     """
-    groups: list[Group] = []
-    for index in sorted(range(len(sequences)), key=lambda i: tuple(sequences[i])):
-        if groups:
-            last = groups[-1]
-            common = common_length(sequences[last.members[-1]], sequences[index])
-            together = min(last.shared, most[index], common)
-            joined = len(last.members)
-            if joined * together + price >= (joined - 1) * last.shared:
-                groups[-1] = Group(together, (*last.members, index))
-                continue
-        groups.append(Group(most[index], (index,)))
-    return [Group(_worthwhile(each.shared, len(each.members)), each.members) for each in groups]
+    order = sorted(range(len(sequences)), key=lambda index: tuple(sequences[index]))
+    pairs = pairwise(order)
+    shared = [min(most[a], most[b], common_length(sequences[a], sequences[b])) for a, b in pairs]
+    # By where a stretch begins: what it saves and its groups. And where each begins and ends.
+    best = {at: (-price, [Group(0, [index])]) for at, index in enumerate(order)}
+    begins, ends = [*best], [*best]
+    for at in sorted(range(len(shared)), key=lambda at: -shared[at]):
+        first, last = begins[at], ends[at + 1]
+        (saved, groups), (more, others) = best.pop(first), best.pop(at + 1)
+        members, together = order[first : last + 1], (last - first) * shared[at] - price
+        whole = together, [Group(_worthwhile(shared[at], len(members)), members)]
+        best[first] = max(whole, (saved + more, groups + others), key=itemgetter(0))
+        begins[last], ends[first] = first, last
+    return [group for _, groups in best.values() for group in groups]
 
 
 def beginnings(prompts: Sequence[Sequence[int]]) -> tuple[int, list[int]]:
-    """Return how many tokens, but for a last one, all prompts share, and each with some."""
-    least, most = min(prompts, key=tuple), max(prompts, key=tuple)
-    common = min(common_length(least, most), *(len(prompt) - 1 for prompt in prompts))
-    common = _worthwhile(common, len(prompts))
-    own = [prompt[common:] for prompt in prompts]
+    """Return how many tokens, but for the last two, all prompts share, and each with some."""
+    ends = [max(0, len(prompt) - 2) for prompt in prompts]
+    common = _worthwhile(min(common_length(*prompts), *ends), len(prompts))
     starts = [common] * len(prompts)
-    for group in by_prefix(own, [len(ids) - 1 for ids in own], price=0):
+    own = [prompt[common:] for prompt in prompts]
+    for group in by_prefix(own, [end - common for end in ends], price=0):
         for index in group.members:
             starts[index] += group.shared
     return common, starts

@@ -23,8 +23,7 @@ class Runner(Protocol):
     ) -> list[list[Run]]:
         """Run programs on training examples of their own, all at once, as they run when deployed.
 
-        Where the white box answers, it writes ``limit`` tokens at most, or the language model's own
-        limit if that is less.
+        The white box writes ``limit`` tokens at most, or the LM's own limit if that is less.
         """
 
     def validate(self, programs: Sequence[Program]) -> list[list[float]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pytest
 import torch
@@ -18,6 +18,7 @@ from dspy_greater.model.prefix import (
     Prefix,
     beginnings,
     by_prefix,
+    common_length,
     of_like_length,
 )
 from tests.support.families import FAMILIES, SHARING
@@ -101,6 +102,28 @@ def tokens_read(sequences: Sequence[Sequence[int]], most: Sequence[int]) -> int:
         group.shared + sum(len(sequences[i]) - group.shared for i in group.members)
         for group in by_prefix(sequences, most)
     )
+
+
+@given(SEQUENCES, st.sampled_from([0, 5, BATCH_COST]))
+def test_no_groups_by_a_common_beginning_of_one_length_save_more(
+    sequences: list[list[int]], price: int
+) -> None:
+    most = [len(ids) - 1 for ids in sequences]
+
+    def saved(groups: Iterable[Sequence[int]], price: int) -> int:
+        return sum((len(each) - 1) * alike(each) - price for each in groups)
+
+    def alike(members: Sequence[int]) -> int:
+        texts = [sequences[index] for index in members]
+        return min(common_length(*texts), *(most[index] for index in members))
+
+    best = saved([group.members for group in by_prefix(sequences, most, price)], price)
+    for length in range(max(most) + 1):
+        apart: dict[tuple[int, ...], list[int]] = {}
+        for index, ids in enumerate(sequences):
+            key = tuple(ids[:length]) if most[index] >= length else (*ids, -1 - index)
+            apart.setdefault(key, []).append(index)
+        assert best >= saved(apart.values(), price)
 
 
 def test_each_instruction_is_read_once_for_all_its_rollouts() -> None:
@@ -232,7 +255,11 @@ def test_on_a_cpu_no_padding_is_read() -> None:
         rows.append(kwargs["input_ids"].numel())
 
     lengths = [600, 30, 29, 600, 28, 31]
-    prompts = [random_ids(length, seed=length + i) for i, length in enumerate(lengths)]
+    prompts = [random_ids(length, seed=i) for i, length in enumerate(lengths)]
     with white_box.model.register_forward_pre_hook(listen, with_kwargs=True):
         white_box.generate(prompts, [Sampling(1)] * len(prompts))
-    assert sum(rows) <= sum(lengths) + 3 * len(lengths)
+        assert sum(rows) <= sum(lengths) + 3 * len(lengths)
+        rows.clear()
+        twice = [*prompts, prompts[1]]
+        white_box.generate(twice, [Sampling(1)] * len(twice))
+        assert sum(rows) <= sum(lengths) + 3 * len(lengths) + CHUNK / 2
