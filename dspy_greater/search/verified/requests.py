@@ -95,6 +95,8 @@ class Material:
             if right:
                 fields = list(right)
                 labels.append(right[fields[-1]])
+            if inputs and not any(inputs.values()):
+                continue  # the program did not call this predictor: there is nothing to show
             if right or run.score >= 1:
                 solved.append(_lines({**inputs, **(right or made)}))
             if right and run.score < 1:

@@ -58,9 +58,10 @@ class Writer:
 
     def instructions(self) -> dict[str, Kind]:
         """Return instructions, each once, and their sources."""
+        current, count = self.rollouts.instruction, self.config.examples
         sources: dict[Kind, Sequence[str]] = {
             "library": self._library(),
-            "examples": self._showing(),
+            "examples": with_examples(current, self.material.solved, count, self.rng),
             "asked": self._asked(),
         }
         if self.first:
@@ -86,10 +87,6 @@ class Writer:
         """Return other words for the examples that the current instruction shows."""
         shown = apart(self.rollouts.instruction)[1]
         return [text + shown for text in texts]
-
-    def _showing(self) -> list[str]:
-        current, count = self.rollouts.instruction, self.config.examples
-        return with_examples(current, self.material.solved, count, self.rng)
 
     def _library(self) -> list[str]:
         its = self.material

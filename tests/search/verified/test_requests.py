@@ -60,6 +60,18 @@ def test_material_is_gathered_from_runs() -> None:
     assert found.failed == ["index: 1\nanswer, wrong: (unreadable)\nanswer, right: 1"]
 
 
+def test_a_predictor_that_was_not_called_has_nothing_to_show() -> None:
+    class Skipped(FakeView):
+        def texts(self, index: int) -> dict[str, str]:
+            return {"index": str(index) if index else ""}
+
+    runs = tuple(run_of(example, 0.0) for example in range(2))
+    found = Material.of(Skipped(size=2), Rollouts("read", (0, 1), runs))
+    assert found.labels == ["0", "1"]
+    assert found.solved == ["index: 1\nanswer: 1"]
+    assert len(found.failed) == 1
+
+
 @pytest.mark.parametrize(
     ("answer", "instruction"),
     [
