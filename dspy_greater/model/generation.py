@@ -56,9 +56,9 @@ class BatchedGeneration:
             lengths.setdefault(0 if self._mixes else len(request.prompt), []).append(index)
         for rows in lengths.values():
             members = [requests[row] for row in rows]
-            most = [len(r.prompt) + int(DECODED_COST * r.sampling.max_tokens) for r in members]
+            costs = [len(r.prompt) + int(DECODED_COST * r.sampling.max_tokens) for r in members]
             work = partial(self._batch, counts)
-            done = in_batches(members, [*map(Size, most)], self._budget, work)
+            done = in_batches(members, [*map(Size, costs)], self._budget, work)
             results.update(zip(rows, done, strict=True))
         return [results[row] for row in range(len(requests))]
 

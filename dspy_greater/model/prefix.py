@@ -21,8 +21,8 @@ from transformers.cache_utils import DynamicLayer
 BATCH_COST = 128
 #: Tokens from which on a larger product is no faster on a CPU.
 CHUNK = 512
-#: Shorter beginnings are not worth a pass of their own.
-SHORTEST = 8
+#: Shorter beginnings are not worth a pass of their own; what one more costs in padding, in tokens.
+SHORTEST, PADDING = 8, 32
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def beginnings(prompts: Sequence[Sequence[int]]) -> tuple[int, list[int]]:
     common = _worthwhile(min(common_length(*prompts), *ends), len(prompts))
     starts = [common] * len(prompts)
     own = [prompt[common:] for prompt in prompts]
-    for group in by_prefix(own, [end - common for end in ends], price=0):
+    for group in by_prefix(own, [end - common for end in ends], price=PADDING):
         for index in group.members:
             starts[index] += group.shared
     return common, starts
