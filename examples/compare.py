@@ -13,6 +13,9 @@ small model of this repository, which cannot be asked, a stand-in in a second ro
 (examples/comparison/stand_in.py). Always there: the baselines none (the start), "Let's think step
 by step." and a plain hand-written instruction.
 
+With --transfer FILE, the results of another model, the instructions found there run on this one's
+held-out questions as rows of their own, such as "greater of qwen2.5-coder-0.5b-instruct".
+
 Finished cells are kept and not run again, so a comparison may be stopped and taken up, and its
 tasks or seeds may be run apart. With --tables nothing is run and no model is loaded.
 """
@@ -36,6 +39,8 @@ from examples.quickstart import SMALL_MODEL, load  # noqa: E402
 from examples.tasks import NAMES, SYNTHETIC  # noqa: E402
 from examples.tasks import load as load_task  # noqa: E402
 
+#: Stands between an optimizer and the other model that it found an instruction with.
+FOUND_WITH = " of "
 #: What --quick runs.
 QUICK = {"tasks": ["arithmetic", "weekday", "letters"], "seeds": 1, "budget": [60_000]}
 
@@ -50,6 +55,7 @@ def main() -> None:
     else:
         cases = run(options, rows)
     done = [case for case in cases.read() if case["task"] in options.tasks]
+    rows += dict.fromkeys(case["row"] for case in done if FOUND_WITH in case["row"])
     models = ", ".join({case["model"]: None for case in done}) or "no finished cells"
     for budget in options.budget:
         print(f"\n{budget:,} tokens, {models}\n\n{tables.table(done, rows, budget)}")
@@ -78,7 +84,33 @@ def run(options: argparse.Namespace, rows: Sequence[str]) -> Cases:
                         found = contest.cell(row, task, seed, budget)
                         cases.add(**cell, **found)
                         tell({**cell, **found})
+    for case in transferred(options, settings["model"]) if options.transfer else []:
+        cell = {key: case[key] for key in ("row", "task", "seed", "budget")}
+        if cases.lack(**cell):
+            found = contest.given(case["instruction"], tasks[case["task"]], case["seed"])
+            cases.add(**cell, **found)
+            tell({**cell, **found})
     return cases
+
+
+def transferred(options: argparse.Namespace, model: str) -> list[tables.Case]:
+    """Return the cells of other models whose instructions are to run on this one.
+
+    A program that shows demos is left out: a cell tells how many, not which.
+    """
+    wanted = [
+        case
+        for case in Cases(options.transfer, {"direct": True} if options.direct else {}).read()
+        if case["model"] != model
+        and case["row"] in options.optimizers
+        and case["task"] in options.tasks
+        and case["seed"] < options.seeds
+        and case["budget"] in options.budget
+    ]
+    bare = [case for case in wanted if not case["demos"] and case["error"] is None]
+    if len(bare) < len(wanted):
+        print(f"Not transferred, for demos or an error: {len(wanted) - len(bare)}")
+    return [{**case, "row": f"{case['row']}{FOUND_WITH}{case['model']}"} for case in bare]
 
 
 def parse() -> argparse.Namespace:
@@ -97,6 +129,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--prompt-model", help="writes instructions, e.g. openai/gpt-5-mini")
     parser.add_argument("--data", help="folder of the published data, see examples/tasks")
     parser.add_argument("--results", type=Path, default=RESULTS / "compare.jsonl")
+    parser.add_argument("--transfer", type=Path, help="results of other models, to run on this one")
     parser.add_argument("--tables", action="store_true", help="show what is there, run nothing")
     parser.add_argument("--plot", type=Path, help="draw accuracy against tokens and time")
     parser.add_argument("--quick", action="store_true", help="three tasks, one seed, few tokens")
@@ -105,6 +138,8 @@ def parse() -> argparse.Namespace:
         vars(options).update(QUICK)
     if options.seeds < 1 or min(options.budget) < 1:
         parser.error("--seeds and --budget must be at least 1")
+    if options.transfer and not options.transfer.is_file():
+        parser.error(f"--transfer: there is no {options.transfer}")
     wanted = [name for name in options.optimizers if name not in BASELINES]
     options.optimizers = list(dict.fromkeys(wanted))
     if "mipro" in options.optimizers and importlib.util.find_spec("optuna") is None:

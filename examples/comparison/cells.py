@@ -56,12 +56,20 @@ class Contest:
             Held-out scores by question, the instruction, demos, the model's number format, tokens,
             seconds, and the error of an optimizer that raised; its program is then the start.
         """
-        splits = task.splits(seed)
         if row in BASELINES:
-            program = task.program(BASELINES[row](task))
-            spent: dict[str, Any] = {"tokens": 0, "seconds": 0.0, "error": None}
-        else:
-            program, spent = self._optimized(row, task, splits, seed, budget)
+            return self.given(BASELINES[row](task), task, seed)
+        splits = task.splits(seed)
+        program, spent = self._optimized(row, task, splits, seed, budget)
+        return self._outcome(program, task, splits, spent)
+
+    def given(self, instruction: str | None, task: BenchmarkTask, seed: int) -> dict[str, Any]:
+        """Return the cell of an instruction that costs nothing; None is DSPy's own."""
+        free = {"tokens": 0, "seconds": 0.0, "error": None}
+        return self._outcome(task.program(instruction), task, task.splits(seed), free)
+
+    def _outcome(
+        self, program: dspy.Module, task: BenchmarkTask, splits: Splits, spent: dict[str, Any]
+    ) -> dict[str, Any]:
         predictor = program.predictors()[0]
         return {
             "scores": self._held_out(program, task, splits),

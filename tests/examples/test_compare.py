@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -233,9 +234,49 @@ def test_finished_cells_are_kept_and_not_run_again(
     assert capsys.readouterr().out.startswith("\n100 tokens, local/")
 
 
+def test_instructions_of_another_model_run_on_this_one(
+    lm: dspy.LM,
+    task: BenchmarkTask,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def found(row: str, instruction: str, **more: Any) -> str:
+        whole = {**case(row, "letters", 1), "model": "other", "demos": 0}
+        return json.dumps({**whole, "instruction": instruction, **more})
+
+    theirs, results = tmp_path / "theirs.jsonl", tmp_path / "cells.jsonl"
+    lines = [
+        found("greater", "Think."),
+        found("greater", "Shows demos.", demos=2, seed=1),
+        found("greater", "Of this very model.", model="mine"),
+        found("greater", "Of another budget.", budget=200),
+        found("gepa", "Not asked for."),
+    ]
+    theirs.write_text("\n".join(lines))
+    monkeypatch.setattr(compare, "load", lambda model: lm)
+    monkeypatch.setattr(compare, "load_task", lambda name, data: task)
+    # What it would find itself is there already; nothing is run but what was transferred.
+    there = [case(row, "letters", 1) for row in (*BASELINES, "greater")]
+    settings = {"model": "mine", "prompt_model": "same"}
+    kept = [{**each, **settings, "seed": seed} for each in there for seed in (0, 1)]
+    results.write_text("".join(json.dumps(each) + "\n" for each in kept))
+    command = ["compare.py", "--name", "mine", "--optimizers", "greater", "--tasks", "letters"]
+    command += ["--seeds", "2", "--budget", "100", "--results", str(results)]
+    monkeypatch.setattr(sys, "argv", [*command, "--transfer", str(theirs)])
+    compare.main()
+    new = [json.loads(line) for line in results.read_text().splitlines()[len(kept) :]]
+    assert [(cell["row"], cell["instruction"]) for cell in new] == [("greater of other", "Think.")]
+    assert len(new[0]["scores"]) == 4
+    out = capsys.readouterr().out
+    assert "Not transferred, for demos or an error: 1" in out
+    assert "| greater of other | 1 |" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--transfer", "nowhere.jsonl"], "there is no nowhere.jsonl"),
         (["--optimizers", "greater,gpea"], "no 'gpea': choose from greater"),
         (["--tasks", "navigat"], "no 'navigat': choose from"),
         (["--seeds", "0"], "at least 1"),
