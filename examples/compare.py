@@ -13,8 +13,8 @@ small model of this repository, which cannot be asked, a stand-in in a second ro
 (examples/comparison/stand_in.py). Always there: the baselines none (the start), "Let's think step
 by step." and a plain hand-written instruction.
 
-With --transfer FILE, the results of another model, the instructions found there run on this one's
-held-out questions as rows of their own, such as "greater of qwen2.5-coder-0.5b-instruct".
+With --transfer FILE, the results of another model, nothing is searched: the instructions found there
+run on this one's held-out questions, as rows such as "greater of qwen2.5-coder-0.5b-instruct".
 
 Finished cells are kept and not run again, so a comparison may be stopped and taken up, and its
 tasks or seeds may be run apart. With --tables nothing is run and no model is loaded.
@@ -75,9 +75,10 @@ def run(options: argparse.Namespace, rows: Sequence[str]) -> Cases:
     contest = cells.Contest(lm, options.prompt_model)
     settings = {"model": options.name or lm.model, "prompt_model": options.prompt_model or "same"}
     cases = Cases(options.results, {**settings, **({"direct": True} if options.direct else {})})
+    searched = ["none"] if options.transfer else rows
     for seed in range(options.seeds):
         for name, task in tasks.items():
-            for row in rows:
+            for row in searched:
                 for budget in [0] if row in BASELINES else options.budget:
                     cell = {"row": row, "task": name, "seed": seed, "budget": budget}
                     if cases.lack(**cell):
