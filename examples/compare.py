@@ -14,7 +14,7 @@ small model of this repository, which cannot be asked, a stand-in in a second ro
 by step." and a plain hand-written instruction.
 
 With --transfer FILE, the results of another model, nothing is searched: the instructions found
-there run on this one's held-out questions, as rows such as "greater of qwen2.5-coder-0.5b-instruct".
+there run on the held-out questions of this one, in rows such as "greater of qwen2.5-coder-0.5b".
 
 Finished cells are kept and not run again, so a comparison may be stopped and taken up, and its
 tasks or seeds may be run apart. With --tables nothing is run and no model is loaded.
