@@ -192,8 +192,9 @@ class Loop:
         steps = self.state.searches[predictor.name].steps
         if not steps and not self._called(predictor.name):
             return UNCALLED
-        hopeless = self._hopeless() if steps else ""
-        return self.budget.over(len(self.setup.runner.train)) or hopeless
+        if steps and self.state.meter.hopeless:  # not even the first step gave one
+            return "no answer of any program could be read and scored"
+        return self.budget.over(len(self.setup.runner.train))
 
     def _verdicts_runs(self) -> int:
         """Return how many runs the finalists, and one without each change, will yet take.
@@ -302,11 +303,6 @@ class Loop:
                 f"prove a gain at confidence={confidence:g}: give more examples, or lower it",
                 self.setup.progress,
             )
-
-    def _hopeless(self) -> str:
-        """Say so where not even the first step gave an answer that could be read."""
-        hopeless = self.state.meter.hopeless
-        return "no answer of any program could be read and scored" if hopeless else ""
 
     def _attempt(self, name: str, program: Program, order: Sequence[int], kind: str) -> Attempt:
         """Return a program that raced, as an attempt of one of its parts."""

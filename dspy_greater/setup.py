@@ -39,16 +39,7 @@ class Setup:
 
 
 def announce(setup: Setup, budget: Budget, name: str, verdict: int) -> None:
-    """Say what a predictor's search may cost, from what the runs so far took.
-
-    Args:
-        setup: Of the compile.
-        budget: What it may still spend in the predictor's turn.
-        name: The predictor's.
-        verdict: Runs that the verdict will take.
-    """
-    if not setup.progress:
-        return
+    """Say what a predictor's search may cost, and the ``verdict``, from what runs so far took."""
     runner, meter, model = setup.runner, budget.meter, setup.model
     train, validation = len(runner.train), len(runner.validation)
     runs = setup.config.most_runs(train, validation) + verdict

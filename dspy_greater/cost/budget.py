@@ -27,19 +27,23 @@ class Budget:
     ) -> None:
         self.bounds, self.meter = bounds, meter
         self._waiting, self._kept_back = waiting, kept_back
-        self._run = Spent(1)
+        self._before, self._run = Spent(), Spent(1)
 
     def turn(self, name: str) -> None:
         """Put what is spent from now on under a name; a run costs what runs did so far."""
         self.meter.turn(name)
-        runs = self.meter.runs
-        count = max(runs.metric_calls, 1)
-        self._run = Spent(1, round(runs.tokens / count), runs.seconds / count)
+        self._before = self.meter.runs
+        self._run = self._before.each
 
     def affordable(self) -> float:
-        """Return for how many more runs the bounds pay in this turn."""
+        """Return for how many more runs the bounds pay in this turn.
+
+        Where they cost more in it than before, as programs do that show examples, that counts.
+        """
         bounds, spent = self.share()
-        return bounds.runs(spent, self._run)
+        before, now = self._run, (self.meter.runs - self._before).each
+        dearer = Spent(1, max(before.tokens, now.tokens), max(before.seconds, now.seconds))
+        return bounds.runs(spent, dearer)
 
     def paid(self) -> float:
         """Return how many runs the bounds pay for in all."""

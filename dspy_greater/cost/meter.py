@@ -51,6 +51,12 @@ class Spent(Summed):
     tokens: int = 0
     seconds: float = 0.0
 
+    @property
+    def each(self) -> Spent:
+        """What one of these runs costs in the mean."""
+        count = max(self.metric_calls, 1)
+        return Spent(1, round(self.tokens / count), self.seconds / count)
+
 
 @dataclass
 class Meter:

@@ -79,6 +79,27 @@ def test_a_run_costs_what_runs_did_before_the_turn() -> None:
     assert budget.affordable() == (100 - 50 - 2 * 10) / 10
 
 
+def test_runs_that_cost_more_than_those_before_are_reckoned_with_within_the_turn() -> None:
+    meter = Meter()
+    budget = Budget(Bounds(max_tokens=1000), meter, lambda: ["one"], lambda: 2)
+
+    def run(tokens: int) -> None:
+        with meter.running():
+            meter.book(Counts(tokens_prompt=tokens))
+            meter.book_run({})
+
+    meter.turn("one")
+    run(10)
+    budget.turn("one")
+    run(30)  # the verdict's two are reckoned at the price of before
+    assert budget.affordable() == (1000 - 40 - 2 * 10) / 30
+    run(2)
+    assert budget.affordable() == (1000 - 42 - 2 * 10) / 16
+    run(0)
+    run(0)  # cheaper ones do not lower the price
+    assert budget.affordable() == (1000 - 42 - 2 * 10) / 10
+
+
 @given(st.lists(st.tuples(st.sampled_from(NAMES), st.integers(0, 40)), max_size=30))
 def test_together_they_never_spend_more_than_one_step_each_beyond_the_bounds(
     steps: list[tuple[str, int]],

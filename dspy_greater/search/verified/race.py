@@ -35,9 +35,7 @@ class Race:
         Rather than fewer programs it has fewer examples: what is not run cannot win.
         """
         runs, total = self.board.affordable(), len(self.order)
-        shortest = min(SHORTEST, total)
-        lengths = range(total, shortest - 1, -1)
-        length = next((each for each in lengths if most_raced(count, each) <= runs), shortest)
+        length = max(longest(count, total, runs), min(SHORTEST, total))
         fit = next(n for n in range(count, -1, -1) if most_raced(n, length) <= runs)
         return replace(self, order=self.order[:length]), fit
 
@@ -50,11 +48,12 @@ class Race:
         racing, done, total = list(dict.fromkeys(programs)), 0, len(self.order)
         while racing and done < total:
             done = next_stop(done, len(racing), total)
-            seen = self.order[:done]
-            self.board.train([current, *racing], seen)
+            self.board.train([current, *racing], self.order[:done])
             racing.sort(key=lambda program: -self.board.gain(program, current))
             if done < total:
                 del racing[going_on(len(racing)) :]
+                # By now it is known what runs of these programs cost.
+                total = longest(len(racing), total, self.board.affordable(), done)
         return racing
 
     def winner(self, reached: Sequence[Program], current: Program) -> Program | None:
@@ -70,14 +69,19 @@ def next_stop(done: int, racing: int, total: int) -> int:
     return next((stop for stop in stops if (stop - done) * racing >= FEWEST_RUNS), total)
 
 
-def most_raced(count: int, total: int) -> int:
-    """Return how often a race of ``count`` programs runs one at most, on ``total`` examples."""
-    runs, done = 0, 0
+def most_raced(count: int, total: int, done: int = 0) -> int:
+    """Return how often a race of ``count`` programs runs one yet, on ``total`` examples at most."""
+    runs = 0
     while count and done < total:
         stop = next_stop(done, count, total)
         runs, done = runs + count * (stop - done), stop
         count = going_on(count)
     return runs
+
+
+def longest(count: int, total: int, runs: float, done: int = 0) -> int:
+    """Return on how many of ``total`` examples so many runs let a field race on behind ``done``."""
+    return next((n for n in range(total, done, -1) if most_raced(count, n, done) <= runs), done)
 
 
 def going_on(racing: int) -> int:

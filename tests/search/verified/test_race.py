@@ -95,6 +95,23 @@ def test_rather_than_fewer_programs_a_race_has_fewer_examples() -> None:
     assert len(race.board.scores.training[field[0]]) == 16
 
 
+def test_a_race_ends_sooner_where_its_runs_turn_out_dearer() -> None:
+    race, good = race_of(FakeRunner(50)), toy("count items")
+    left = iter([1000, 3 * 10])  # what is paid for before the race, and after its first block
+    race.board.affordable = lambda: next(left)
+    fitted, fit = race.fitted(9)
+    assert (len(fitted.order), fit) == (50, 9)
+    field = [good, *(toy(" ".join(["the"] * n)) for n in range(1, 9))]
+    assert fitted.run(field, START)[0] == good
+    reached = sorted(len(fitted.board.scores.training[program]) for program in field)
+    assert reached == [8] * 6 + [18] * 3
+    # Where nothing is left at all, it ends with the block, and still has a winner.
+    race = race_of(FakeRunner(50))
+    race.board.affordable = lambda: 0
+    assert race.winner(race.run(field, START), START) == good
+    assert len(race.board.scores.training[good]) == 8
+
+
 def test_a_block_has_enough_runs_to_be_worth_a_batch() -> None:
     def stops(racing: int, total: int) -> list[int]:
         passed = [0]
