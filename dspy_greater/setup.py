@@ -40,6 +40,8 @@ class Setup:
 
 def announce(setup: Setup, budget: Budget, name: str, verdict: int) -> None:
     """Say what a predictor's search may cost, and the ``verdict``, from what runs so far took."""
+    if not setup.progress:
+        return
     runner, meter, model = setup.runner, budget.meter, setup.model
     train, validation = len(runner.train), len(runner.validation)
     runs = setup.config.most_runs(train, validation) + verdict

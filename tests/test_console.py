@@ -120,7 +120,8 @@ def test_an_improved_compile_ends_with_what_it_found(
 
 
 def test_without_progress_the_console_stays_empty(
-    student: dspy.Module, capsys: pytest.CaptureFixture[str]
+    student: dspy.Module, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     small(progress=False).compile(student, trainset=examples())
     assert capsys.readouterr().err == ""
+    assert ": at most" not in caplog.text  # what it may cost is for those who watch

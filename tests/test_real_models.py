@@ -149,7 +149,9 @@ def test_the_console_of_a_compile_stays_short(name: str, file: Callable[[str], P
     )
     # A bar draws over itself, behind carriage returns.
     lines = [line.rpartition("\r")[2] for line in found.stderr.splitlines()]
-    told = [line for line in lines if line.strip() and "%|" not in line]
-    assert len(told) <= 13, found.stderr
+    # Nor can the package help what torch and its parts say when they are imported.
+    others = ("%|", "torchao", "torch/utils")
+    told = [line for line in lines if line.strip() and not any(o in line for o in others)]
+    assert len(told) <= 10, found.stderr
     assert "runs of the program, " in told[-2]
     assert told[-1].startswith("the record: detailed_results")

@@ -36,10 +36,7 @@ class Budget:
         self._run = self._before.each
 
     def affordable(self) -> float:
-        """Return for how many more runs the bounds pay in this turn.
-
-        Where they cost more in it than before, as programs do that show examples, that counts.
-        """
+        """Return for how many more runs the bounds pay in this turn, at what they cost by now."""
         bounds, spent = self.share()
         before, now = self._run, (self.meter.runs - self._before).each
         dearer = Spent(1, max(before.tokens, now.tokens), max(before.seconds, now.seconds))
