@@ -192,9 +192,9 @@ class Loop:
         steps = self.state.searches[predictor.name].steps
         if not steps and not self._called(predictor.name):
             return UNCALLED
-        if steps and self.state.meter.hopeless:  # not even the first step gave one
-            return "no answer of any program could be read and scored"
-        return self.budget.over(len(self.setup.runner.train))
+        over = self.budget.over(len(self.setup.runner.train))
+        hopeless = steps and self.state.meter.hopeless  # not even the first step gave one
+        return over or ("no answer of any program could be read and scored" if hopeless else "")
 
     def _verdicts_runs(self) -> int:
         """Return how many runs the finalists, and one without each change, will yet take.

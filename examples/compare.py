@@ -101,8 +101,9 @@ def transferred(options: argparse.Namespace, model: str) -> list[tables.Case]:
     """
     wanted = [
         case
-        for case in Cases(options.transfer, {"direct": True} if options.direct else {}).read()
+        for case in Cases(options.transfer, {}).read()
         if case["model"] != model
+        and case.get("direct", False) == options.direct
         and case["row"] in options.optimizers
         and case["task"] in options.tasks
         and case["seed"] < options.seeds

@@ -251,6 +251,7 @@ def test_instructions_of_another_model_run_on_this_one(
         found("greater", "Shows demos.", demos=2, seed=1),
         found("greater", "Of this very model.", model="mine"),
         found("greater", "Of another budget.", budget=200),
+        found("greater", "Without reasoning.", direct=True),
         found("gepa", "Not asked for."),
     ]
     theirs.write_text("\n".join(lines))
