@@ -81,7 +81,7 @@ class GreaterTeleprompter(Teleprompter):
             to its end, in the program's order. Either way they share the bounds evenly.
         frozen: Names of predictors that keep their instructions.
         demos: ``"keep"`` yours, or ``"search"`` for better ones first: of a third of the training
-            examples, two, four or eight that your program got right, or that are labelled in full.
+            examples, one, two or four that your program got right, or that are labelled in full.
             They race like instructions, which then race with the winner's demos in the prompt.
         scripts: In which instructions may be written beside Latin, by Unicode names such as
             ``"cyrillic"`` or ``"cjk"``. None: those of the program and its examples.

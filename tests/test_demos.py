@@ -71,7 +71,7 @@ def test_demos_that_help_come_back_and_are_saved(
     student = plain()
     program = compiled(answered(lambda p: demos(p) >= 4), monkeypatch, student)
     (predictor,) = program.predictors()
-    assert len(predictor.demos) in (4, 8)
+    assert len(predictor.demos) == 4
     assert predictor.signature.instructions == "Answer."
     assert student.demos == []
     (words, shown) = program.detailed_results.outcomes
@@ -95,7 +95,7 @@ def test_nobody_races_on_an_example_that_is_shown(monkeypatch: pytest.MonkeyPatc
 
     compiled(answered(right), monkeypatch)
     shown = set.union(*seen.values())
-    assert len(shown) == 8
+    assert 4 < len(shown) <= len(TRAIN) // 3  # more than one set shows
     # The program itself is run on them, once, before it has any demos.
     assert all(not seen[mail] for mail in shown if mail in seen)
     assert shown < {int(example.text.split()[1]) for example in TRAIN}
@@ -142,7 +142,7 @@ def test_all_predictors_of_a_run_that_was_right_get_demos(monkeypatch: pytest.Mo
     reply = {"note": lambda p: f"fine {mails(p)[-1]}", **answered(right)}
     program = compiled(reply, monkeypatch, Pair())
     note, answer = program.predictors()
-    assert len(note.demos) == len(answer.demos) >= 2
+    assert len(note.demos) == len(answer.demos) >= 1
     assert [d.note for d in note.demos] == [d.text for d in answer.demos]
 
 

@@ -18,7 +18,7 @@ from dspy_greater.program.runs import Run
 #: By predictor, the values of one call of it by field.
 Shown = dict[str, dict[str, Any]]
 #: How many examples a set of demos shows, each as often as there are others to draw.
-SIZES, DRAWS = (2, 4, 8), 3
+SIZES, DRAWS = (1, 2, 4), 3
 
 
 def shown_by(
@@ -50,9 +50,7 @@ def shown_by(
 
 def demo_sets(shown: Sequence[Shown], rng: random.Random) -> list[str]:
     """Return sets of demos of several sizes, each once, as text; see :func:`demos_of`."""
-    if not shown:
-        return []
-    sizes = [size for size in SIZES if size <= len(shown)] or [len(shown)]
+    sizes = [size for size in SIZES if size <= len(shown)]
     drawn = [rng.sample(list(shown), size) for _ in range(DRAWS) for size in sizes]
     return list(dict.fromkeys(map(json.dumps, drawn)))
 
