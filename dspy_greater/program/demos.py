@@ -50,8 +50,8 @@ def shown_by(
 
 def demo_sets(shown: Sequence[Shown], rng: random.Random) -> list[str]:
     """Return sets of demos of several sizes, each once, as text; see :func:`demos_of`."""
-    sizes = [size for size in SIZES if size <= len(shown)]
-    drawn = [rng.sample(list(shown), size) for _ in range(DRAWS) for size in sizes]
+    sizes = [size for size in SIZES if size <= len(shown)] * DRAWS
+    drawn = [rng.sample(list(shown), size) for size in sizes]
     return list(dict.fromkeys(map(json.dumps, drawn)))
 
 

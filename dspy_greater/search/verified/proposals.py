@@ -23,9 +23,7 @@ def starts(
 ) -> list[str]:
     """Let the model go on with whole instructions, each up to a blank line or a special token.
 
-    This is how a base model is asked, and one that was trained on such texts.
-
-    What fills the limit was cut off in the middle, and counts up to its last whole line.
+    So a base model is asked. What fills the limit was cut off, and counts to its last whole line.
     """
     prompts = [rng.choice(contexts) for _ in range(count)]
     samplings = [

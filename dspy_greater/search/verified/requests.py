@@ -74,6 +74,7 @@ class Material:
         fields: The output fields that have labels, all where none has.
         labels: The training examples' labels of the last of them.
         solved: Examples with their labels, or else with what a rewarded run made of them.
+        worked: Those with every output, by a rewarded run or labels; ``solved`` if there are none.
         failed: Examples with a wrong answer and the right one.
     """
 
@@ -82,12 +83,13 @@ class Material:
     fields: Sequence[str]
     labels: Sequence[str]
     solved: Sequence[str]
+    worked: Sequence[str]
     failed: Sequence[str]
 
     @classmethod
     def of(cls, view: PredictorView, rollouts: Rollouts, second: str = "") -> Material:
         """Gather it from the current program's runs on training examples."""
-        solved, failed, labels = [], [], []
+        solved, worked, failed, labels = [], [], [], []
         fields = list(view.fields)
         for example, run in zip(rollouts.examples, rollouts.runs, strict=True):
             inputs, right = view.texts(example), view.label_texts(example)
@@ -99,13 +101,15 @@ class Material:
                 continue  # the program did not call this predictor: there is nothing to show
             if right or run.score >= 1:
                 solved.append(_lines({**inputs, **(right or made)}))
+            whole = {**made, **right} if run.score >= 1 else right
+            if whole.keys() >= {*view.fields}:
+                worked.append(_lines({**inputs, **whole}))
             if right and run.score < 1:
                 wrong = {f"{name}, wrong": made.get(name, "(unreadable)") for name in right}
-                failed.append(
-                    _lines({**inputs, **wrong, **{f"{n}, right": right[n] for n in right}})
-                )
+                told = {f"{name}, right": label for name, label in right.items()}
+                failed.append(_lines({**inputs, **wrong, **told}))
         words, others = apart(rollouts.instruction)[0], apart(second)[0]
-        return cls(words, others, fields, labels, solved, failed)
+        return cls(words, others, fields, labels, solved, worked or solved, failed)
 
 
 def requests(material: Material, first: bool, count: int, rng: random.Random) -> list[str]:

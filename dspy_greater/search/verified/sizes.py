@@ -22,7 +22,8 @@ class Sizes:
         library: Whether the current instruction races with a sentence more, of each of several
             well-known families.
         examples: Instructions in each step that show solved training examples, one, two or four,
-            behind the current one. What shows an example is not run on it.
+            behind the current one: with the model's reasoning where it was right. What shows an
+            example is not run on it.
         asked: Whole instructions that a chat model is asked for in each step, in its own template.
         starts: Whole instructions with which the model goes on behind an example, in the first
             step: how a base model is asked.

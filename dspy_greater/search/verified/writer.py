@@ -61,7 +61,7 @@ class Writer:
         current, count = self.rollouts.instruction, self.config.examples
         sources: dict[Kind, Sequence[str]] = {
             "library": self._library(),
-            "examples": with_examples(current, self.material.solved, count, self.rng),
+            "examples": with_examples(current, self.material.worked, count, self.rng),
             "asked": self._asked(),
         }
         if self.first:
