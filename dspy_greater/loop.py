@@ -1,11 +1,8 @@
 """The loop of a compile: whose turn it is, one step, the record of it, and a saved state.
 
-All that is compared are whole programs, and scores belong to programs. Each predictor's search
-changes its own instruction within the program as it stands; where another predictor has changed
-since its last step it begins anew there, and keeps its place and its patience.
-
-A search begins in the program that the one before it ended with: nothing is chosen on validation
-examples before the verdict, for which the last current program and the best others are run on them.
+What is compared are whole programs. Each predictor's search changes its own instruction within the
+program as it stands, which is what the search before it ended with; where another predictor has
+changed since its last step it begins anew there, and keeps its place and its patience.
 """
 
 from __future__ import annotations
@@ -216,8 +213,7 @@ class Loop:
     def _called(self, name: str) -> bool:
         """Whether any run of the current program on a training example called a predictor.
 
-        Where none was heard of, in a program that calls them in threads of its own, or no run came
-        to its end, all count.
+        All count where none was heard of (called in threads of its own), or no run came to its end.
         """
         runs = self.board.runs(self.state.current, range(len(self.setup.runner.train)))
         called = {each for run in runs for each in run.calls}

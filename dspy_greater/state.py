@@ -32,8 +32,7 @@ class SearchUnderWay:
 class CompileState:
     """All that a compile has to remember from one step to the next.
 
-    ``raced`` says whether the race of whole programs is over; of its ``untold`` events nobody has
-    been told yet.
+    ``raced`` says whether the race of whole programs is over; its ``untold`` events come yet.
     """
 
     start: Program

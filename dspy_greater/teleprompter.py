@@ -94,8 +94,7 @@ class GreaterTeleprompter(Teleprompter):
             for a program that is replaced only by one that is *vouched for*.
         perfect_score: Mean score at which the search stops; None to never stop early.
         num_threads: Threads of one evaluation. None: as many as a local model batches,
-            ``dspy.settings.num_threads`` on a target elsewhere. 64 suit a server of your own that
-            answers many requests at a time.
+            ``dspy.settings.num_threads`` on a target elsewhere. 64 suit a server of your own.
         max_errors: Examples failing under your program after which the compile is given up, as it
             is where all fail; None for DSPy's. Under another program they count as wrong.
         seed: Seed of every random choice.
@@ -191,12 +190,10 @@ class GreaterTeleprompter(Teleprompter):
         """Return a copy of ``student`` with better instructions, or with its own.
 
         Args:
-            student: The program; never changed. ``config`` and LMs are kept, and demos unless they
-                are searched.
+            student: The program; never changed. ``config`` and LMs are kept.
             trainset: Labelled examples, marked ``.with_inputs(...)``.
             teacher: Not used; accepted so that the optimizer composes with others.
-            valset: Examples on which programs are verified. None: two fifths of the trainset,
-                drawn with the seed.
+            valset: Examples on which programs are verified. None: two fifths of the trainset.
 
         Returns:
             The program, with the record of the run in ``detailed_results`` and every tried
@@ -206,8 +203,7 @@ class GreaterTeleprompter(Teleprompter):
             CheckpointError: If the ``log_dir`` cannot be used or holds another run.
             DataError: If a dataset is empty, unlabelled, or too small to be split, or
                 ``label_fn`` fails or returns something that is no label.
-            MetricError: If the metric returns a score above 1 or below 0 for your program, or no
-                score for any of its runs.
+            MetricError: If the metric returns a score above 1 or below 0 for your program, or none.
             NotWhiteBoxError: If the LM that is to propose is no ``local_lm``.
             ContextError: If an instruction, or the prompts of more than half of the training or the
                 validation examples, leave no room for an answer.

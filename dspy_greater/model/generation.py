@@ -81,8 +81,7 @@ class BatchedGeneration:
         """Return ids and mask ``[batch, width]``, what has been read of them, and tokens to read.
 
         What prompts share is read once, into a cache from which all of them go on at the same
-        column. Its places come first (nobody reads the ids there), then padding, then what is left
-        of each prompt.
+        column. Its places come first (nobody reads the ids there), then padding, then the rest.
         """
         cache, starts, read = None, [0] * len(prompts), 0
         places = torch.zeros(len(prompts), 0, dtype=torch.long)  # 1 where there is no padding

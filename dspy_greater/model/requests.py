@@ -22,8 +22,7 @@ class Sampling:
         top_p: Sample among the likeliest tokens that together have this probability.
         top_k: Sample among this many likeliest tokens; 0 is all.
         stop: Strings that end the text; they are cut off.
-        json_object: End the text where its first JSON object is closed. That there is one is not
-            enforced.
+        json_object: End the text where its first JSON object is closed; nothing makes it write one.
         seed: Same seed and prompt, same text, whatever the batch; other prompts draw on their
             own. None takes a seed from torch's global state.
         logprobs: Record log-probabilities, with this many alternatives a token. None is neither.

@@ -45,8 +45,7 @@ class Record:
         counts: Work of the white box, see ``dspy_greater.cost.Counts``.
         seconds: Wall-clock time.
         phases: Seconds by phase: ``render``, ``generate``, ``gradient``, ``score``
-            (log-probabilities), ``metric``, ``target`` (runs on an LM elsewhere) and ``other``,
-            none of these. Phases may overlap.
+            (log-probabilities), ``metric``, ``target`` (an LM elsewhere), ``other``; may overlap.
         seed: Seed of every random choice.
         config: The optimizer's settings.
         model: Name and fingerprint of the white box.

@@ -31,8 +31,7 @@ FloatArray = NDArray[np.float64]
 class Comparison:
     """The mean difference of two instructions, new minus old, paired on the same examples.
 
-    ``p_value`` is a sign-flip test's: how often a gain at least this large comes from differences
-    whose signs are chance.
+    ``p_value`` is a sign-flip test's: how often a gain as large comes from chance signs.
     """
 
     gain: float
@@ -184,8 +183,7 @@ def optimism(differences: FloatArray) -> float:
     (Efron and Tibshirani, 1997; for a choice, Tsamardinos et al., 2018).
 
     Args:
-        differences: New scores minus old ones, ``[programs, examples]``; keeping the old is a
-            choice, too.
+        differences: New scores minus old ones, ``[programs, examples]``; the old is a choice, too.
     """
     rng, count = np.random.default_rng(0), differences.shape[1]
     choices = np.vstack([np.zeros(count), differences])

@@ -18,8 +18,7 @@ class ScheduleConfig(Protocol):
     Attributes:
         max_steps: Steps for each predictor.
         needs_labels: Whether a predictor without a label is left out.
-        state_type: The state of its schedules: made from the instruction at the start, or from
-            its own fields as they were saved.
+        state_type: The state of its schedules: made from the start's instruction or saved fields.
     """
 
     @property

@@ -43,8 +43,7 @@ class PredictorView:
     Args:
         received: Returns the program's run on each training example: what a predictor further
             down the program was asked there. Called only where that has to be known.
-        labels: Where each example's gold outputs are, if not in the example itself; an example
-            may have none.
+        labels: Where each example's gold outputs are, if not in the example itself, or nowhere.
         labelled_only: Whether training examples without a label for the predictor are left out.
         scripts: Those beside Latin that an instruction may be written in.
     """

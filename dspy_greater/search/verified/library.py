@@ -31,8 +31,7 @@ def library(instruction: str, field: str, labels: Sequence[str]) -> dict[str, st
     """Return instructions by family, each the given one and a sentence more.
 
     ``field`` is the last output field. Its ``labels`` in the training examples make sentences of
-    their own: all of them, and how common each is, where they are few; the form of some where they
-    are many.
+    their own: all, and how common each is, where they are few, else the form of some.
     """
     start, name = instruction.strip(), f"`{field}`"
     start += "" if start.endswith(tuple(".!?:؟।。！？：")) else "."

@@ -1,9 +1,8 @@
 """What races before the predictors are searched one by one: sets of demos, and whole programs.
 
 Where a program is right only if several predictors do well, better words for one of them alone
-hardly show. So each whole program gives every predictor another instruction: the i-th that was
-found for one predictor goes with the i-th of the others, so that those of a library are of one
-family.
+hardly show. So whole programs race: the i-th instruction found for one predictor goes with the i-th
+of the others, so that those of a library are of one family.
 """
 
 from __future__ import annotations

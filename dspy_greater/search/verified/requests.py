@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dspy_greater.basics.spans import Message
 from dspy_greater.model import Sampling, WhiteBox
 from dspy_greater.program import Run
-from dspy_greater.search.verified.examples import apart
+from dspy_greater.search.verified.examples import apart, lines
 from dspy_greater.search.verified.library import closed
 from dspy_greater.search.view import PredictorView
 
@@ -74,7 +74,6 @@ class Material:
         fields: The output fields that have labels, all where none has.
         labels: The training examples' labels of the last of them.
         solved: Examples with their labels, or else with what a rewarded run made of them.
-        worked: Those with every output, by a rewarded run or labels; ``solved`` if there are none.
         failed: Examples with a wrong answer and the right one.
     """
 
@@ -83,13 +82,12 @@ class Material:
     fields: Sequence[str]
     labels: Sequence[str]
     solved: Sequence[str]
-    worked: Sequence[str]
     failed: Sequence[str]
 
     @classmethod
     def of(cls, view: PredictorView, rollouts: Rollouts, second: str = "") -> Material:
         """Gather it from the current program's runs on training examples."""
-        solved, worked, failed, labels = [], [], [], []
+        solved, failed, labels = [], [], []
         fields = list(view.fields)
         for example, run in zip(rollouts.examples, rollouts.runs, strict=True):
             inputs, right = view.texts(example), view.label_texts(example)
@@ -100,16 +98,13 @@ class Material:
             if inputs and not any(inputs.values()):
                 continue  # the program did not call this predictor: there is nothing to show
             if right or run.score >= 1:
-                solved.append(_lines({**inputs, **(right or made)}))
-            whole = {**made, **right} if run.score >= 1 else right
-            if whole.keys() >= {*view.fields}:
-                worked.append(_lines({**inputs, **whole}))
+                solved.append(lines({**inputs, **(right or made)}))
             if right and run.score < 1:
                 wrong = {f"{name}, wrong": made.get(name, "(unreadable)") for name in right}
                 told = {f"{name}, right": label for name, label in right.items()}
-                failed.append(_lines({**inputs, **wrong, **told}))
+                failed.append(lines({**inputs, **wrong, **told}))
         words, others = apart(rollouts.instruction)[0], apart(second)[0]
-        return cls(words, others, fields, labels, solved, worked or solved, failed)
+        return cls(words, others, fields, labels, solved, failed)
 
 
 def requests(material: Material, first: bool, count: int, rng: random.Random) -> list[str]:
@@ -137,10 +132,6 @@ def requests(material: Material, first: bool, count: int, rng: random.Random) ->
         + ALONE
         for text, shown in itertools.islice(itertools.cycle(kinds), count)
     ]
-
-
-def _lines(fields: Mapping[str, str]) -> str:
-    return "\n".join(f"{name}: {value}" for name, value in fields.items())
 
 
 def _some(texts: Sequence[str], rng: random.Random) -> str:

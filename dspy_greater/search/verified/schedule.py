@@ -1,9 +1,7 @@
 """The verified search: propose widely, race on training examples, verify on others.
 
-The first step lets whole instructions race the one at the start: the user's, those of a library,
-and what the model writes. Each other asks the model again, told what the current instruction gets
-wrong. The winner becomes the current one. Nothing is chosen on the validation examples but, in the
-end, by the verdict, what is returned.
+In each step whole instructions race the current one, and the winner becomes it. On validation
+examples nothing is chosen but, by the verdict, what is returned.
 """
 
 from __future__ import annotations
@@ -36,8 +34,7 @@ class SearchState(ScheduleState):
 class VerifiedSchedule:
     """Improves one predictor's instruction, race by race.
 
-    Each step draws from a source of chance of its own, so that a search taken up again goes on as
-    if it had not been interrupted.
+    Each step draws from a source of chance of its own, so that an interrupted search goes on alike.
     """
 
     view: PredictorView

@@ -19,8 +19,7 @@ class Sizes:
 
     Args:
         max_steps: Steps for each predictor.
-        library: Whether the current instruction races with a sentence more, of each of several
-            well-known families.
+        library: Whether the current instruction races with one more sentence, of several families.
         examples: Instructions in each step that show solved training examples, one, two or four,
             behind the current one: with the model's reasoning where it was right. What shows an
             example is not run on it.
@@ -28,8 +27,7 @@ class Sizes:
         starts: Whole instructions with which the model goes on behind an example, in the first
             step: how a base model is asked.
         instructions: Instructions of your own that race in the first step, too.
-        patience: Steps that find nothing better after which the search ends; the first one does
-            not count.
+        patience: Steps that find nothing better after which a search ends, beside the first one.
         max_instruction_tokens: No instruction is longer than this, but for your own.
 
     Raises:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from typing import Literal
 
-from dspy_greater.search.verified.examples import apart, with_examples
+from dspy_greater.search.verified.examples import apart, with_examples, worked
 from dspy_greater.search.verified.library import library
 from dspy_greater.search.verified.proposals import starts
 from dspy_greater.search.verified.requests import Material, Rollouts, answers, requests
@@ -31,8 +31,7 @@ class Writer:
         second: Another good instruction; empty where there is none.
         examples: Those that are shown where the model goes on with an instruction.
         tried: Instructions that are not to come again.
-        first: Whether none but the user's was tried yet: only then comes what the user gave, and
-            what does not hang on the current instruction.
+        first: Whether none but the user's was tried: only then comes what hangs on no current one.
         yields: By source, how many there were, how many different ones, how many can be run.
     """
 
@@ -55,13 +54,14 @@ class Writer:
         around = max((len(each.ids) for each in items if each), default=length) - length
         limit = max(self.config.max_instruction_tokens, length)
         self.longest = min(limit, view.model.context - around)
+        self.worked = worked(view, its.examples, its.runs, items) if self.config.examples else []
 
     def instructions(self) -> dict[str, Kind]:
         """Return instructions, each once, and their sources."""
         current, count = self.rollouts.instruction, self.config.examples
         sources: dict[Kind, Sequence[str]] = {
             "library": self._library(),
-            "examples": with_examples(current, self.material.worked, count, self.rng),
+            "examples": with_examples(current, self.worked, count, self.rng),
             "asked": self._asked(),
         }
         if self.first:

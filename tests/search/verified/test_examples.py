@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_greater.search.verified.examples import HEADER, SIZES, apart, with_examples
+from dspy_greater.program import Run
+from dspy_greater.search.verified.examples import HEADER, SIZES, apart, with_examples, worked
+from tests.support.fakes import FakeView, run_of
 
 RNG = random.Random(0)
 
@@ -48,3 +51,51 @@ def test_an_instruction_is_its_words_and_its_examples(words: str, worked: list[s
     for text in with_examples(words, worked, 8, RNG):
         assert "".join(apart(text)) == text
     assert apart(words) == (words, "")
+
+
+class Reasoning(FakeView):
+    """A predictor of the toy world that reasons, and writes something else than the label."""
+
+    fields = ("reasoning", "answer")
+
+    def output_texts(self, run: Run) -> dict[str, str]:
+        return {"reasoning": "It is plain.", "answer": "about right"}
+
+
+def worked_by(view: FakeView, scores: Sequence[float], instruction: str = "read") -> list[str]:
+    """Return worked examples after runs with these scores."""
+    runs = [run_of(index, score) for index, score in enumerate(scores)]
+    examples = range(len(scores))
+    return worked(view, examples, runs, view.answers(instruction, runs, examples))
+
+
+def reasoned(index: int) -> str:
+    return f"index: {index}\nreasoning: It is plain.\nanswer: {index}"
+
+
+def test_a_label_is_all_that_is_to_be_shown_of_a_predictor_that_writes_nothing_else() -> None:
+    assert worked_by(FakeView(), [1.0, 0.0]) == ["index: 0\nanswer: 0", "index: 1\nanswer: 1"]
+
+
+def test_runs_that_were_right_show_their_reasoning_and_the_label() -> None:
+    assert worked_by(Reasoning(), [1.0, 0.0, 1.0, 1.0, 1.0]) == [reasoned(i) for i in (0, 2, 3, 4)]
+
+
+def test_where_few_were_right_those_are_added_whose_reasoning_makes_the_label_likeliest() -> None:
+    scores = [0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
+    # Under "count" the first examples' labels are the likeliest, under "guess" the last ones'.
+    assert worked_by(Reasoning(), scores, "count") == [reasoned(i) for i in (2, 0, 1, 3)]
+    assert worked_by(Reasoning(), scores, "guess") == [reasoned(i) for i in (2, 5, 4, 3)]
+
+
+def test_what_cannot_be_shown_whole_is_not_shown() -> None:
+    class Unreadable(Reasoning):
+        def output_texts(self, run: Run) -> dict[str, str]:
+            return {}
+
+    class Skipped(FakeView):
+        def texts(self, index: int) -> dict[str, str]:
+            return {"index": str(index) if index else ""}
+
+    assert worked_by(Unreadable(), [0.0, 0.0]) == []
+    assert worked_by(Skipped(), [0.0, 0.0]) == ["index: 1\nanswer: 1"]

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from dspy_greater.program import Run
 from dspy_greater.search.verified.requests import Material, Rollouts, read, requests
 from tests.support.fakes import FakeView, run_of
 
@@ -17,7 +16,6 @@ TASK = Material(
     fields=["kind"],
     labels=["spam", "ham"] * 5,
     solved=["text: win!\nkind: spam", "text: hello\nkind: ham"],
-    worked=[],
     failed=["text: free\nkind, wrong: ham\nkind, right: spam"],
 )
 
@@ -60,27 +58,6 @@ def test_material_is_gathered_from_runs() -> None:
     assert found.labels == ["0", "1"]
     assert found.solved == ["index: 0\nanswer: 0", "index: 1\nanswer: 1"]
     assert found.failed == ["index: 1\nanswer, wrong: (unreadable)\nanswer, right: 1"]
-
-
-class Reasoning(FakeView):
-    fields = ("reasoning", "answer")
-
-    def output_texts(self, run: Run) -> dict[str, str]:
-        return {"reasoning": "It is plain.", "answer": "about right"}
-
-
-def test_worked_examples_show_the_reasoning_of_rewarded_runs_and_the_label() -> None:
-    runs = tuple(run_of(example, float(example == 0)) for example in range(2))
-    found = Material.of(Reasoning(size=2), Rollouts("read", (0, 1), runs))
-    assert found.worked == ["index: 0\nreasoning: It is plain.\nanswer: 0"]
-    assert found.solved == ["index: 0\nanswer: 0", "index: 1\nanswer: 1"]
-
-
-def test_worked_examples_show_labels_alone_where_no_run_was_rewarded() -> None:
-    runs = tuple(run_of(example, 0.0) for example in range(2))
-    for view in (Reasoning(size=2), FakeView(size=2)):
-        found = Material.of(view, Rollouts("read", (0, 1), runs))
-        assert found.worked == ["index: 0\nanswer: 0", "index: 1\nanswer: 1"]
 
 
 def test_a_predictor_that_was_not_called_has_nothing_to_show() -> None:
