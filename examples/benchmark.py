@@ -16,6 +16,7 @@
     python -m examples.benchmark orders --scores examples/results/matrix.jsonl
     python -m examples.benchmark ranking --model FOLDER --tasks scone --instructions IN --out OUT
     python -m examples.benchmark rewrites --model FOLDER --tasks scone --instructions IN --out OUT
+    python -m examples.benchmark worked --model FOLDER --tasks date_understanding --out FILE
 
 Each prints what it found, as a Markdown table where there is more than one number. Finished cases
 of gap are kept in examples/results/ and not run again, so it may be stopped and taken up, and its
@@ -41,6 +42,7 @@ from examples.benchmarks import (
     rewrites,
     served,
     speed,
+    worked,
 )
 
 BENCHMARKS = {
@@ -55,6 +57,7 @@ BENCHMARKS = {
     "ranking": ranking,
     "replay": replay,
     "rewrites": rewrites,
+    "worked": worked,
     "products": products,
     "served": served,
     "batches": batches,
