@@ -38,7 +38,7 @@ from dspy_greater.setup import Setup, announce
 from dspy_greater.state import CompileState, SearchUnderWay
 
 #: Programs, the best on training examples, among which the verdict chooses besides the user's;
-#: fewer where to run them would take more than this share of what the bounds pay for.
+#: fewer where to run them would take more than this share of what the start's runs leave.
 FINALISTS, VERDICTS_SHARE = 3, 1 / 2
 #: In whose name the race of whole programs spends, and the kind of candidate it tries.
 TOGETHER = "together"
@@ -123,7 +123,8 @@ class Loop:
 
     def _looks(self) -> int:
         """Return among how many programs the verdict chooses, one at least."""
-        paid = VERDICTS_SHARE * self.budget.paid() / len(self.setup.runner.validation)
+        train, validation = len(self.setup.runner.train), len(self.setup.runner.validation)
+        paid = VERDICTS_SHARE * (self.budget.paid() - train - validation) / validation
         return max(1, int(min(FINALISTS, paid)))
 
     def view(
@@ -194,10 +195,7 @@ class Loop:
         return over or ("no answer of any program could be read and scored" if hopeless else "")
 
     def _verdicts_runs(self) -> int:
-        """Return how many runs the finalists, and one without each change, will yet take.
-
-        One look at least: whoever wins another race is validated.
-        """
+        """Return how many runs finalists, one at least, and one without each change, will take."""
         known = sum(p in self.state.scores.validation for p in self._finalists())
         changes = len(self.state.current.changes(self.state.start))
         looks = max(1, self._looks() - known) + (changes if changes > 1 else 0)

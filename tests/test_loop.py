@@ -67,7 +67,7 @@ def test_bounds_that_pay_for_no_race_leave_it_at_the_first_pass(
     assert compiled.detailed_results.total_calls == len(examples())
 
 
-@pytest.mark.parametrize("most", [17, 25, 60, 120])
+@pytest.mark.parametrize("most", [12, 17, 25, 60, 120])
 @pytest.mark.usefixtures("readable", "inventive")
 def test_a_bound_on_metric_calls_is_kept(most: int, student: dspy.Module) -> None:
     schedule = replace(VERIFIED, max_steps=99, patience=99)
