@@ -156,8 +156,8 @@ def test_what_helps_a_little_is_built_upon(monkeypatch: pytest.MonkeyPatch) -> N
     assert kinds == {"start", "library"}
 
 
-@pytest.mark.parametrize(("runs", "looks"), [(None, 3), (100, 3), (60, 2), (44, 1)])
-def test_a_verdict_takes_half_of_the_bounds_at_most_and_one_look_at_least(
+@pytest.mark.parametrize(("runs", "looks"), [(None, 3), (100, 3), (80, 2), (60, 1), (44, 1)])
+def test_a_verdict_takes_half_of_what_the_start_leaves_at_most_and_one_look_at_least(
     runs: int | None, looks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There are 12 validation examples."""
