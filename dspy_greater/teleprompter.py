@@ -190,10 +190,11 @@ class GreaterTeleprompter(Teleprompter):
         """Return a copy of ``student`` with better instructions, or with its own.
 
         Args:
-            student: The program; never changed. ``config`` and LMs are kept.
+            student: The program; never changed. ``config`` and LMs are kept, and demos unless they
+                are searched.
             trainset: Labelled examples, marked ``.with_inputs(...)``.
             teacher: Not used; accepted so that the optimizer composes with others.
-            valset: Examples on which programs are verified. None: two fifths of the trainset.
+            valset: Examples to verify programs on. None: two fifths of the trainset, drawn by seed.
 
         Returns:
             The program, with the record of the run in ``detailed_results`` and every tried
@@ -203,7 +204,7 @@ class GreaterTeleprompter(Teleprompter):
             CheckpointError: If the ``log_dir`` cannot be used or holds another run.
             DataError: If a dataset is empty, unlabelled, or too small to be split, or
                 ``label_fn`` fails or returns something that is no label.
-            MetricError: If the metric returns a score above 1 or below 0 for your program, or none.
+            MetricError: If the metric scores your program above 1 or below 0, or none of its runs.
             NotWhiteBoxError: If the LM that is to propose is no ``local_lm``.
             ContextError: If an instruction, or the prompts of more than half of the training or the
                 validation examples, leave no room for an answer.

@@ -137,12 +137,13 @@ def test_words_that_help_on_training_examples_alone_are_put_back(
 
 def test_all_predictors_of_a_run_that_was_right_get_demos(monkeypatch: pytest.MonkeyPatch) -> None:
     def right(prompt: str) -> bool:
-        return prompt.count("fine") >= 3 or "fine 1" in prompt
+        notes = re.findall(r"fine (\d+)", prompt)
+        return len(notes) >= 3 or notes[-1].startswith("1")
 
     reply = {"note": lambda p: f"fine {mails(p)[-1]}", **answered(right)}
     program = compiled(reply, monkeypatch, Pair())
     note, answer = program.predictors()
-    assert len(note.demos) == len(answer.demos) >= 1
+    assert len(note.demos) == len(answer.demos) >= 2
     assert [d.note for d in note.demos] == [d.text for d in answer.demos]
 
 

@@ -65,11 +65,12 @@ def local_lm(
             on a GPU; on a CPU bfloat16 where it has instructions for that, and float32 otherwise
             and for checkpoints in float32.
         device_map: How to spread the weights over devices, e.g. ``"auto"``.
-        quantization_config: transformers' own, e.g. ``TorchAoConfig``, for 8 or 4 bits.
+        quantization_config: ``TorchAoConfig``, ``BitsAndBytesConfig`` or another of transformers'.
         attn_implementation: How attention is computed, e.g. ``"eager"``; None leaves the choice.
         cache_dir: Folder for downloads and dequantized GGUF files; the hub's own cache and
             ``~/.cache/dspy_greater`` by default.
-        cache_gguf: Whether to keep a GGUF file dequantized: 1 GB for 0.5 billion parameters.
+        cache_gguf: Whether to keep a GGUF file dequantized (1 GB for 0.5 billion parameters), so
+            that the next load takes seconds.
         revision: Branch, tag or commit of the hub id.
         token: Access token of the hub for gated models; the one logged in with by default.
         trust_remote_code: Whether to run code that comes with the model.

@@ -53,7 +53,7 @@ class Run:
     """One run of the program on one example, with each predictor's calls by its name.
 
     A predictor that was called and gave no readable answer has an empty list. ``raised`` is what
-    the program or the metric raised, ``usage`` by name what each language model did for it alone.
+    the program or the metric raised, ``usage`` by name what each LM did for it, not for the metric.
     """
 
     score: float
@@ -103,7 +103,8 @@ def run_programs(
     """Run and score programs, each on examples of its own, side by side in threads.
 
     A run that fails scores 0. But no instruction is judged by an outage: it is an error where a
-    language model gives no answer (no connection, a wrong key) to ``max_errors`` runs, or to any.
+    language model gives no answer at all (no connection, a wrong key) to ``max_errors`` runs, or to
+    none of several.
 
     Args:
         programs: Left as they are.
@@ -156,7 +157,7 @@ def check_own(runs: Sequence[Run], examples: Sequence[dspy.Example], max_errors:
     Raises:
         ScaleError: If the metric returned a score above 1 or below 0.
         MetricError: If it returned no score in so many runs.
-        TooManyErrorsError: If ``max_errors`` runs failed, or all; not by unreadable answers.
+        TooManyErrorsError: If ``max_errors`` runs failed, or all; unreadable answers are none.
     """
     failed = [at for at, run in enumerate(runs) if run.raised and not run.parse_failed]
     errors = [error for at in failed if (error := runs[at].raised)]

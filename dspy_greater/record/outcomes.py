@@ -120,7 +120,7 @@ class Outcome:
         steps: Steps of the search.
         stopped: Why it ended.
         together: The predictors that changed, if several; the figures are of all their changes.
-        put_back: Whether a change was found, and taken back as the program does without.
+        put_back: Whether a change was found and taken back: the program does as well without.
         expected_gain: ``gain``, less what the choice among ``looks`` programs flatters it by.
         examples_needed: Validation examples that would show the gain, or that of the best program
             that was not returned, at p <= .05 four times in five; None where there was none.

@@ -31,7 +31,7 @@ FloatArray = NDArray[np.float64]
 class Comparison:
     """The mean difference of two instructions, new minus old, paired on the same examples.
 
-    ``p_value`` is a sign-flip test's: how often a gain as large comes from chance signs.
+    ``p_value`` is a sign-flip test's: how often a gain at least as large comes from chance signs.
     """
 
     gain: float

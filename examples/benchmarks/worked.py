@@ -7,9 +7,10 @@ DSPy's instruction is run on the training examples of programs that reason. Then
 validation examples with one worked example behind it, which shows the reasoning of such a run and
 the right label:
 
-- *likely*: of those runs that failed whose reasoning makes the label likeliest;
+- *likely*: of the failed runs that the search would choose, since their reasoning makes the label
+  likeliest;
 - *chance*: of the others that failed;
-- *right*: of those that were right, the likeliest and the least likely.
+- *right*: of those that were right.
 
 What is in --out already is not run again; texts are not kept.
 """
@@ -29,16 +30,14 @@ from typing import Any
 import dspy
 
 from dspy_greater import local_lm
-from dspy_greater.program import Metric
+from dspy_greater.program import Metric, Run
 from dspy_greater.program.runs import run_programs
-from dspy_greater.search.verified.examples import FEWEST_SOLVED, HEADER, lines
-from examples.benchmarks.common import Cases, bootstrap, markdown, place_in
+from dspy_greater.search.verified.examples import HEADER, worked
+from examples.benchmarks.common import Cases, Place, bootstrap, markdown, place_in
 from examples.benchmarks.models import quiet
 from examples.tasks import NAMES, BenchmarkTask, load
 
 KINDS = ("likely", "chance", "right")
-#: So many of the likeliest are not drawn by chance.
-APART = 2 * FEWEST_SOLVED
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +73,7 @@ def run(options: argparse.Namespace) -> str:
 
 @dataclass(frozen=True)
 class Look:
-    """One task: its training runs, in the order of how likely they make the label."""
+    """One task: what its training runs make worked examples of, by the search's own rule."""
 
     task: BenchmarkTask
     lm: dspy.LM
@@ -84,11 +83,11 @@ class Look:
     @property
     def solved(self) -> int:
         """How many training runs were right."""
-        return sum(score >= 1 for score, _ in self._ranked)
+        return len(self._right)
 
     def case(self, kind: str, number: int) -> dict[str, Any]:
         """Return the scores with one worked example; none where there are no such examples."""
-        chosen = self._of(kind)
+        chosen = {"likely": self._likely, "chance": self._chance, "right": self._right}[kind]
         if number >= len(chosen):
             return {"scores": []}
         start = self.task.program().predictors()[0].signature.instructions
@@ -97,35 +96,44 @@ class Look:
         (runs,) = run_programs([program], [asked], Metric(self.task.metric), lms=[self.lm])
         return {"scores": [run.score for run in runs]}
 
-    def _of(self, kind: str) -> list[str]:
-        """Return the examples of a kind."""
-        failed = [text for score, text in self._ranked if score < 1]
-        right = [text for score, text in self._ranked if score >= 1]
-        left = failed[APART:]
-        drawn = Random(self.seed).sample(left, min(APART, len(left)))
-        return {"likely": failed[:APART], "chance": drawn, "right": [*right[:1], *right[1:][-1:]]}[
-            kind
-        ]
+    @cached_property
+    def _likely(self) -> list[str]:
+        return self._worked(self._failed)
 
     @cached_property
-    def _ranked(self) -> list[tuple[float, str]]:
-        """Scores of training runs and their worked examples, the likeliest label first."""
-        train = self.task.splits(self.seed).train
-        place = place_in(self.task.program(), list(train), self.task.metric, self.lm)
-        view, order = place.view, range(len(train))
-        place.board.train([place.start], order)
-        runs = place.board.runs(place.start, order)
-        items = view.answers(place.start[view.name], runs, order)
-        whole = [i for i in order if items[i] and {*view.output_texts(runs[i])} >= {*view.fields}]
-        log_probs = view.model.log_probs([item for i in whole if (item := items[i])])
-        ranks = sorted(range(len(whole)), key=lambda at: -float(log_probs[at].mean()))
-        return [
-            (runs[i].score, self._text(view, i, runs[i])) for i in map(whole.__getitem__, ranks)
-        ]
+    def _chance(self) -> list[str]:
+        alone = (self._worked([at]) for at in self._failed)
+        return [text for texts in alone for text in texts if text not in self._likely]
 
-    @staticmethod
-    def _text(view: Any, index: int, run: Any) -> str:
-        return lines({**view.texts(index), **view.output_texts(run), **view.label_texts(index)})
+    @cached_property
+    def _right(self) -> list[str]:
+        return self._worked([at for at in self._order if self._runs[at].score >= 1])
+
+    @cached_property
+    def _failed(self) -> list[int]:
+        return [at for at in self._order if self._runs[at].score < 1]
+
+    def _worked(self, chosen: Sequence[int]) -> list[str]:
+        """Return the worked examples that the search would make of some of the runs."""
+        view, runs = self._place.view, [self._runs[at] for at in chosen]
+        answers = view.answers(self._place.start[view.name], runs, chosen)
+        return worked(view, chosen, runs, answers)
+
+    @cached_property
+    def _order(self) -> list[int]:
+        size = self._place.board.size
+        return Random(self.seed).sample(range(size), size)
+
+    @cached_property
+    def _place(self) -> Place:
+        train = list(self.task.splits(self.seed).train)
+        return place_in(self.task.program(), train, self.task.metric, self.lm)
+
+    @cached_property
+    def _runs(self) -> list[Run]:
+        board, start = self._place.board, self._place.start
+        board.train([start], range(board.size))
+        return board.runs(start, range(board.size))
 
 
 def table(cases: Sequence[dict[str, Any]]) -> str:

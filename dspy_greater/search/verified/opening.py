@@ -74,10 +74,7 @@ class DemoRace(OpeningRace):
 
     shown: Callable[[], Sequence[Shown]]
 
-    @property
-    def parts(self) -> Sequence[str]:
-        """The demos."""
-        return (DEMOS,)
+    parts = (DEMOS,)
 
     def texts(self, names: Sequence[str]) -> list[tuple[str, ...]]:
         """Return sets of demos."""

@@ -34,7 +34,7 @@ class SearchState(ScheduleState):
 class VerifiedSchedule:
     """Improves one predictor's instruction, race by race.
 
-    Each step draws from a source of chance of its own, so that an interrupted search goes on alike.
+    Each step draws from a source of chance of its own, so that one taken up again goes on the same.
     """
 
     view: PredictorView

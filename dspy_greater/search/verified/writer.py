@@ -31,7 +31,8 @@ class Writer:
         second: Another good instruction; empty where there is none.
         examples: Those that are shown where the model goes on with an instruction.
         tried: Instructions that are not to come again.
-        first: Whether none but the user's was tried: only then comes what hangs on no current one.
+        first: Whether none but the user's was tried yet: only then comes what the user gave, and
+            what does not hang on the current instruction.
         yields: By source, how many there were, how many different ones, how many can be run.
     """
 
