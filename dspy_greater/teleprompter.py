@@ -11,7 +11,7 @@ import dspy
 from dspy.clients.base_lm import BaseLM
 from dspy.teleprompt import Teleprompter
 
-from dspy_greater.basics.arguments import check_count, check_function, check_score, check_share
+from dspy_greater.basics.arguments import check_count, check_function, check_level, check_score
 from dspy_greater.basics.overheard import overheard
 from dspy_greater.basics.scripts import check_scripts
 from dspy_greater.conclusion import conclude, finished
@@ -89,9 +89,9 @@ class GreaterTeleprompter(Teleprompter):
             field, or None. Without labels a predictor learns from its outputs in rewarded runs.
         max_examples: Training examples that the search uses, drawn at random.
         confidence: With which a program must beat yours on the validation examples, corrected for
-            the number of programs tried there. 0.8: where nothing is better, 80 of 100 compiles
-            change nothing; less would miss most gains of 5 to 10 points on so few examples. 0.95
-            for a program that is replaced only by one that is *vouched for*.
+            the number of programs tried there. 0.5: what comes back is likelier better than worse,
+            which gains most in the mean; where nothing is better, half of the compiles change
+            nothing. 0.8 for a program that only a *likely* gain replaces, 0.95 for *vouched for*.
         perfect_score: Mean score at which the search stops; None to never stop early.
         num_threads: Threads of one evaluation. None: as many as a local model batches,
             ``dspy.settings.num_threads`` on a target elsewhere. 64 suit a server of your own.
@@ -128,7 +128,7 @@ class GreaterTeleprompter(Teleprompter):
         scripts: Sequence[str] | None = None,
         label_fn: LabelFn | None = None,
         max_examples: int = 50,
-        confidence: float = 0.8,
+        confidence: float = 0.5,
         perfect_score: float | None = 1.0,
         num_threads: int | None = None,
         max_errors: int | None = None,
@@ -141,7 +141,7 @@ class GreaterTeleprompter(Teleprompter):
         check_count("num_threads", num_threads, optional=True)
         check_count("max_errors", max_errors, least=0, optional=True)
         check_count("seed", seed, least=0)
-        check_share("confidence", confidence)
+        check_level("confidence", confidence)
         check_score("perfect_score", perfect_score)
         check_scripts(scripts)
         if demos not in ("keep", "search"):

@@ -83,7 +83,8 @@ def test_off_a_terminal_a_compile_writes_a_line_a_step_and_what_came_of_it(
     dspy_on_stderr: logging.Handler,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    compiled = small(progress=True, log_dir=tmp_path).compile(student, trainset=examples())
+    optimizer = small(progress=True, log_dir=tmp_path, confidence=0.8)
+    compiled = optimizer.compile(student, trainset=examples())
     lines = capsys.readouterr().err.splitlines()
     record = compiled.detailed_results
     assert str(record) == record.summary()

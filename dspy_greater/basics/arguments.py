@@ -15,10 +15,10 @@ def check_count(name: str, value: Any, least: int = 1, *, optional: bool = False
         raise ValueError(f"{name} must be a whole number of at least {least}{none}, not {value!r}")
 
 
-def check_share(name: str, value: Any) -> None:
-    """Raise unless a setting is a number between 0 and 1, without these two."""
-    if not is_number(value) or not 0 < value < 1:
-        raise ValueError(f"{name} must be above 0 and below 1, not {value!r}")
+def check_level(name: str, value: Any) -> None:
+    """Raise unless a setting is a confidence: with less than 0.5 what is worse might pass."""
+    if not is_number(value) or not 0.5 <= value < 1:
+        raise ValueError(f"{name} must be at least 0.5 and below 1, not {value!r}")
 
 
 def check_positive(name: str, value: Any, *, or_zero: bool = False) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from dspy_greater.search import Attempt
 
-#: Largest p-value of a gain that is vouched for.
-VOUCHED = 0.05
+#: Largest p-values of gains that are vouched for and likely.
+VOUCHED, LIKELY = 0.05, 0.2
 #: Why a search of a predictor did not begin.
 UNCALLED = "no run on a training example called it"
 
@@ -158,8 +158,9 @@ class Outcome:
         return self.after != self.before
 
     @property
-    def grade(self) -> Literal["vouched for", "likely", "kept"]:
-        """How sure the gain is: at p <= .05, less than that, or nothing was changed."""
+    def grade(self) -> Literal["vouched for", "likely", "possible", "kept"]:
+        """How sure the gain is: at p <= .05, at p <= .2, less than that, or nothing was changed."""
         if not self.changed:
             return "kept"
-        return "vouched for" if self.p_value <= VOUCHED else "likely"
+        unsure = "likely" if self.p_value <= LIKELY else "possible"
+        return "vouched for" if self.p_value <= VOUCHED else unsure

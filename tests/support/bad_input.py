@@ -271,6 +271,7 @@ REFUSED: dict[str, Compile] = {
     "half an example": run(max_examples=2.5),
     "certainty": run(confidence=1),
     "confidence in per cent": run(confidence="95%"),
+    "a confidence that lets worse pass": run(confidence=0.4),
     "a perfect score in per cent": run(perfect_score=100),
     "no threads": run(num_threads=0),
     "a negative number of errors": run(max_errors=-1),
