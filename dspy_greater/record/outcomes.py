@@ -162,5 +162,6 @@ class Outcome:
         """How sure the gain is: at p <= .05, at p <= .2, less than that, or nothing was changed."""
         if not self.changed:
             return "kept"
-        unsure = "likely" if self.p_value <= LIKELY else "possible"
-        return "vouched for" if self.p_value <= VOUCHED else unsure
+        if self.p_value <= VOUCHED:
+            return "vouched for"
+        return "likely" if self.p_value <= LIKELY else "possible"

@@ -2,15 +2,14 @@
 
     python -m examples.benchmark replay --scores examples/results/matrix.jsonl
 
-A task's questions are split anew many times, into training, validation and held-out ones; with
---drawn training and validation questions are drawn with replacement, as many as a user would have,
-and all questions together are the truth (which counts the luck of these few as an instruction's
-own). Each rule sees the scores of all instructions on the first two and chooses; what counts is its
-choice on the third. No model is asked. Rules: *this project's*, its race and its verdict;
-*strict*, the same at confidence 0.95; *earlier*, until that: a gain of two standard errors in the
-race and p <= .05; *validation maximum*, which other optimizers return; *pooled maximum*, the best
-on training and validation questions together; *oracle*, the best on the held-out questions
-themselves.
+Many times training and validation examples are drawn (--examples): *split*, from a task's
+questions, of which the rest is held out; *again*, with replacement, as many as a user would have;
+*simulated*, from a model fitted to the task, in which the truth is known. Each rule sees the scores
+of all instructions on them and chooses; what counts is what its choice is worth. No model is asked.
+Rules: *this project's*, its race and its verdict; *likely* and *strict*, the same at confidence 0.8
+and 0.95; *any gain*, the same without a test; *earlier*, until that: a gain of two standard errors
+in the race and p <= .05; *validation maximum*, which other optimizers return; *pooled maximum*, the
+best on training and validation examples together; *oracle*, the best there is.
 """
 
 from __future__ import annotations
@@ -18,20 +17,20 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
+from itertools import compress
 from pathlib import Path
 from statistics import mean
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dspy_greater.loop import FINALISTS
 from dspy_greater.search import compare
 from dspy_greater.search.acceptance import Comparison, sign_flip_p_values
 from dspy_greater.search.verified.race import going_on, next_stop
 from examples.benchmarks.common import RESULTS, bootstrap, markdown
+from examples.benchmarks.drawing import Draw, Scores, again, simulated, split
 from examples.benchmarks.matrix import scores_of
 
-Scores = NDArray[np.float64]
 #: Chooses a row of the training scores and of the validation scores, ``[instructions, questions]``;
 #: the first row is the program's own instruction.
 Rule = Callable[[Scores, Scores], int]
@@ -53,7 +52,7 @@ def ours(confidence: float) -> Rule:
         gains = validation[finalists] - validation[0]
         p_values = sign_flip_p_values(gains)
         pairs = zip(gains.mean(axis=1), p_values, finalists, strict=True)
-        proven = [(gain, i) for gain, p_value, i in pairs if p_value <= 1 - confidence]
+        proven = [(gain, i) for gain, p, i in pairs if gain > 0 and p <= 1 - confidence]
         return max(proven, key=lambda pair: pair[0])[1] if proven else 0
 
     return rule
@@ -96,8 +95,10 @@ def pooled_maximum(train: Scores, validation: Scores) -> int:
 
 
 RULES: dict[str, Rule] = {
-    "this project's": ours(0.8),
+    "this project's": ours(0.5),
+    "likely": ours(0.8),
     "strict": ours(0.95),
+    "any gain": ours(0.0),
     "earlier": earlier,
     "validation maximum": validation_maximum,
     "pooled maximum": pooled_maximum,
@@ -110,11 +111,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--train", type=int, default=20)
     parser.add_argument("--validation", type=int, default=20)
     parser.add_argument("--splits", type=int, default=500)
-    parser.add_argument("--drawn", action="store_true", help="draw with replacement")
+    parser.add_argument("--examples", choices=("split", "again", "simulated"), default="split")
+    parser.add_argument("--ahead", type=float, help="simulated: by how many spreads the start is")
 
 
 def run(options: argparse.Namespace) -> str:
     """Replay the rules and return a table."""
+    draw = {"split": split, "again": again, "simulated": simulated(options.ahead)}[options.examples]
     cases = [json.loads(line) for line in options.scores.read_text().splitlines()]
     places = list(dict.fromkeys((case["model"], case["task"]) for case in cases))
     gains: dict[str, list[list[float]]] = {rule: [] for rule in (*RULES, "oracle")}
@@ -125,42 +128,30 @@ def run(options: argparse.Namespace) -> str:
         means = 100 * scores.mean(axis=1)
         rooms.append(means.max() - means[0] >= ROOM)
         sizes = (options.train, options.validation, options.splits)
-        for rule, found in replay(scores, *sizes, drawn=options.drawn).items():
+        for rule, found in replay(scores, *sizes, draw).items():
             gains[rule].append(found)
     header = ["rule"]
     columns: list[list[str]] = [list(gains)]
-    for has_room, name in ((True, "with room"), (False, "without")):
-        header += [f"{rooms.count(has_room)} tasks {name}: gain", f"worse by {HARM:g} or more"]
-        kept = [
-            [found for found, room in zip(by_task, rooms, strict=True) if room == has_room]
-            for by_task in gains.values()
-        ]
+    for kinds, name in (((True, False), ""), ((True,), " with room"), ((False,), " without")):
+        chosen = [room in kinds for room in rooms]
+        header += [f"{sum(chosen)} tasks{name}: gain", f"worse by {HARM:g} or more"]
+        kept = [list(compress(by_task, chosen)) for by_task in gains.values()]
         columns += [list(column) for column in zip(*map(_row, kept), strict=True)]
     return markdown(header, list(map(list, zip(*columns, strict=True))))
 
 
 def replay(
-    scores: Scores, train: int, validation: int, splits: int, drawn: bool = False
+    scores: Scores, train: int, validation: int, times: int, draw: Draw = split
 ) -> dict[str, list[float]]:
-    """Return what each rule gains, in points, on the held-out questions of each split."""
-    questions = scores.shape[1]
-    if not drawn and train + validation >= questions:
-        raise SystemExit(
-            f"{questions} questions leave none held out: lower --train or --validation"
-        )
+    """Return what each rule gains, in points, at each drawing of examples."""
     rng = np.random.default_rng(0)
     gains: dict[str, list[float]] = {rule: [] for rule in (*RULES, "oracle")}
-    for _ in range(splits):
-        if drawn:
-            seen, checked = (rng.integers(0, questions, size) for size in (train, validation))
-            rest = np.arange(questions)
-        else:
-            order = rng.permutation(questions)
-            seen, checked, rest = np.split(order, [train, train + validation])
-        held_out = 100 * scores[:, rest].mean(axis=1)
+    for _ in range(times):
+        drawing = draw(scores, train, validation, rng)
+        worth = 100 * drawing.worth
         for name, rule in RULES.items():
-            gains[name].append(held_out[rule(scores[:, seen], scores[:, checked])] - held_out[0])
-        gains["oracle"].append(held_out.max() - held_out[0])
+            gains[name].append(worth[rule(drawing.train, drawing.validation)] - worth[0])
+        gains["oracle"].append(worth.max() - worth[0])
     return gains
 
 

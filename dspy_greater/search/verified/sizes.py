@@ -68,7 +68,4 @@ class Sizes:
             check_count(name, getattr(self, name), least.get(name, 1))
         given: object = self.instructions  # a bare string is an easy mistake
         if not isinstance(given, tuple) or not all(isinstance(t, str) and t.strip() for t in given):
-            raise ValueError(
-                f"instructions must be a tuple of texts that are not empty, not "
-                f"{self.instructions!r}"
-            )
+            raise ValueError(f"instructions must be a tuple of texts, none empty, not {given!r}")
