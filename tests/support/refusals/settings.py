@@ -140,8 +140,15 @@ OF_SETTINGS: dict[str, tuple[type[Exception], str]] = {
     ),
     "no examples": (ValueError, "max_examples must be a whole number of at least 1, not 0"),
     "half an example": (ValueError, "max_examples must be a whole number of at least 1, not 2.5"),
-    "certainty": (ValueError, "confidence must be above 0 and below 1, not 1"),
-    "confidence in per cent": (ValueError, "confidence must be above 0 and below 1, not '95%'"),
+    "certainty": (ValueError, "confidence must be at least 0.5 and below 1, not 1"),
+    "confidence in per cent": (
+        ValueError,
+        "confidence must be at least 0.5 and below 1, not '95%'",
+    ),
+    "a confidence that lets worse pass": (
+        ValueError,
+        "confidence must be at least 0.5 and below 1, not 0.4",
+    ),
     "a perfect score in per cent": (
         ValueError,
         "perfect_score must be a score above 0 and up to 1, or None to never stop early, not 100",
@@ -159,7 +166,7 @@ OF_SETTINGS: dict[str, tuple[type[Exception], str]] = {
     ),
     "instructions that are one text": (
         ValueError,
-        "instructions must be a tuple of texts that are not empty, not 'Think.'",
+        "instructions must be a tuple of texts, none empty, not 'Think.'",
     ),
     "log_dir is a file": (
         CheckpointError,
