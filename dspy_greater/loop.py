@@ -291,7 +291,7 @@ class Loop:
         board.validation_score(start)
         known, confidence = self.state.scores.validation[start], self.setup.confidence
         wrong = sum(score < 1 for score in known)
-        if 0.5**wrong > 1 - confidence:  # the p-value of a gain on all of them
+        if 0.5**wrong >= 1 - confidence:  # the p-value of a gain on all of them
             say(
                 f"{wrong} of {len(known)} validation examples are left to gain on, too few to "
                 f"prove a gain at confidence={confidence:g}: give more examples, or lower it",

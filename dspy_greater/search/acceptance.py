@@ -135,7 +135,7 @@ def choose(
     differences = scores - np.array(validated[start])
     p_values = dict(zip(others, sign_flip_p_values(differences), strict=True))
     compared = {each: compare(validated[each], validated[start]) for each in validated}
-    proven = [program for program in others if p_values[program] <= 1 - confidence]
+    proven = [program for program in others if p_values[program] < 1 - confidence]
     found = max(proven, key=lambda each: compared[each].gain, default=start)
     program, p_value = lean(found, validated, start, confidence), p_values.get(found, 1.0)
     return Verdict(
@@ -166,7 +166,7 @@ def lean(
     """
 
     def sure(new: Program, old: Program) -> bool:
-        return compare(validated[new], validated[old]).p_value <= 1 - confidence
+        return compare(validated[new], validated[old]).p_value < 1 - confidence
 
     kept = program
     for name in program.changes(start):

@@ -52,7 +52,7 @@ def ours(confidence: float) -> Rule:
         gains = validation[finalists] - validation[0]
         p_values = sign_flip_p_values(gains)
         pairs = zip(gains.mean(axis=1), p_values, finalists, strict=True)
-        proven = [(gain, i) for gain, p, i in pairs if gain > 0 and p <= 1 - confidence]
+        proven = [(gain, i) for gain, p, i in pairs if gain > 0 and p < 1 - confidence]
         return max(proven, key=lambda pair: pair[0])[1] if proven else 0
 
     return rule

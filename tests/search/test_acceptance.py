@@ -81,6 +81,12 @@ def test_every_look_that_does_otherwise_raises_the_bar() -> None:
     assert 1 / 32 < choose({OLD: start, NEW: better, OTHER: elsewhere}, OLD, 0.9).p_value < 0.1
 
 
+def test_one_example_more_is_a_toss_up_and_two_are_likelier_than_not() -> None:
+    start, one, two = [0.0] * 9, [1.0] + [0.0] * 8, [1.0, 1.0] + [0.0] * 7
+    assert choose({OLD: start, NEW: one}, OLD, 0.5).program == OLD
+    assert choose({OLD: start, NEW: two}, OLD, 0.5).program == NEW
+
+
 def test_pure_luck_passes_no_more_often_than_the_confidence_allows() -> None:
     rng = random.Random(0)
     changed = 0
