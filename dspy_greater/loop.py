@@ -294,7 +294,8 @@ class Loop:
         if 0.5**wrong >= 1 - confidence:  # the p-value of a gain on all of them
             say(
                 f"{wrong} of {len(known)} validation examples are left to gain on, too few to "
-                f"prove a gain at confidence={confidence:g}: give more examples, or lower it",
+                f"prove a gain at confidence={confidence:g}: give more examples"
+                + (", or lower it" if confidence > 0.5 else ""),
                 self.setup.progress,
             )
 

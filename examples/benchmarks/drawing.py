@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from examples.benchmarks.matrix import spread
+from examples.benchmarks.matrix import luck, spread
 
 Scores = NDArray[np.float64]
 
@@ -79,11 +79,8 @@ def simulated(ahead: float | None = None) -> Draw:
 
 def alike(scores: Scores) -> float:
     """Return which share of a score's variance is the question's, in a two-way layout."""
-    residuals = scores - scores.mean(axis=0)
-    residuals -= residuals.mean(axis=1, keepdims=True)
-    instructions, questions = scores.shape
-    within = (residuals**2).sum() / ((instructions - 1) * (questions - 1))
-    between = max(0.0, scores.mean(axis=0).var(ddof=1) - within / instructions)
+    within = luck(scores)
+    between = max(0.0, scores.mean(axis=0).var(ddof=1) - within / len(scores))
     return float(between / max(between + within, 1e-12))
 
 

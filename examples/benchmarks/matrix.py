@@ -209,9 +209,14 @@ def spread(scores: NDArray[np.float64]) -> float:
     Args:
         scores: Of the same questions under each, ``[instructions, questions]``.
     """
+    questions = scores.shape[1]
+    between = scores.mean(axis=1).var(ddof=1)
+    return float(np.sqrt(max(0.0, between - luck(scores) / questions)))
+
+
+def luck(scores: NDArray[np.float64]) -> float:
+    """Return the variance of a score that neither its instruction nor its question explains."""
     instructions, questions = scores.shape
     residuals = scores - scores.mean(axis=0)
-    means = residuals.mean(axis=1)
-    between = means.var(ddof=1)
-    within = ((residuals - means[:, None]) ** 2).sum() / ((instructions - 1) * (questions - 1))
-    return float(np.sqrt(max(0.0, between - within / questions)))
+    residuals = residuals - residuals.mean(axis=1, keepdims=True)
+    return float((residuals**2).sum() / ((instructions - 1) * (questions - 1)))

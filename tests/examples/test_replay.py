@@ -91,14 +91,5 @@ def test_a_file_is_replayed_task_by_task(tmp_path: Path) -> None:
     assert [line.split(" | ")[0].strip("| ") for line in table[2:]] == [*replay.RULES, "oracle"]
     assert table[0].count("2 tasks with room") == table[0].count("0 tasks without") == 1
     for examples in ("again", "simulated"):
-        arguments = [
-            "--scores",
-            str(path),
-            "--examples",
-            examples,
-            "--train",
-            "90",
-            "--splits",
-            "5",
-        ]
+        arguments = f"--scores {path} --examples {examples} --train 90 --splits 5".split()
         assert replay.run(parser.parse_args(arguments)) != "\n".join(table)
