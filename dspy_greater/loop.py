@@ -1,12 +1,12 @@
 """The loop of a compile: whose turn it is, one step, the record of it, and a saved state.
 
 What is compared are whole programs. Each predictor's search changes its own instruction within the
-program as it stands, which is what the search before it ended with; where another predictor has
-changed since its last step it begins anew there, and keeps its place and its patience.
+program as the search before it left it.
 """
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -40,6 +40,9 @@ from dspy_greater.state import CompileState, SearchUnderWay
 #: Programs, the best on training examples, among which the verdict chooses besides the user's;
 #: fewer where to run them would take more than this share of what the start's runs leave.
 FINALISTS, VERDICTS_SHARE = 3, 1 / 2
+#: Validation examples, as a share of the runs that the bounds pay for, and the fewest: each program
+#: verified is run on all of them. In a simulation an eighth gains most, whatever pays for the runs.
+VALIDATED, FEWEST_VALIDATED = 1 / 8, 16
 #: In whose name the race of whole programs spends, and the kind of candidate it tries.
 TOGETHER = "together"
 
@@ -71,6 +74,8 @@ class Loop:
         """
         setup, state = self.setup, self.state
         self._tell_of_the_least()
+        if state.start in state.scores.validation:  # taken up from an earlier process
+            self._fit_verdict()
         try:
             if not state.raced:
                 self._race_first()
@@ -89,13 +94,28 @@ class Loop:
     def _tell_of_the_least(self) -> None:
         """Warn of a bound that is less than the pass over the examples, which is the least."""
         runner, most = self.setup.runner, self.setup.bounds.max_metric_calls
-        train, validation = len(runner.train), len(runner.validation)
+        train, validation = len(runner.train), min(len(runner.validation), FEWEST_VALIDATED)
         if most is not None and most < train + validation:
             say(
                 f"max_metric_calls={most:,} is less than one pass over the {train} training and "
                 f"{validation} validation examples, which is the least",
                 self.setup.progress,
             )
+
+    def _fit_verdict(self) -> None:
+        """Verify on a sample of the validation examples, where the bounds pay for few runs."""
+        runner, state = self.setup.runner, self.state
+        known, given = state.scores.validation.get(state.start), len(runner.validation)
+        fitting = min(given, max(FEWEST_VALIDATED, VALIDATED * self.budget.paid()))
+        count = len(known) if known else int(fitting)
+        if count < given:
+            drawn = random.Random(f"{self.setup.seed} validation")
+            runner.validation = drawn.sample(runner.validation, count)
+            state.record.validation_examples = count
+        if count < given and not known:
+            told = f"{self.setup.bounds} pays for about {self.budget.paid():,.0f} runs"
+            told += f": the verdict is on {count} of {given} validation examples"
+            say(told, self.setup.progress)
 
     def verdict(self) -> Verdict:
         """Return the best program so far that beats the user's with the confidence asked for."""
@@ -144,13 +164,9 @@ class Loop:
         )
 
     def _next(self) -> Predictor | None:
-        """Return whose turn it is: in the program's order, or who had the fewest."""
-        by_name = {each.name: each for each in self.setup.runner.predictors}
+        """Return whose turn it is: each is searched to its end, in the program's order."""
         waiting = self._waiting()
-        if self.setup.round_robin:
-            steps = {name: search.steps for name, search in self.state.searches.items()}
-            waiting.sort(key=lambda name: steps.get(name, 0))
-        return by_name[waiting[0]] if waiting else None
+        return next((p for p in self.setup.runner.predictors if p.name in waiting), None)
 
     def _waiting(self) -> list[str]:
         """Return whose search goes on."""
@@ -218,23 +234,19 @@ class Loop:
         return name in called or not called or all(run.raised for run in runs)
 
     def _opened(self, predictor: Predictor) -> Schedule:
-        """Return a predictor's schedule, begun anew if another predictor has changed."""
+        """Return a predictor's schedule, begun if it has not."""
         state, setup, name = self.state, self.setup, predictor.name
-        search, around = state.searches.get(name), state.current.around(name)
+        search = state.searches.get(name)
         if search is None:
-            search = SearchUnderWay(setup.config.state_type(state.current[name]), around)
+            search = SearchUnderWay(setup.config.state_type(state.current[name]))
             state.searches[name] = search
             schedule = self._schedules[name] = self._schedule(predictor, search)
             self._note(name, schedule.begin(state.current), 0, True, state.current)
+            self.budget.turn(name)
+            self._fit_verdict()
             if self._called(name):
-                self.budget.turn(name)
                 announce(setup, self.budget, name, self._looks() * len(setup.runner.validation))
             self._begin()
-        elif search.around != around:
-            search.around = around
-            schedule = self._schedules[name] = self._schedule(predictor, search)
-            again = replace(schedule.begin(state.current), kind="again")
-            self._note(name, again, search.steps, True, state.current)
         elif name not in self._schedules:  # taken up from an earlier process
             self._schedules[name] = self._schedule(predictor, search)
         return self._schedules[name]
@@ -263,6 +275,8 @@ class Loop:
         state, before = self.state, race.current
         state.meter.turn(kind)
         race.begin()
+        self.budget.turn(kind)
+        self._fit_verdict()
         self._begin()
         self.budget.turn(kind)
         moving = [name for name in race.parts if name == DEMOS or self._called(name)]

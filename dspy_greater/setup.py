@@ -31,7 +31,6 @@ class Setup:
     seed: int
     confidence: float
     perfect_score: float | None
-    round_robin: bool
     scripts: frozenset[str]
     callback: Callable[[StepEvent], bool | None] | None
     checkpoint: Checkpoint | None

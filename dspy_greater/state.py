@@ -15,15 +15,14 @@ from dspy_greater.search import Attempt, Program, ScheduleConfig, ScheduleState,
 logger = logging.getLogger(__name__)
 
 #: Counted up whenever what is saved has another form, within a version too.
-FORM = 5
+FORM = 6
 
 
 @dataclass
 class SearchUnderWay:
-    """One predictor's search within the instructions ``around``; why it ``ended``, if it did."""
+    """One predictor's search; why it ``ended``, if it did."""
 
     state: ScheduleState
-    around: dict[str, str]
     steps: int = 0
     ended: str = ""
 

@@ -76,12 +76,11 @@ class GreaterTeleprompter(Teleprompter):
         callback: Called with a ``StepEvent`` after every step; returns True to stop. What was
             found by then counts, as it does after Ctrl-C.
         predictors: Names of the predictors to optimize, or a function that chooses among all
-            names; None for all. What DSPy appends to an agent's instruction (its tools) is kept.
-        round_robin: Whether predictors take turns of one step each; by default each is searched
-            to its end, in the program's order. Either way they share the bounds evenly.
+            names; None for all. Each is searched to its end, in the program's order; they share
+            the bounds evenly. What DSPy appends to an agent's instruction (its tools) is kept.
         frozen: Names of predictors that keep their instructions.
         demos: ``"keep"`` yours, or ``"search"`` for better ones first: of a third of the training
-            examples, one, two or four that your program got right, or that are labelled in full.
+            examples, one, two or four that your program got right, or others with their labels.
             They race like instructions, which then race with the winner's demos in the prompt.
         scripts: In which instructions may be written beside Latin, by Unicode names such as
             ``"cyrillic"`` or ``"cjk"``. None: those of the program and its examples.
@@ -122,7 +121,6 @@ class GreaterTeleprompter(Teleprompter):
         log_dir: str | os.PathLike[str] | None = None,
         callback: Callable[[StepEvent], bool | None] | None = None,
         predictors: Selector = None,
-        round_robin: bool = False,
         frozen: Sequence[str] = (),
         demos: Literal["keep", "search"] = "keep",
         scripts: Sequence[str] | None = None,
@@ -166,7 +164,6 @@ class GreaterTeleprompter(Teleprompter):
         self.log_dir = log_dir
         self.callback = callback
         self.predictors = predictors
-        self.round_robin = round_robin
         self.frozen = frozen
         self.demos = demos
         self.scripts = scripts
@@ -322,7 +319,6 @@ class GreaterTeleprompter(Teleprompter):
             "metric": self.metric.function,
             "adapter": current_adapter(),
             "predictors": [each.name for each in predictors],
-            "turns": self.round_robin,
             "labels": (data.labels, data.pool_labels),
             "model": white_box(lms.white_box).fingerprint,
             "settings of the LM": asked(lms.white_box),
@@ -380,7 +376,6 @@ class GreaterTeleprompter(Teleprompter):
             seed=self.seed,
             confidence=self.confidence,
             perfect_score=self.perfect_score,
-            round_robin=self.round_robin,
             scripts=frozenset(its),
             callback=self.callback,
             checkpoint=checkpoint,

@@ -13,6 +13,7 @@
     python -m examples.benchmark instructions --model FOLDER --tasks scone --out FILE
     python -m examples.benchmark matrix --model FOLDER --tasks scone --instructions FILE --out FILE
     python -m examples.benchmark replay --scores examples/results/matrix.jsonl
+    python -m examples.benchmark shares
     python -m examples.benchmark orders --scores examples/results/matrix.jsonl
     python -m examples.benchmark ranking --model FOLDER --tasks scone --instructions IN --out OUT
     python -m examples.benchmark rewrites --model FOLDER --tasks scone --instructions IN --out OUT
@@ -41,6 +42,7 @@ from examples.benchmarks import (
     replay,
     rewrites,
     served,
+    shares,
     speed,
     worked,
 )
@@ -60,6 +62,7 @@ BENCHMARKS = {
     "worked": worked,
     "products": products,
     "served": served,
+    "shares": shares,
     "batches": batches,
 }
 

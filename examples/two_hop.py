@@ -81,9 +81,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-tokens", type=int, help="a bound; by default auto='light'")
     parser.add_argument("--both", action="store_true", help="improve both predictors")
-    parser.add_argument(
-        "--turns", action="store_true", help="let both take turns, round_robin=True"
-    )
     options = parser.parse_args()
     load(SMALL_MODEL)
     examples = questions(TRAIN + VALIDATION + HELD_OUT, options.seed)
@@ -95,7 +92,6 @@ def main() -> None:
         program = replace_instruction(program, good)
     compiled = GreaterTeleprompter(
         metric=metric,
-        round_robin=options.turns,
         frozen=[] if options.both else ["second.predict"],
         seed=options.seed,
         max_tokens=options.max_tokens,

@@ -14,6 +14,7 @@ from dspy_greater import StepEvent, teleprompter
 from dspy_greater.cost import PHASES
 from dspy_greater.model import WhiteBox
 from dspy_greater.record import CheckpointError
+from dspy_greater.report import DetailedResults
 from dspy_greater.search import ScheduleConfig
 from tests.support.compiling import (
     PAPER,
@@ -82,6 +83,29 @@ def test_a_bound_below_the_first_pass_is_told_of(
 ) -> None:
     small(max_metric_calls=2).compile(student, trainset=examples())
     assert "max_metric_calls=2 is less than one pass over the 4 training and 2" in caplog.text
+
+
+@pytest.mark.usefixtures("readable", "inventive")
+def test_where_bounds_pay_for_few_runs_the_verdict_is_on_fewer_examples(
+    student: dspy.Module, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train, validation = examples(50)[:6], examples(50)[6:]
+
+    def compiled(most: int, **knobs: Any) -> DetailedResults:
+        its = {"metric": lambda example, prediction: int(example.answer) / 100, **knobs}
+        optimizer = small(max_metric_calls=most, schedule=VERIFIED, **its)
+        return optimizer.compile(student, trainset=train, valset=validation).detailed_results
+
+    assert compiled(160).validation_examples == 20
+    assert "max_metric_calls=160 pays for about 160 runs: the verdict is on 20 of 44" in caplog.text
+    assert compiled(60).validation_examples == 16  # the fewest
+    assert compiled(500).validation_examples == 44
+    caplog.clear()
+    stopped = compiled(160, log_dir=tmp_path, callback=lambda event: True)
+    resumed = compiled(160, log_dir=tmp_path)
+    assert caplog.text.count("pays for about") == 1  # not where a compile is taken up
+    assert resumed.candidates[0].validation_scores == stopped.candidates[0].validation_scores
+    assert len(set(stopped.candidates[0].validation_scores or [])) == 20
 
 
 def test_ctrl_c_gives_back_what_there_is(student: dspy.Module) -> None:

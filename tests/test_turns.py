@@ -33,7 +33,6 @@ from tests.support.compiling import (
 __all__ = ["configured", "inventive", "lm"]
 
 TRAIN = examples(6)
-TURNS = pytest.mark.parametrize("round_robin", [False, True], ids=["one by one", "in turns"])
 
 
 class Told(dspy.Module):
@@ -69,28 +68,19 @@ def label_fn(example: dspy.Example, name: str) -> dict[str, str]:
     return {"query" if name == "rewrite" else "answer": example.answer}
 
 
-def compiled(round_robin: bool = True, **knobs: Any) -> dspy.Module:
+def compiled(**knobs: Any) -> dspy.Module:
     settings = {"schedule": VERIFIED, "metric": Rising(), "label_fn": label_fn, **knobs}
-    return small(round_robin=round_robin, **settings).compile(
-        Told(), trainset=TRAIN, valset=examples(13)[6:]
-    )
+    return small(**settings).compile(Told(), trainset=TRAIN, valset=examples(13)[6:])
 
 
-def order(round_robin: bool, **knobs: Any) -> list[tuple[str, int]]:
+def test_predictors_come_one_after_the_other() -> None:
     told: list[tuple[str, int]] = []
-    compiled(round_robin, callback=lambda e: told.append((e.predictor, e.step)) or False, **knobs)
-    return told
+    compiled(schedule=PAPER, callback=lambda e: told.append((e.predictor, e.step)) or False)
+    assert told == [("rewrite", 1), ("rewrite", 2), ("answer", 1), ("answer", 2)]
 
 
-def test_predictors_take_turns_or_come_one_after_the_other() -> None:
-    steps = [("rewrite", 1), ("answer", 1), ("rewrite", 2), ("answer", 2)]
-    assert order(True, schedule=PAPER) == steps
-    assert order(False, schedule=PAPER) == [steps[0], steps[2], steps[1], steps[3]]
-
-
-@TURNS
 def test_no_comparison_mixes_scores_of_different_programs(
-    round_robin: bool, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     metric = Rising()
     validated: list[tuple[Program, set[tuple[str, str]]]] = []
@@ -108,8 +98,8 @@ def test_no_comparison_mixes_scores_of_different_programs(
     plain, plainly = ScoreBoard.validate, ScoreBoard.training_scores
     monkeypatch.setattr(ScoreBoard, "validate", validate)
     monkeypatch.setattr(ScoreBoard, "training_scores", training_scores)
-    record = compiled(round_robin, metric=metric).detailed_results
-    held = {c.predictor for c in record.candidates if c.accepted and c.step and c.kind != "again"}
+    record = compiled(metric=metric).detailed_results
+    held = {c.predictor for c in record.candidates if c.accepted and c.step}
     assert held == {"rewrite", "answer"}  # both changed, so there was something to mix
     assert len({program for program, _ in validated}) > 2
     for program, scored in validated:
@@ -127,19 +117,16 @@ def test_an_instruction_accepted_in_one_predictor_is_there_in_the_others_next_st
             here = [
                 c
                 for c in record.candidates
-                if (c.predictor, c.step) == (event.predictor, event.step) and c.kind != "again"
+                if (c.predictor, c.step) == (event.predictor, event.step)
             ]
             assert here
             for candidate in here:
                 assert candidate.others.get(other, START) == held[other]
         held[event.predictor] = event.instruction
-    assert sum(c.kind == "again" for c in record.candidates) >= 2
-    again = [c for c in record.candidates if c.kind == "again"]
-    assert all(len(c.train_scores) == 6 for c in again)
 
 
-def test_in_turns_no_program_is_run_twice_on_an_example() -> None:
-    """Scores belong to programs: that another predictor has changed is no reason to run again.
+def test_no_program_is_run_twice_on_an_example() -> None:
+    """Scores belong to programs, not to the turn in which they were run.
 
     Runs are kept of the current program alone: at the end, what the student's predictors were
     asked is found out once more.
@@ -155,16 +142,14 @@ def test_in_turns_no_program_is_run_twice_on_an_example() -> None:
     ).detailed_results
     accepted = [c for c in record.candidates if c.accepted and c.step]
     assert {c.predictor for c in accepted} == {"rewrite", "answer"}
-    assert any(c.kind == "again" for c in accepted)
     assert record.total_calls == sum(ran.values())
     again = {program for (program, _), times in ran.items() if times > 1}
     assert again <= {json.dumps([START, START])}
     assert len({program for program, _ in ran}) > 9
 
 
-@TURNS
-def test_the_verdict_is_on_whole_programs_and_every_one_was_a_look(round_robin: bool) -> None:
-    program = compiled(round_robin)
+def test_the_verdict_is_on_whole_programs_and_every_one_was_a_look() -> None:
+    program = compiled()
     record = program.detailed_results
     tried = {
         json.dumps({**c.others, c.predictor: c.instruction}, sort_keys=True)
@@ -206,13 +191,12 @@ def events(folder: Path) -> list[dict[str, Any]]:
     return [{name: event[name] for name in event.keys() - costs} for event in lines]
 
 
-@TURNS
 @SCHEDULES
-def test_turns_that_were_killed_go_on_and_end_the_same(
-    round_robin: bool, schedule: ScheduleConfig, tmp_path: Path
+def test_searches_that_were_killed_go_on_and_end_the_same(
+    schedule: ScheduleConfig, tmp_path: Path
 ) -> None:
     knobs = {"metric": graded, "schedule": schedule}
-    whole = compiled(round_robin, log_dir=tmp_path / "whole", **knobs).detailed_results
+    whole = compiled(log_dir=tmp_path / "whole", **knobs).detailed_results
     killed, deaths = tmp_path / "killed", 0
     told: list[str] = []
 
@@ -222,12 +206,12 @@ def test_turns_that_were_killed_go_on_and_end_the_same(
 
     while True:  # killed after every step
         try:
-            compiled(round_robin, log_dir=killed, callback=die, **knobs)
+            compiled(log_dir=killed, callback=die, **knobs)
         except KilledError:
             deaths += 1
         else:
             break
-    resumed = compiled(round_robin, log_dir=killed, **knobs).detailed_results
+    resumed = compiled(log_dir=killed, **knobs).detailed_results
     assert deaths >= 4
     assert resumed.candidates == whole.candidates
     assert resumed.outcomes == whole.outcomes
@@ -257,29 +241,26 @@ def test_who_ends_it_all_after_the_race_hears_of_every_predictor() -> None:
     assert record.detailed_results.summary().count("kept as it was") == 2
 
 
-def test_the_same_seed_gives_the_same_turns() -> None:
+def test_the_same_seed_gives_the_same_search() -> None:
     one, two = (compiled(metric=graded).detailed_results for _ in range(2))
     assert one.candidates == two.candidates
     assert one.outcomes == two.outcomes
 
 
-@TURNS
-def test_ctrl_c_gives_back_what_there_is(round_robin: bool) -> None:
+def test_ctrl_c_gives_back_what_there_is() -> None:
     def press(event: StepEvent) -> bool:
         raise KeyboardInterrupt
 
-    record = compiled(round_robin, callback=press).detailed_results
+    record = compiled(callback=press).detailed_results
     # Pressed after the race of whole programs, and before any predictor's own turn.
     assert {outcome.stopped for outcome in record.outcomes} == {"interrupted"}
     assert {outcome.steps for outcome in record.outcomes} == {0}
 
 
-@TURNS
 @pytest.mark.usefixtures("inventive")
-def test_bounds_are_shared_evenly(round_robin: bool) -> None:
+def test_bounds_are_shared_evenly() -> None:
     events: list[StepEvent] = []
     record = compiled(
-        round_robin,
         callback=lambda event: events.append(event),
         schedule=replace(VERIFIED, max_steps=99, patience=99),
         max_metric_calls=400,
@@ -297,7 +278,7 @@ def test_whole_programs_race_first_within_their_share() -> None:
     config = replace(VERIFIED, library=False, asked=0, starts=0, instructions=mine, max_steps=1)
 
     def raced(**knobs: Any) -> list[str]:
-        record = compiled(False, schedule=config, **knobs).detailed_results
+        record = compiled(schedule=config, **knobs).detailed_results
         return [
             candidate.instruction
             for candidate in record.candidates
@@ -316,7 +297,7 @@ def test_labels_of_label_fn_are_what_the_published_schedule_follows() -> None:
         number = int(example.question.split()[2])
         return {"query": f"{number} plus 3"} if name == "rewrite" and number % 2 else None
 
-    record = compiled(False, schedule=PAPER, label_fn=some).detailed_results
+    record = compiled(schedule=PAPER, label_fn=some).detailed_results
     assert record.left_out == ["answer"]
     assert [outcome.predictor for outcome in record.outcomes] == ["rewrite"]
     # Half of the examples have a label, and none of the others counts as a loss that failed.
@@ -328,7 +309,7 @@ def test_with_some_labels_rewards_are_what_the_verified_schedule_follows() -> No
     def some(example: dspy.Example, name: str) -> Any:
         return {"query": "3"} if name == "rewrite" and example is TRAIN[1] else {}
 
-    record = compiled(False, label_fn=some).detailed_results
+    record = compiled(label_fn=some).detailed_results
     assert record.left_out == []
     assert {len(c.train_scores) for c in record.candidates if c.accepted} == {6}
 
@@ -341,8 +322,6 @@ def test_a_log_dir_knows_the_labels_and_not_the_function(tmp_path: Path) -> None
     assert compiled(log_dir=tmp_path, label_fn=again).detailed_results.outcomes == one.outcomes
     with pytest.raises(CheckpointError, match="another labels"):
         compiled(log_dir=tmp_path, label_fn=lambda example, name: None)
-    with pytest.raises(CheckpointError, match="another turns"):
-        compiled(False, log_dir=tmp_path)
 
 
 def test_labels_are_checked_before_anything_runs() -> None:

@@ -30,8 +30,8 @@ def shown_by(
     """Return what each of some examples can show, but for those that show nothing.
 
     What the program did there where it was all right, as few-shot optimizers of DSPy have it, else
-    the example itself if it has all that its predictors ask and answer. No demo leaves a field out,
-    and none holds a value that JSON cannot keep.
+    its labels behind what it wrote, such as its reasoning: they show the form. No demo leaves a
+    field out, and none holds a value that JSON cannot keep.
 
     Args:
         predictors: Those that get demos.
@@ -42,7 +42,7 @@ def shown_by(
     found = []
     for index, (example, run) in enumerate(zip(examples, runs, strict=True)):
         its = {name: given[index] for name, given in labels.items()}
-        shown = _done(predictors, run) if run.score >= 1 else _told(predictors, example, its)
+        shown = _done(predictors, run) if run.score >= 1 else _told(predictors, example, its, run)
         if shown and _kept(shown) == shown:
             found.append(shown)
     return found
@@ -80,16 +80,20 @@ def _done(predictors: Sequence[Predictor], run: Run) -> Shown:
 
 
 def _told(
-    predictors: Sequence[Predictor], example: dspy.Example, labels: Mapping[str, dspy.Example]
+    predictors: Sequence[Predictor],
+    example: dspy.Example,
+    labels: Mapping[str, dspy.Example],
+    run: Run,
 ) -> Shown:
-    """Return what an example says of each predictor; nothing unless it says it all."""
-    found: Shown = {}
+    """Return each predictor's labels behind what it did; nothing unless all have some, and all."""
+    found, done = Shown(), _done(predictors, run)
     for predictor in predictors:
         inputs, its = call_of(predictor, example).inputs, labels.get(predictor.name, example)
-        outputs = {f: gold_value(predictor, f, its) for f in labelled_fields(predictor, its)}
-        if {*inputs, *outputs} != set(predictor.signature.fields):
+        right = {f: gold_value(predictor, f, its) for f in labelled_fields(predictor, its)}
+        told = {**done.get(predictor.name, {}), **inputs, **right}
+        if not right or not told.keys() >= predictor.signature.fields.keys():
             return {}
-        found[predictor.name] = {**inputs, **outputs}
+        found[predictor.name] = {name: told[name] for name in predictor.signature.fields}
     return found
 
 

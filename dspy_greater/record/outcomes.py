@@ -25,8 +25,7 @@ class Candidate:
         step: Step in which it was first tried; 0 for the instruction at the start.
         kind: Where it comes from: ``"start"``, ``"given"``, ``"library"``, ``"examples"``,
             ``"asked"`` or ``"written"`` (what the model goes on with);
-            ``"together"``: the race of whole programs; ``"the set of demos"``: that of demos;
-            ``"again"``: run again, as another predictor had changed.
+            ``"together"``: the race of whole programs; ``"the set of demos"``: that of demos.
         position: First token position that it changed; None for a whole instruction.
         train_scores: The metric on the training examples that it was run on.
         estimate: What its schedule measured by, if by something else than the metric.

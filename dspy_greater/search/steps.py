@@ -70,11 +70,7 @@ class Schedule(Protocol):
     """Improves one predictor's instruction, step by step."""
 
     def begin(self, current: Program) -> Attempt:
-        """Run the current program on the training examples.
-
-        Called first of all, and again when another predictor has changed: what was measured
-        within the program before says nothing of this one.
-        """
+        """Run the current program on the training examples; called first of all."""
 
     def step(self, current: Program) -> Step | None:
         """Take a step from the current program on; None where the search is over."""

@@ -56,8 +56,7 @@ def simulated(ahead: float | None = None) -> Draw:
 
     Instructions are worth what a normal distribution draws, with the :func:`spread` that they show
     beyond chance; the program's own what it scored, as far as that was not luck. On a question
-    they do as much alike as they did: behind each score is a normal value of which a part is the
-    question's.
+    they do as much alike as they did.
 
     Args:
         ahead: By how many spreads the program's own is better than others are in the mean, instead.
@@ -69,9 +68,7 @@ def simulated(ahead: float | None = None) -> Draw:
         true_share = min(1.0, beyond**2 / max(means.var(ddof=1), 1e-12))
         worth[0] = level + (true_share * (means[0] - level) if ahead is None else ahead * beyond)
         worth = worth.clip(0.01, 0.99)
-        values = _normal(len(worth), train + validation, alike(scores), rng)
-        bars = np.array([NormalDist().inv_cdf(each) for each in worth])
-        right = (values < bars[:, None]).astype(float)
+        right = answered(worth, train + validation, alike(scores), rng)
         return Drawing(right[:, :train], right[:, train:], worth)
 
     return draw
@@ -84,9 +81,15 @@ def alike(scores: Scores) -> float:
     return float(between / max(between + within, 1e-12))
 
 
-def _normal(instructions: int, examples: int, share: float, rng: Generator) -> Scores:
-    """Return normal values whose signs are about as much alike as scores are."""
+def answered(worth: NDArray[np.float64], examples: int, share: float, rng: Generator) -> Scores:
+    """Return scores ``[instructions, examples]`` of instructions that are worth so much.
+
+    Behind each is a normal value of which a part is the example's, so that scores are about as much
+    :func:`alike` as ``share`` says.
+    """
     latent = np.sin(np.pi / 2 * min(share, 0.99))  # exact where half of the answers are right
-    theirs, own = rng.standard_normal(examples), rng.standard_normal((instructions, examples))
-    values: Scores = np.sqrt(latent) * theirs + np.sqrt(1 - latent) * own
-    return values
+    theirs, own = rng.standard_normal(examples), rng.standard_normal((len(worth), examples))
+    bars = np.array([NormalDist().inv_cdf(each) for each in worth])
+    values = np.sqrt(latent) * theirs + np.sqrt(1 - latent) * own
+    right: Scores = (values < bars[:, None]).astype(float)
+    return right

@@ -78,12 +78,9 @@ class PaperSchedule:
     def begin(self, current: Program) -> Attempt:
         """Run the current program on the training examples.
 
-        What lost within another program may win within this one: all may be tried again.
-
         Raises:
             LossError: If no training example gives a finite loss.
         """
-        self.state.tried, self._trial, self._slope = [], None, None
         return self._current(current).attempt("start", None)
 
     def step(self, current: Program) -> Step | None:

@@ -52,8 +52,18 @@ def test_a_failure_shows_the_right_answer_if_all_fields_are_labelled() -> None:
     }
 
 
-def test_an_example_without_reasoning_is_no_demo_of_a_program_that_reasons() -> None:
-    assert shown(REASONED, run(0.0, "predict", reasoning="Six.", answer="6")) == []
+def test_a_failure_of_a_program_that_reasons_shows_its_reasoning_and_the_right_answer() -> None:
+    told = {"question": "2 + 3?", "reasoning": "Six.", "answer": "5"}
+    failed = run(0.0, "predict", reasoning="Six.", answer="6")
+    assert shown(REASONED, failed) == [{"predict": told}]
+    assert list(shown(REASONED, failed)[0]["predict"]) == list(told)  # as the prompt has them
+    assert shown(REASONED, run(0.0)) == []  # what could not be read shows no reasoning
+
+
+def test_a_failure_without_a_label_shows_nothing() -> None:
+    failed = run(0.0, "predict", reasoning="Six.", answer="6")
+    unlabelled = dspy.Example(note="five")
+    assert shown(REASONED, failed, predict=unlabelled) == []
 
 
 def test_what_json_cannot_keep_is_no_demo() -> None:

@@ -86,19 +86,14 @@ CASES: dict[str, Callable[[dspy.LM], dspy.Module]] = {
     "tokens bounded": lambda lm: one("prices", 5, max_tokens=20_000),
     "target": lambda lm: one("letters", 6, schedule=ASKED, target_lm=lm.copy(max_tokens=60)),
     "two, one after the other": lambda lm: two(0, schedule=SMALL),
-    "two in turns": lambda lm: two(0, schedule=ASKED, round_robin=True),
-    "two in turns, runs bounded": lambda lm: two(2, max_metric_calls=400, round_robin=True),
+    "two, runs bounded": lambda lm: two(2, max_metric_calls=400),
     "two, one frozen": lambda lm: two(3, schedule=SMALL, frozen=["second.predict"]),
     "killed, arithmetic": lambda lm: resumed(
         lambda **k: one("arithmetic", 2, schedule=ASKED, **k), 2
     ),
     "killed, paper": lambda lm: resumed(lambda **k: one("letters", 0, schedule=PAPER, **k), 3),
-    "killed, two in turns": lambda lm: resumed(
-        lambda **k: two(0, schedule=ASKED, round_robin=True, **k), 3
-    ),
-    "killed, two bounded": lambda lm: resumed(
-        lambda **k: two(2, max_metric_calls=400, round_robin=True, **k), 2
-    ),
+    "killed, two": lambda lm: resumed(lambda **k: two(0, schedule=ASKED, **k), 3),
+    "killed, two bounded": lambda lm: resumed(lambda **k: two(2, max_metric_calls=400, **k), 2),
 }
 
 

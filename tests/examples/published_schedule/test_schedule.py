@@ -167,15 +167,6 @@ def test_it_goes_on_where_validation_examples_are_not_all_right() -> None:
     assert search.step(start) is None
 
 
-def test_within_another_program_all_may_be_tried_again() -> None:
-    search = schedule(max_steps=1)
-    step = search.step(toy("read the answer .", other="guess"))
-    assert step is not None
-    assert len(search.state.tried) == 4
-    search.begin(toy("read the answer .", other="the"))
-    assert search.state.tried == ["read the answer ."]
-
-
 def test_its_state_is_plain_data() -> None:
     search = schedule()
     for before, after in pairwise(steps_of(search, toy("read the answer ."))):
