@@ -40,9 +40,9 @@ from dspy_greater.state import CompileState, SearchUnderWay
 #: Programs, the best on training examples, among which the verdict chooses besides the user's;
 #: fewer where to run them would take more than this share of what the start's runs leave.
 FINALISTS, VERDICTS_SHARE = 3, 1 / 2
-#: Validation examples, as a share of the runs that the bounds pay for, and the fewest: each program
-#: verified is run on all of them. In a simulation an eighth gains most, whatever pays for the runs.
-VALIDATED, FEWEST_VALIDATED = 1 / 8, 16
+#: Most validation examples, as a share of the runs that the bounds pay for, and the fewest: each
+#: program verified is run on all of them, and no race is left where bounds pay for little else.
+VALIDATED, FEWEST_VALIDATED = 1 / 5, 16
 #: In whose name the race of whole programs spends, and the kind of candidate it tries.
 TOGETHER = "together"
 
@@ -73,7 +73,6 @@ class Loop:
         Ctrl-C ends them as the callback does: what was found by then counts.
         """
         setup, state = self.setup, self.state
-        self._tell_of_the_least()
         if state.start in state.scores.validation:  # taken up from an earlier process
             self._fit_verdict()
         try:
@@ -91,29 +90,23 @@ class Loop:
         except KeyboardInterrupt:
             self.stopped = "interrupted"
 
-    def _tell_of_the_least(self) -> None:
-        """Warn of a bound that is less than the pass over the examples, which is the least."""
-        runner, most = self.setup.runner, self.setup.bounds.max_metric_calls
-        train, validation = len(runner.train), min(len(runner.validation), FEWEST_VALIDATED)
-        if most is not None and most < train + validation:
-            say(
-                f"max_metric_calls={most:,} is less than one pass over the {train} training and "
-                f"{validation} validation examples, which is the least",
-                self.setup.progress,
-            )
-
     def _fit_verdict(self) -> None:
         """Verify on a sample of the validation examples, where the bounds pay for few runs."""
-        runner, state = self.setup.runner, self.state
+        runner, state, paid = self.setup.runner, self.state, self.budget.paid()
         known, given = state.scores.validation.get(state.start), len(runner.validation)
-        fitting = min(given, max(FEWEST_VALIDATED, VALIDATED * self.budget.paid()))
+        fitting = min(given, max(FEWEST_VALIDATED, VALIDATED * paid))
         count = len(known) if known else int(fitting)
         if count < given:
             drawn = random.Random(f"{self.setup.seed} validation")
             runner.validation = drawn.sample(runner.validation, count)
             state.record.validation_examples = count
-        if count < given and not known:
-            told = f"{self.setup.bounds} pays for about {self.budget.paid():,.0f} runs"
+        if known:
+            return
+        told, train = f"{self.setup.bounds} pays for about {paid:,.0f} runs", len(runner.train)
+        if paid < train + count:
+            told += f", fewer than the {train} training and {count} validation examples, the least"
+            say(told, self.setup.progress)
+        elif count < given:
             told += f": the verdict is on {count} of {given} validation examples"
             say(told, self.setup.progress)
 

@@ -26,7 +26,7 @@ from examples.benchmarks.replay import HARM, ours
 #: Training examples, validation examples given, instructions, the start's share of right answers,
 #: the spread of the other half of instructions, and how much alike scores are on a question.
 TRAIN, GIVEN, INSTRUCTIONS, LEVEL, NARROW, ALIKE = 50, 100, 24, 0.3, 0.03, 0.3
-SHARES = (1 / 5, VALIDATED, 1 / 13)
+SHARES = (VALIDATED, 1 / 8, 1 / 13)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
