@@ -12,7 +12,6 @@ from dspy_greater import GreaterTeleprompter, VerifiedConfig, local_lm
 from tests.support.scripted import chat, play
 from tests.support.tiny import make_model, make_tokenizer
 
-TURNS = pytest.mark.parametrize("round_robin", [False, True], ids=["one by one", "in turns"])
 CONFIG = VerifiedConfig(
     max_steps=2, asked=0, starts=0, library=False, examples=0, instructions=("Take care.", "Guess.")
 )
@@ -60,12 +59,11 @@ def careful(prompt: str) -> str:
     return "yes" if "Take care." in prompt else "no"
 
 
-@TURNS
 def test_what_no_run_calls_and_what_the_metric_does_not_see_stay_as_they_were(
-    round_robin: bool, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reply = {"note": lambda p: f"note {len(p)}", "answer": careful}
-    program = compiled(Mail(), reply, monkeypatch, round_robin=round_robin)
+    program = compiled(Mail(), reply, monkeypatch)
     assert instructions(program) == {**instructions(Mail()), "answer": "Take care."}
     record = program.detailed_results
     assert {o.predictor: (o.changed, o.put_back) for o in record.outcomes} == {
