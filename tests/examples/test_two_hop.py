@@ -58,7 +58,7 @@ def test_both_may_be_improved(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Too few tokens for more than a step of each.
-    monkeypatch.setattr(sys, "argv", ["two_hop.py", "--both", "--turns", "--max-tokens", "20000"])
+    monkeypatch.setattr(sys, "argv", ["two_hop.py", "--both", "--max-tokens", "20000"])
     two_hop.main()
     said = capsys.readouterr().out
     before, after = map(float, re.findall(r"([\d.]+) %", said))
