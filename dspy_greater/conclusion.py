@@ -30,7 +30,6 @@ def conclude(loop: Loop) -> None:
         there = {**candidate.others, candidate.predictor: candidate.instruction}
         run = Program.of({**state.start.instructions, **there})
         candidate.validation_scores = state.scores.validation.get(run)
-    record.skipped_losses = sum(s.state.skipped for s in state.searches.values())
     record.outcomes = [_outcome(loop, name) for name in state.start]
     if setup.checkpoint is not None and not loop.stopped:
         for outcome in record.outcomes:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from dspy_greater.model import WhiteBox
+from examples.published_schedule.white_box import GradientBox
 from tests.support.tiny import make_model, make_tokenizer
 
 # On models this tiny a second thread waits more than it works, beside other jobs many times over.
@@ -50,6 +50,7 @@ def tiny_model() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def white_box(tiny_tokenizer: Any) -> WhiteBox:
+def white_box(tiny_tokenizer: Any) -> GradientBox:
     """A tiny random Llama; its counts are shared by the session."""
-    return WhiteBox(make_model("llama", len(tiny_tokenizer)), tiny_tokenizer, name="tiny-llama")
+    model = make_model("llama", len(tiny_tokenizer))
+    return GradientBox(model, tiny_tokenizer, name="tiny-llama")

@@ -10,6 +10,7 @@ import pytest
 from dspy_greater import GreaterTeleprompter, local_lm
 from dspy_greater.model import WhiteBox
 from examples.published_schedule import PaperConfig
+from examples.published_schedule.white_box import GradientBox
 from tests.support.compiling import examples, metric
 from tests.support.scripted import TINY, chat, one_right, play
 from tests.support.thinkers import thinking_tokenizer
@@ -28,14 +29,14 @@ def test_thoughts_are_scored_with_the_answers_that_followed_from_them(
 ) -> None:
     play(monkeypatch, lambda prompt: f"<think>\nSo be it.\n</think>\n\n{ANSWER(prompt)}")
     read: list[str] = []
-    for name in ("log_probs", "gradients"):
-        plain = getattr(WhiteBox, name)
+    for box, name in ((WhiteBox, "log_probs"), (GradientBox, "gradients")):
+        plain = getattr(box, name)
 
         def spied(self: WhiteBox, items: Any, *args: Any, plain: Any = plain, **kw: Any) -> Any:
             read.extend(self.encoder.decode(item.ids) for item in items)
             return plain(self, items, *args, **kw)
 
-        monkeypatch.setattr(WhiteBox, name, spied)
+        monkeypatch.setattr(box, name, spied)
     lm = thinker()
     program = dspy.ChainOfThought("question -> answer")
     with dspy.context(lm=lm):

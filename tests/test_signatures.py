@@ -87,7 +87,7 @@ def compiled(program: dspy.Module, adapter: dspy.Adapter | None = None, **knobs:
 def check(record: Any) -> None:
     """Whether everything was read, written and scored."""
     assert sorted(record.candidates[0].train_scores) == [0.0, 0.0, 0.0, 1.0]
-    assert (record.parse_failures, record.skipped_losses) == (0, 0)
+    assert record.parse_failures == 0
     assert len(record.candidates) > 1
 
 

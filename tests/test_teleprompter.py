@@ -73,7 +73,6 @@ def test_every_architecture_and_adapter_goes_through_compile(
     assert (record.counts["tokens_backward"] > 0) == (schedule is PAPER)
     assert record.counts["rollouts"] > 0
     assert len(record.candidates) > 2
-    assert record.skipped_losses == 0
 
 
 def test_the_student_is_left_alone_and_its_parts_are_kept(
@@ -119,7 +118,6 @@ def test_examples_whose_right_answer_is_empty_are_learned_from(
         )
     record = compiled.detailed_results
     assert len(record.candidates) > 1
-    assert record.skipped_losses == 0
 
 
 def test_a_perfect_program_is_not_searched(student: dspy.Module) -> None:

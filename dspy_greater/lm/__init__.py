@@ -84,8 +84,8 @@ def local_lm(
         max_tokens: Most tokens of an answer.
         cache: Whether DSPy's cache may answer.
         **lm_kwargs: Further arguments of ``dspy.LM``: ``top_p``, ``top_k``, ``stop``, ``seed``,
-            ``logprobs``, ``callbacks``... ``response_format={"type": "json_object"}``, which
-            JSONAdapter asks for by itself, ends an answer where its object is closed.
+            ``callbacks``... ``response_format={"type": "json_object"}``, which JSONAdapter asks
+            for by itself, ends an answer where its object is closed.
 
     Returns:
         A ``dspy.LM``; ``white_box(lm)`` gives the model behind it.

@@ -176,7 +176,7 @@ def _generate(
     try:
         generations = white_box.generate(prompts, [job.sampling for job in jobs])
         return [
-            response_of(job.request, len(prompt), generation, white_box.encoder.decode)
+            response_of(job.request, len(prompt), generation)
             for job, prompt, generation in zip(jobs, prompts, generations, strict=True)
         ]
     except Exception as error:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -23,15 +22,14 @@ _REFUSED = {
     "tool_choice": "use a module that describes its tools in the prompt, such as dspy.ReAct",
     "reasoning": "use dspy.ChainOfThought, whose reasoning is a field of the answer",
     "cache": "leave prompt_cache out: nothing is billed per token",
-    "probabilities": "use logprobs=True instead",
+    **dict.fromkeys(("logprobs", "probabilities"), "white_box(lm).log_probs scores a text"),
     **dict.fromkeys(("frequency_penalty", "presence_penalty"), "leave it out"),
     **dict.fromkeys(("service_tier", "user_id", "store"), "leave it out"),
 }
 
 #: Settings of a request that a local model follows.
 SUPPORTED = frozenset(
-    {"temperature", "max_tokens", "top_p", "top_k", "stop", "seed"}
-    | {"logprobs", "top_logprobs", "response_format"}
+    {"temperature", "max_tokens", "top_p", "top_k", "stop", "seed", "response_format"}
 )
 
 # What users write for a setting of ``local_lm``, or for one that it lacks, and what to do instead.
@@ -44,8 +42,9 @@ _INSTEAD = {
     "use_auth_token": "write token",
     "do_sample": "write temperature, which is 0 for the likeliest token",
     "enable_thinking": "write chat_template_kwargs={'enable_thinking': ...}",
-    "repetition_penalty": "leave it out, since gradients are those of the model without a penalty",
+    "repetition_penalty": "leave it out, since likelihoods know of no penalty",
     "tools": _REFUSED["tool_choice"],
+    "top_logprobs": _REFUSED["logprobs"],
     "prompt_cache": _REFUSED["cache"],
     **dict.fromkeys(("api_key", "api_base", "base_url"), "a server is a dspy.LM('openai/...')"),
     **dict.fromkeys(("engine", "async_engine"), "leave it out, since the model is the engine"),
@@ -64,8 +63,9 @@ def check_supported(request: lm15.Request) -> None:
     if request.config.response_format not in (None, JSON_OBJECT):
         raise _unsupported("response_format", "ask for {'type': 'json_object'} or leave it out")
     for name, instead in _REFUSED.items():
-        # A penalty of 0.0 and store=False ask for nothing.
-        if getattr(request.config, name):
+        value = getattr(request.config, name)
+        # A penalty of 0.0 and store=False ask for nothing; logprobs=0 is how DSPy writes True.
+        if value or (name == "logprobs" and value is not None):
             raise _unsupported(name, instead)
     for name in request.config.extensions or {}:
         raise _unsupported(name, "leave it out")
@@ -109,7 +109,7 @@ def sampling_of(config: lm15.Config) -> Sampling:
     """Return the settings of one generation; no temperature means greedy."""
     from dspy_greater.model.requests import Sampling
 
-    names = ("max_tokens", "temperature", "top_p", "top_k", "stop", "seed", "logprobs")
+    names = ("max_tokens", "temperature", "top_p", "top_k", "stop", "seed")
     given = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
     try:
         return Sampling(**given, json_object=config.response_format == JSON_OBJECT)
@@ -117,14 +117,8 @@ def sampling_of(config: lm15.Config) -> Sampling:
         raise lm15.InvalidRequestError(str(error)) from error
 
 
-def response_of(
-    request: lm15.Request,
-    prompt_tokens: int,
-    generation: Generation,
-    decode: Callable[[Sequence[int]], str],
-) -> lm15.Response:
-    """Return the answer in DSPy's terms; ``decode`` gives the text of tokens."""
-    log_probs, complete = _log_probs(generation, decode)
+def response_of(request: lm15.Request, prompt_tokens: int, generation: Generation) -> lm15.Response:
+    """Return the answer in DSPy's terms."""
     thought = [lm15.ThinkingPart(generation.thinking)] if generation.thinking else []
     return lm15.Response(
         id=None,
@@ -136,8 +130,6 @@ def response_of(
             output_tokens=len(generation.ids),
             reasoning_tokens=generation.block or None,
         ),
-        logprobs=log_probs,
-        logprobs_complete=complete,
     )
 
 
@@ -162,34 +154,6 @@ def _text(parts: Any, role: str) -> str:
                 feature=f"messages.{part.type}",
             )
     return "".join(part.text for part in parts)
-
-
-def _log_probs(
-    generation: Generation, decode: Callable[[Sequence[int]], str]
-) -> tuple[tuple[lm15.TokenLogprob, ...] | None, bool]:
-    """Return the log-probabilities of the answer's tokens, and whether they cover all its text."""
-    if generation.log_probs is None:
-        return None, True
-    ids = generation.ids[generation.block :]
-    kept = len(ids)
-    if decode(ids).startswith(generation.text):  # behind it there may be a stop string
-        while len(decode(ids[:kept])) > len(generation.text):
-            kept -= 1
-    complete = kept == len(ids) or decode(ids[:kept]) == generation.text
-    text = functools.cache(lambda token: decode([token]))
-    scored = tuple(
-        lm15.TokenLogprob(
-            token=text(each.id),
-            logprob=each.log_prob,
-            token_id=each.id,
-            top=tuple(
-                lm15.TopLogprob(token=text(other), logprob=log_prob, token_id=other)
-                for other, log_prob in each.top
-            ),
-        )
-        for each in generation.log_probs[generation.block :][:kept]
-    )
-    return scored, complete
 
 
 def _unsupported(name: str, instead: str) -> lm15.UnsupportedFeatureError:

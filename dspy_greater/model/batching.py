@@ -35,36 +35,63 @@ def in_batches(
     budget: Size,
     work: Callable[[list[Item]], list[Result]],
 ) -> list[Result]:
-    """Run ``work`` on micro-batches and return the results in the order of ``items``.
+    """Run ``work`` on micro-batches and return the results in the order of ``items``."""
+    return served(items, sizes, budget, lambda take: work(take(0)))
 
-    The budget is lowered when memory runs out; the error is raised when one item does not fit.
+
+def served(
+    items: Sequence[Item],
+    sizes: Sequence[Size],
+    budget: Size,
+    work: Callable[[Callable[[int], list[Item]]], list[Result]],
+) -> list[Result]:
+    """Let ``work`` take items for as long as any wait; return their results in order.
+
+    It takes as many as the budget allows beside so many that it still has in hand, and returns the
+    results of all it took. The budget is lowered when memory runs out; the error is raised when one
+    item does not fit.
     """
     results: dict[int, Result] = {}
     waiting = deque(sorted(range(len(items)), key=lambda i: -sizes[i].tokens))
+    taken: list[int] = []
+    most = 0
+
+    def take(beside: int) -> list[Item]:
+        nonlocal most
+        longest = max((sizes[i].tokens for i in [*taken[:1], *list(waiting)[:1]]), default=0)
+        new = _fitting(waiting, sizes, budget, beside, longest)
+        most = max(most, beside + len(new))
+        taken.extend(new)
+        return [items[i] for i in new]
+
     while waiting:
-        batch = _next_batch(waiting, sizes, budget)
+        taken, most = [], 0
         try:
-            results.update(zip(batch, work([items[i] for i in batch]), strict=True))
+            done = work(take)
+            results.update(zip(taken, done, strict=True))
             continue
         except (RuntimeError, MemoryError) as error:
-            if len(batch) == 1 or not is_out_of_memory(error):
+            if most == 1 or not is_out_of_memory(error):
                 raise
         free_memory()  # not above, where the traceback still holds tensors
-        budget.tokens = max(1, min(budget.tokens, sizes[batch[0]].tokens * len(batch) // 2))
-        waiting.extendleft(reversed(batch))
+        budget.tokens = max(1, min(budget.tokens, sizes[taken[0]].tokens * most // 2))
+        waiting.extendleft(reversed(taken))
     return [results[i] for i in range(len(items))]
 
 
-def _next_batch(waiting: deque[int], sizes: Sequence[Size], budget: Size) -> list[int]:
-    """Take as many items, longest first, as the budget allows; at least one."""
-    batch = [waiting.popleft()]
-    longest, logits = sizes[batch[0]].tokens, sizes[batch[0]].logits
+def _fitting(
+    waiting: deque[int], sizes: Sequence[Size], budget: Size, beside: int, longest: int
+) -> list[int]:
+    """Take as many items, longest first, as the budget allows beside others; one where none is."""
+    new: list[int] = []
+    logits = 0
     while waiting:
         logits += sizes[waiting[0]].logits
-        if longest * (len(batch) + 1) > budget.tokens or logits > budget.logits:
+        rows = beside + len(new) + 1
+        if rows > 1 and (longest * rows > budget.tokens or logits > budget.logits):
             break
-        batch.append(waiting.popleft())
-    return batch
+        new.append(waiting.popleft())
+    return new
 
 
 def is_out_of_memory(error: BaseException) -> bool:

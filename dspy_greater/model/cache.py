@@ -1,10 +1,13 @@
-"""What a model keeps while it writes, with room behind it for what is still to come."""
+"""What a model keeps of rows that it writes, with room behind it for what is still to come."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.nn.functional import pad
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
@@ -51,3 +54,44 @@ def roomy() -> DynamicCache:
     cache = DynamicCache()
     cache.layer_class_to_replicate = RoomyLayer
     return cache
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows that are being written, padded on the left or in between.
+
+    Attributes:
+        ids: ``[batch, width]``; only what the cache does not hold of them is read.
+        mask: The same shape, 1 where there is no padding.
+        cache: What has been read of them; None where nothing was kept.
+    """
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    cache: DynamicCache | None
+
+    def going_on(self, ids: torch.Tensor, kept: Sequence[int]) -> Batch:
+        """Return some of the rows with what was written since."""
+        rows = torch.tensor(kept, device=ids.device)
+        if self.cache is not None:
+            self.cache.batch_select_indices(rows)
+        new = ids.shape[1] - self.mask.shape[1]
+        return Batch(ids[rows], pad(self.mask[rows], (0, new), value=1), self.cache)
+
+    def joined(self, other: Batch) -> Batch:
+        """Return the rows of both; of either the cache holds all but the last token."""
+        width = max(self.ids.shape[1], other.ids.shape[1])
+
+        def both(one: torch.Tensor, two: torch.Tensor, last: int, width: int) -> torch.Tensor:
+            tail = (0, 0) * last
+            return torch.cat([pad(t, (*tail, width - t.shape[-1 - last], 0)) for t in (one, two)])
+
+        assert self.cache is not None
+        assert other.cache is not None
+        cache = roomy()
+        pairs = zip(self.cache.layers, other.cache.layers, strict=True)
+        for index, (one, two) in enumerate(pairs):
+            keys = both(one.keys, two.keys, 1, width - 1)
+            cache.update(keys, both(one.values, two.values, 1, width - 1), index)
+        ids, mask = both(self.ids, other.ids, 0, width), both(self.mask, other.mask, 0, width)
+        return Batch(ids, mask, cache)

@@ -1,8 +1,7 @@
-"""One forward pass of any causal language model, seen through two hooks.
+"""One forward pass of any causal language model, seen through a hook.
 
-A pre-hook hands the language-model head only the wanted rows, so that logits are never computed for
-every position; a hook replaces the embedding's output by a leaf that asks for a gradient, the only
-one computed. Both modules come from the model's own ``get_…_embeddings()``.
+It hands the language-model head, which comes from the model's own ``get_output_embeddings()``, only
+the wanted rows, so that logits are never computed for every position.
 
 Padding is on the right, where under causal attention it cannot reach a real position, and is not
 masked: behind a sliding window it would have nothing to attend to. ``no_grad``, never
@@ -13,7 +12,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -48,39 +46,27 @@ class Forward:
         sequences: Sequence[Sequence[int]],
         rows: Sequence[range],
         *,
-        embeddings: bool = False,
         prefix: Prefix | None = None,
         chosen: Sequence[int] | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    ) -> torch.Tensor:
         """Return logits ``[rows, vocab]`` at the wanted positions, sequence after sequence.
 
         ``rows`` are these positions by sequence (t predicts token t + 1), none of which lies in
         ``prefix``. ``chosen`` says which of its beginnings each sequence has; the first if None.
-        With ``embeddings`` the second result is the embedding layer's output as a leaf
-        ``[batch, time, hidden]``, without the prefix.
         """
         inputs, starts = self._inputs(sequences, prefix, chosen)
         time = inputs["input_ids"].shape[1]
         places = enumerate(zip(rows, starts, strict=True))
         wanted = torch.tensor([row * time + t - start for row, (own, start) in places for t in own])
-        leaf: torch.Tensor | None = None
-
-        def swap(module: Any, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
-            nonlocal leaf
-            leaf = output.detach().requires_grad_(True)
-            return leaf
-
-        embed = self.model.get_input_embeddings()
-        hooked = embed.register_forward_hook(swap) if embeddings else nullcontext()
-        with target_rows(self.model, wanted), hooked:
-            logits = self.model(**inputs).logits
-        logits = logits.reshape(-1, logits.shape[-1])
+        with target_rows(self.model, wanted):
+            every = self.model(**inputs).logits
+        logits: torch.Tensor = every.reshape(-1, every.shape[-1])
         if logits.shape[0] != len(wanted):
             raise ModelError(
                 f"The model returned {logits.shape[0]} rows of logits for {len(wanted)} positions: "
                 "its language-model head does not read one hidden state per position."
             )
-        return logits, leaf
+        return logits
 
     def read(
         self,
@@ -111,10 +97,10 @@ class Forward:
         ids = probe(self.model.get_input_embeddings().weight.shape[0])
         last = [range(7, 8)] * 2
         with torch.no_grad():
-            plain, _ = self([ids, ids], last)
+            plain = self([ids, ids], last)
             try:
                 prefix = self.read([ids[:3], ids[:6]])
-                behind, _ = self([ids, ids], last, prefix=prefix, chosen=[0, 1])
+                behind = self([ids, ids], last, prefix=prefix, chosen=[0, 1])
             except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
                 return False
         return alike(behind, plain, plain.dtype)

@@ -2,28 +2,27 @@
 
 ``model.generate`` decodes greedily, and none of a checkpoint's own settings applies: a logits
 processor picks each row's token and a stopping criterion ends each row (``rows``). When enough
-rows have ended, the others go on in a smaller batch, with what the cache holds of them.
+rows have ended, others that wait take their places, with what the cache holds of those that go on.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
-from transformers import DynamicCache, GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from dspy_greater.cost.counts import Counts
-from dspy_greater.model.batching import Size, in_batches
-from dspy_greater.model.cache import roomy
+from dspy_greater.model.batching import Size, served
+from dspy_greater.model.cache import Batch
 from dspy_greater.model.encoding import ChatEncoder
 from dspy_greater.model.forward import Forward, alike, probe
-from dspy_greater.model.prefix import Prefix, beginnings, distinct, of_like_length
-from dspy_greater.model.requests import Generation, Request, TokenLogProb
+from dspy_greater.model.prompts import Prompts
+from dspy_greater.model.requests import Generation, Request
 from dspy_greater.model.rows import RowSampler, RowStops
 
 #: What a token still to be generated costs, relative to one that is read: its place in the cache.
@@ -57,124 +56,65 @@ class BatchedGeneration:
         for rows in lengths.values():
             members = [requests[row] for row in rows]
             costs = [len(r.prompt) + int(DECODED_COST * r.sampling.max_tokens) for r in members]
-            work = partial(self._batch, counts)
-            done = in_batches(members, [*map(Size, costs)], self._budget, work)
+            prompts = Prompts([request.prompt for request in members], self._forward, self._begins)
+            work = partial(self._continued, members, prompts, counts)
+            done = served(range(len(members)), [*map(Size, costs)], self._budget, work)
+            counts.tokens_prompt += prompts.shared
             results.update(zip(rows, done, strict=True))
         return [results[row] for row in range(len(requests))]
 
-    def _batch(self, counts: Counts, requests: list[Request]) -> list[Generation]:
-        prompts = [request.prompt for request in requests]
-        ids, mask, cache, read = self._begin(prompts)
-        done = self._continued(requests, ids, mask, cache)
-        lengths = [len(generation.ids) for generation in done]
-        counts.rollouts += len(done)
-        counts.tokens_prompt += read
-        counts.tokens_decoded += sum(lengths)
-        counts.decoding_steps += max(lengths)
-        for length, prompt in zip(lengths, prompts, strict=True):  # as if each was read in full
-            counts.keys_read += length * len(prompt) + length * (length + 1) // 2
-        return done
-
-    def _begin(
-        self, prompts: Sequence[Sequence[int]]
-    ) -> tuple[torch.Tensor, torch.Tensor, DynamicCache | None, int]:
-        """Return ids and mask ``[batch, width]``, what has been read of them, and tokens to read.
-
-        What prompts share is read once, into a cache from which all of them go on at the same
-        column. Its places come first (nobody reads the ids there), then padding, then the rest.
-        """
-        cache, starts, read = None, [0] * len(prompts), 0
-        places = torch.zeros(len(prompts), 0, dtype=torch.long)  # 1 where there is no padding
-        if self._begins:
-            prefix, chosen, read = self._read(prompts)
-            cache = roomy()
-            if prefix is not None:
-                prefix.cache(chosen, cache)
-                places = prefix.mask[chosen].cpu()
-                starts = [prefix.lengths[row] for row in chosen]
-        pairs = zip(prompts, starts, strict=True)
-        left = [torch.tensor(prompt[start:], dtype=torch.long) for prompt, start in pairs]
-        padded = partial(pad_sequence, batch_first=True, padding_side="left")
-        pad = self._forward.pad
-        ids = torch.cat([torch.full_like(places, pad), padded(left, padding_value=pad)], dim=1)
-        mask = torch.cat([places, padded([torch.ones_like(each) for each in left])], dim=1)
-        device = self._forward.device
-        return ids.to(device), mask.to(device), cache, read + sum(map(len, left))
-
-    def _read(self, prompts: Sequence[Sequence[int]]) -> tuple[Prefix | None, list[int], int]:
-        """Return what is read before prompts go on together, whose is whose, and tokens read.
-
-        It is what prompts share and, on a CPU, all else but their last tokens, those of like length
-        together: padding takes as long there as what is needed, and larger products gain nothing.
-        """
-        prefix, chosen, read = None, [0] * len(prompts), 0
-        common, starts = beginnings(prompts)
-        if max(starts):
-            pairs = zip(prompts, starts, strict=True)
-            heads, chosen = distinct([prompt[:start] for prompt, start in pairs])
-            prefix = self._forward.read([prompts[0][:common]]) if common else None
-            if max(starts) > common or prefix is None:
-                prefix = self._forward.read(heads, prefix)
-            read = common + sum(len(head) - common for head in heads)
-        own = [len(prompt) - 1 - start for prompt, start in zip(prompts, starts, strict=True)]
-        if self._forward.device.type != "cpu" or not min(own):
-            return prefix, chosen, read
-        chunks = of_like_length(own)
-        parts = [
-            self._forward.read([prompts[r][:-1] for r in rows], prefix, [chosen[r] for r in rows])
-            for rows in chunks
-        ]
-        order = [row for rows in chunks for row in rows]
-        places = [order.index(row) for row in range(len(prompts))]
-        return Prefix.joined(parts), places, read + sum(own)
-
     def _continued(
-        self, requests: Sequence[Request], ids: torch.Tensor, mask: torch.Tensor, cache: Any
+        self,
+        requests: Sequence[Request],
+        prompts: Prompts,
+        counts: Counts,
+        take: Callable[[int], list[int]],
     ) -> list[Generation]:
-        """Continue every prompt, in one batch that rows leave when they have ended.
+        """Continue all requests that are taken, in one batch.
 
-        Where there is no cache, the library makes its own, and all rows stay to the end.
+        Rows leave it when they have ended, and others take their places. Where there is no cache,
+        the library makes its own, and all rows stay to the end.
         """
-        width = ids.shape[1]
+        device = self._forward.device
         # On MPS the library looks whether to stop one step late, when a sampled row drew again.
-        leaving = cache is not None and ids.device.type != "mps"
+        leaving = self._begins and device.type != "mps"
+        entering = leaving and min(len(request.prompt) for request in requests) > 1
         sampler = RowSampler(requests)
-        stops = RowStops(self._encoder, self._ends, requests, width, leaving=leaving)
-        ended: dict[int, list[int]] = {}
-        rows = list(range(len(requests)))
+        stops = RowStops(self._encoder, self._ends, requests, leaving=leaving)
+        rows = take(0)
+        batch, read = prompts.begin(rows)
+        order, own = list(rows), dict[int, list[int]]()
         while rows:
-            sampler.rows = stops.rows = rows
+            sampler.rows = rows
             ids = self._greedily(
-                ids,
-                mask,
-                most=stops.most_left(),
-                past_key_values=cache,
+                batch,
+                most=stops.go_on(rows, batch.ids.shape[1]),
                 logits_processor=LogitsProcessorList([sampler]),
                 stopping_criteria=StoppingCriteriaList([stops]),
             )
-            kept = [at for at, row in enumerate(rows) if stops.length[row] is None]
-            ended |= zip(rows, ids[:, width:].tolist(), strict=True)
+            ended = [at for at, row in enumerate(rows) if stops.length[row] is not None]
+            own |= {rows[at]: stops.own(rows[at], ids[at]) for at in ended}
+            kept = [at for at in range(len(rows)) if at not in ended]
             rows = [rows[at] for at in kept]
-            if cache is not None and rows:
-                ids, mask = ids[kept], mask[kept]
-                new = mask.new_ones(len(rows), ids.shape[1] - mask.shape[1])
-                mask = torch.cat([mask, new], dim=1)
-                cache.batch_select_indices(torch.tensor(kept, device=ids.device))
-        own = [ended[row][:length] for row, length in enumerate(stops.length)]
-        return [
-            self._described(request, own[row], stops.stopped[row], sampler.record(row, own[row]))
-            for row, request in enumerate(requests)
-        ]
+            if rows:
+                batch = batch.going_on(ids, kept)
+            if rows and entering and (new := take(len(rows))):
+                begun, more = prompts.begin(new, whole=True)
+                batch, read = batch.joined(begun), read + more
+                rows, order = [*rows, *new], [*order, *new]
+        counts.rollouts += len(order)
+        counts.tokens_prompt += read
+        counts.decoding_steps += stops.steps
+        done = []
+        for row in order:
+            done.append(self._described(requests[row], own[row], stops.stopped[row]))
+            length, prompt = len(done[-1].ids), len(requests[row].prompt)
+            counts.tokens_decoded += length
+            counts.keys_read += length * prompt + length * (length + 1) // 2  # as if read in full
+        return done
 
-    def _greedily(
-        self,
-        ids: torch.Tensor,
-        mask: torch.Tensor,
-        most: int,
-        logits: bool = False,
-        **settings: Any,
-    ) -> Any:
-        """Let the library add up to ``most`` tokens to ids ``[batch, width]``, the likeliest.
+    def _greedily(self, batch: Batch, most: int, logits: bool = False, **settings: Any) -> Any:
+        """Let the library add up to ``most`` tokens to a batch's rows, the likeliest.
 
         With ``logits`` no end token ends a row, and what comes back is an output that has them.
         """
@@ -191,16 +131,14 @@ class BatchedGeneration:
         model = self._model
         with torch.no_grad(), only_config(model, config), _hooked(model, self._context):
             return model.generate(
-                input_ids=ids, attention_mask=mask, generation_config=config, **settings
+                input_ids=batch.ids,
+                attention_mask=batch.mask,
+                past_key_values=batch.cache,
+                generation_config=config,
+                **settings,
             )
 
-    def _described(
-        self,
-        request: Request,
-        ids: list[int],
-        stopped: bool,
-        log_probs: tuple[TokenLogProb, ...] | None,
-    ) -> Generation:
+    def _described(self, request: Request, ids: list[int], stopped: bool) -> Generation:
         """Describe the tokens up to where a text ended, an end token included."""
         finish: Literal["stop", "length"] = "stop" if stopped else "length"
         if ids and ids[-1] in self._ends:
@@ -212,8 +150,7 @@ class BatchedGeneration:
         cuts = [at for at in (text.find(stop) for stop in request.sampling.stop) if at >= 0]
         text = text[: min(cuts, default=None)]
         thought = thinking.text(ids[:block]) if thinking and block else ""
-        log_probs = log_probs and log_probs[: len(ids)]
-        return Generation(tuple(ids), text, finish, log_probs, block, thought)
+        return Generation(tuple(ids), text, finish, block, thought)
 
     def _reads_past_padding(self) -> bool:
         """Whether a prompt goes on beside a longer one as it does alone, for two tokens.
@@ -225,9 +162,9 @@ class BatchedGeneration:
         forced = [weight.shape[0] // 2]  # so that all rows go on with the same token
 
         def scores(*prompts: list[int]) -> torch.Tensor:
-            ids, mask, *_ = self._begin(prompts)
+            batch, _ = Prompts(prompts, self._forward, self._begins).begin(range(len(prompts)))
             output = self._greedily(
-                ids, mask, most=2, logits=True, prefix_allowed_tokens_fn=lambda *_: forced
+                batch, most=2, logits=True, prefix_allowed_tokens_fn=lambda *_: forced
             )
             return torch.stack(output.logits)[:, 0]
 

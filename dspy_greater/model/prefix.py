@@ -6,7 +6,7 @@ cache, padding included, and a recurrent state cannot be put in front of a padde
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 from operator import itemgetter
@@ -60,6 +60,44 @@ class Prefix:
             padded([part.mask for part in parts], 0),
             tuple((padded(keys, 1), padded(values, 1)) for keys, values in layers),
         )
+
+
+class Beginnings:
+    """What prompts begin with alike: each is read once, when the first that begins with it is.
+
+    Attributes:
+        tokens: How many have been read.
+    """
+
+    def __init__(self, prompts: Sequence[Sequence[int]], read: Callable[..., Prefix]) -> None:
+        common, starts = beginnings(prompts)
+        self.tokens = 0
+        self._common = tuple(prompts[0][:common])
+        pairs = zip(prompts, starts, strict=True)
+        self._heads = [tuple(prompt[:start]) for prompt, start in pairs]
+        self._read = read
+        self._root: Prefix | None = None
+        self._held: Prefix | None = None
+        self._places: dict[tuple[int, ...], int] = {}
+
+    def of(self, rows: Sequence[int]) -> tuple[Prefix | None, list[int]]:
+        """Return what some of the prompts begin with, and which of it each; None for nothing."""
+        heads = [self._heads[row] for row in rows]
+        if not any(heads):
+            return None, [0] * len(rows)
+        if self._common and self._root is None:
+            self._root = self._held = self._read([self._common])
+            self._places[self._common] = 0
+            self.tokens += len(self._common)
+        # Nothing is a beginning, too, where some prompts have no other; it cannot be read alone.
+        first = [] if self._places else [()]
+        new = [head for head in dict.fromkeys([*first, *heads]) if head not in self._places]
+        if new:
+            part = self._read(new, self._root)
+            self.tokens += sum(len(head) - len(self._common) for head in new if head)
+            self._places |= {head: len(self._places) + at for at, head in enumerate(new)}
+            self._held = Prefix.joined([self._held, part]) if self._held else part
+        return self._held, [self._places[head] for head in heads]
 
 
 class Group(NamedTuple):

@@ -25,7 +25,6 @@ class Sampling:
         json_object: End the text where its first JSON object is closed; nothing makes it write one.
         seed: Same seed and prompt, same text, whatever the batch; other prompts draw on their
             own. None takes a seed from torch's global state.
-        logprobs: Record log-probabilities, with this many alternatives a token. None is neither.
     """
 
     max_tokens: int = 512
@@ -35,7 +34,6 @@ class Sampling:
     stop: tuple[str, ...] = ()
     json_object: bool = False
     seed: int | None = None
-    logprobs: int | None = None
 
     def __post_init__(self) -> None:
         check_count("max_tokens", self.max_tokens)
@@ -43,19 +41,9 @@ class Sampling:
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be in (0, 1], not {self.top_p}.")
         check_count("top_k", self.top_k, least=0)
-        check_count("logprobs", self.logprobs, least=0, optional=True)
         stop: object = self.stop  # a bare string is an easy mistake: it would stop at each letter
         if not isinstance(stop, tuple) or not all(isinstance(s, str) and s for s in stop):
             raise ValueError(f"stop must be a tuple of non-empty strings, not {self.stop!r}.")
-
-
-@dataclass(frozen=True)
-class TokenLogProb:
-    """Log-probability of a token, at temperature 1, and of the likeliest at its place, in order."""
-
-    id: int
-    log_prob: float
-    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,7 +55,6 @@ class Generation:
             them: a stop string may begin in the middle of a token.
         text: The text of those behind the block, without special tokens, the stop string cut off.
         finish: ``stop`` at an end token or a stop string, ``length`` at the limit.
-        log_probs: One per id, when asked for.
         block: How many ids come first in which a reasoning model thinks; see `Thinking.length`.
         thinking: What it thought.
     """
@@ -75,7 +62,6 @@ class Generation:
     ids: tuple[int, ...]
     text: str
     finish: Literal["stop", "length"]
-    log_probs: tuple[TokenLogProb, ...] | None = None
     block: int = 0
     thinking: str = ""
 
@@ -105,21 +91,6 @@ class Targeted:
     def rows(self) -> range:
         """Positions whose logits predict the targets."""
         return range(self.targets.start - 1, self.targets.end - 1)
-
-
-@dataclass(frozen=True)
-class Gradient:
-    """Log-probabilities of one sequence's targets and the gradient of their loss.
-
-    Attributes:
-        log_probs: ``[targets]`` float32 on the CPU, at temperature 1.
-        loss: Mean of ``-log p`` over the targets, at the temperature asked for.
-        positions: ``[inputs, hidden]`` float32 on the CPU: d loss / d embedding-layer output.
-    """
-
-    log_probs: torch.Tensor
-    loss: float
-    positions: torch.Tensor
 
 
 def log_probs_of(logits: torch.Tensor, items: Sequence[Targeted]) -> torch.Tensor:

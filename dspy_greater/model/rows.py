@@ -16,7 +16,7 @@ from transformers import LogitsProcessor, StoppingCriteria
 
 from dspy_greater.model.encoding import ChatEncoder
 from dspy_greater.model.forward import at_least_float32
-from dspy_greater.model.requests import Request, Sampling, TokenLogProb
+from dspy_greater.model.requests import Request, Sampling
 from dspy_greater.model.thinking import Block
 
 #: Rows that have ended before the others go on without them; beginning anew has a price.
@@ -27,41 +27,22 @@ class RowSampler(LogitsProcessor):
     """Leaves each row, which continues one of the requests, only the chosen token's score."""
 
     def __init__(self, requests: Sequence[Request]) -> None:
-        self.rows = list(range(len(requests)))
+        self.rows: Sequence[int] = range(len(requests))
         self._requests = requests
         self._generators: dict[int, torch.Generator] = {}
-        wanted = [r.sampling.logprobs for r in requests if r.sampling.logprobs is not None]
-        self._alternatives = max(wanted, default=None)
-        self._steps: list[tuple[list[int], torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return scores ``[batch, vocab]`` in which only the chosen token is possible."""
         sampled = [
             at for at, row in enumerate(self.rows) if self._requests[row].sampling.temperature > 0
         ]
-        if not sampled and self._alternatives is None:
+        if not sampled:
             return scores
-        log_probs = torch.log_softmax(at_least_float32(scores), dim=-1)
-        chosen = log_probs.argmax(dim=-1)
-        if sampled:
-            places = torch.tensor(sampled, device=scores.device)
-            chosen[places] = self._draw(log_probs[places], [self.rows[at] for at in sampled])
-        if self._alternatives is not None:
-            top = log_probs.topk(min(self._alternatives, log_probs.shape[-1]), dim=-1)
-            of_chosen = log_probs.gather(1, chosen[:, None])[:, 0]
-            self._steps.append((self.rows, of_chosen, top.values, top.indices))
+        places = torch.tensor(sampled, device=scores.device)
+        chosen, rows = scores.argmax(dim=-1), [self.rows[at] for at in sampled]
+        log_probs = torch.log_softmax(at_least_float32(scores[places]), dim=-1)
+        chosen[places] = self._draw(log_probs, rows)
         return torch.full_like(scores, -torch.inf).scatter_(1, chosen[:, None], 0.0)
-
-    def record(self, row: int, ids: Sequence[int]) -> tuple[TokenLogProb, ...] | None:
-        """Return what was to be recorded of the tokens that continue a request."""
-        if (count := self._requests[row].sampling.logprobs) is None:
-            return None
-        records = []
-        for token, (rows, chosen, top, top_ids) in zip(ids, self._steps, strict=False):
-            at = rows.index(row)
-            pairs = zip(top_ids[at, :count].tolist(), top[at, :count].tolist(), strict=True)
-            records.append(TokenLogProb(token, float(chosen[at]), tuple(pairs)))
-        return tuple(records)
 
     def _draw(self, log_probs: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
         """Draw one token for each of some requests; ``[rows, vocab]`` to ``[rows]``."""
@@ -159,15 +140,16 @@ class RowStops(StoppingCriteria):
         encoder: ChatEncoder,
         ends: Sequence[int],
         requests: Sequence[Request],
-        width: int,
         leaving: bool,
     ) -> None:
-        self.rows = list(range(len(requests)))
+        self.rows: Sequence[int] = []
+        self.steps = 0
         self.length: list[int | None] = [None] * len(requests)
         self.stopped = [False] * len(requests)
         self._tokenizer, self._ends = encoder.tokenizer, ends
         self._samplings = [request.sampling for request in requests]
-        self._width, self._leaving = width, leaving
+        self._leaving = leaving
+        self._entered: dict[int, int] = {}  # by request, the steps before its first
         # A stop string spans at most as many tokens as it has bytes; a few more, because decoding
         # may drop a space at the start of the tail.
         longest = [
@@ -175,27 +157,37 @@ class RowStops(StoppingCriteria):
         ]
         self._tails = [length + 4 for length in longest]
         self._objects = [ObjectEnd() if each.json_object else None for each in self._samplings]
-        self._produced = 0
         self._blocks = [Block(encoder.thinking, request.prompt) for request in requests]
 
-    def most_left(self) -> int:
-        """Return how many tokens the longest of the rows may still have."""
-        return max(self._samplings[row].max_tokens for row in self.rows) - self._produced
+    def go_on(self, rows: Sequence[int], width: int) -> int:
+        """Take a batch of requests, new ones perhaps among them; return how long it may go on."""
+        self.rows, self._before = rows, self.steps - width
+        for row in rows:
+            self._entered.setdefault(row, self.steps)
+        return max(self._samplings[row].max_tokens - self._produced(row) for row in rows)
+
+    def own(self, row: int, ids: torch.Tensor) -> list[int]:
+        """Return what a row that has ended wrote, out of all its ids ``[width]``."""
+        start = len(ids) - self._produced(row)
+        return [int(token) for token in ids[start:].tolist()[: self.length[row]]]
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         """Return which rows are done, bool ``[batch]``; all when it is time to leave."""
-        self._produced = input_ids.shape[1] - self._width
+        self.steps = self._before + input_ids.shape[1]
         for row, token, ids in zip(self.rows, input_ids[:, -1].tolist(), input_ids, strict=True):
             if self.length[row] is None:
                 self._blocks[row].read(token)
                 self.stopped[row] = self._stops(row, ids) or self._closes(row, token)
-                full = self._produced >= self._samplings[row].max_tokens
+                full = self._produced(row) >= self._samplings[row].max_tokens
                 if self.stopped[row] or full or token in self._ends:
-                    self.length[row] = self._produced
+                    self.length[row] = self._produced(row)
         done = [self.length[row] is not None for row in self.rows]
         if self._leaving and sum(done) >= max(FEWEST_LEAVING, len(done) / 4):
             done = [True] * len(done)
         return torch.tensor(done, dtype=torch.bool, device=input_ids.device)
+
+    def _produced(self, row: int) -> int:
+        return self.steps - self._entered[row]
 
     def _closes(self, row: int, token: int) -> bool:
         """Whether a token closes the object that a row is to end with: none of its block."""
@@ -205,7 +197,7 @@ class RowStops(StoppingCriteria):
     def _stops(self, row: int, ids: torch.Tensor) -> bool:
         """Whether a row's last tokens, none of its block, hold one of its stop strings."""
         block, stop = self._blocks[row], self._samplings[row].stop
-        tail = 0 if block.is_open else min(self._tails[row], self._produced - block.length)
+        tail = 0 if block.is_open else min(self._tails[row], self._produced(row) - block.length)
         if tail <= 0:
             return False
         text = self._tokenizer.decode(ids[-tail:].tolist(), clean_up_tokenization_spaces=False)

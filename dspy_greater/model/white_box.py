@@ -1,4 +1,4 @@
-"""The white box: batches of token ids in; log-probabilities, gradients and generations out."""
+"""The white box: batches of token ids in; log-probabilities and generations out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import torch
 
 from dspy_greater.basics.arguments import check_positive
-from dspy_greater.basics.spans import Span
 from dspy_greater.cost import Counts, Meter
 from dspy_greater.model import checks, products
 from dspy_greater.model.batching import Size, in_batches
@@ -26,7 +25,6 @@ from dspy_greater.model.generation import BatchedGeneration
 from dspy_greater.model.prefix import Group, Prefix, by_prefix, distinct
 from dspy_greater.model.requests import (
     Generation,
-    Gradient,
     Request,
     Sampling,
     Targeted,
@@ -35,7 +33,6 @@ from dspy_greater.model.requests import (
 from dspy_greater.model.rows import end_tokens
 
 LOGITS = 2**27  # of one micro-batch, in numbers: 512 MiB
-GRADIENT_COST = 4  # relative to a token that is only read: a gradient keeps all activations
 Result = TypeVar("Result")
 
 
@@ -69,8 +66,8 @@ class WhiteBox:
     ) -> None:
         """Take over a model, also inside of peft's wrapper: it is frozen and put into eval mode.
 
-        ``token_budget`` is ``rows × longest row`` of a micro-batch, for gradients a quarter of it;
-        by default 16k tokens on the CPU and 64k elsewhere.
+        ``token_budget`` is ``rows × longest row`` of a micro-batch; by default 16k tokens on the
+        CPU and 64k elsewhere.
 
         Raises:
             ModelError: Not a causal language model with a head.
@@ -93,10 +90,7 @@ class WhiteBox:
         self.end_ids, pad = end_tokens(model, self.encoder)
         self._forward = Forward(model, pad)
         tokens = token_budget or (2**14 if self.device.type == "cpu" else 2**16)
-        self._budgets = {
-            "score": Size(tokens, LOGITS),
-            "gradient": Size(max(1, tokens // GRADIENT_COST), LOGITS // GRADIENT_COST),
-        }
+        self._budget = Size(tokens, LOGITS)
         checks.check_causal(self._forward, self.vocab_size)
         self._generation = BatchedGeneration(
             self._forward, self.encoder, self.end_ids, self.context, Size(tokens, LOGITS)
@@ -162,30 +156,7 @@ class WhiteBox:
         self._check(items, temperature)
         most = [item.targets.start - 1 for item in items]
         work = partial(self._log_probs_batch, temperature=temperature)
-        return self._behind_prefixes(items, most, "score", work)
-
-    def gradients(self, items: Sequence[Targeted], *, temperature: float = 1.0) -> list[Gradient]:
-        """Return the gradient of each item's mean target loss at its input positions."""
-        self._check(items, temperature)
-        for index, item in enumerate(items):
-            if item.targets.start == item.targets.end:
-                raise ValueError(f"Item {index} has no targets, so its loss is undefined.")
-        # No gradient reaches back into a prefix.
-        most = [min(each.targets.start - 1, (each.inputs or each.targets).start) for each in items]
-        work = partial(self._gradients_batch, temperature=temperature)
-        return self._behind_prefixes(items, most, "gradient", work)
-
-    def next_log_probs(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Return log-probabilities of the token after each sequence, for the published schedule.
-
-        They are ``[batch, vocab]``, float32 on the CPU.
-        """
-        for sequence in sequences:
-            self._check_length(len(sequence))
-        sizes = [Size(len(sequence), self.vocab_size) for sequence in sequences]
-        with self._working("score"):
-            rows = in_batches(sequences, sizes, self._budgets["score"], self._next_batch)
-        return torch.stack(rows) if rows else torch.empty(0, self.vocab_size)
+        return self._behind_prefixes(items, most, work)
 
     @contextmanager
     def _working(self, phase: str) -> Iterator[None]:
@@ -217,12 +188,13 @@ class WhiteBox:
         self,
         items: Sequence[Targeted],
         most: Sequence[int],
-        kind: str,
         work: Callable[..., list[Result]],
+        budget: Size | None = None,
+        phase: str = "score",
     ) -> list[Result]:
         """Run ``work`` behind the prefixes, of at most ``most`` tokens, that items share."""
         results: dict[int, Result] = {}
-        with self._working(kind):
+        with self._working(phase):
             groups = [Group(0, range(len(items)))]
             if self._forward.shares:
                 groups = by_prefix([item.ids for item in items], most)
@@ -231,7 +203,7 @@ class WhiteBox:
                 sizes = [Size(len(each.ids), len(each.rows) * self.vocab_size) for each in members]
                 prefix = self._forward.read([members[0].ids[:shared]]) if shared else None
                 job = partial(work, prefix=prefix)
-                done = in_batches(members, sizes, self._budgets[kind], job)
+                done = in_batches(members, sizes, budget or self._budget, job)
                 self.counts.tokens_forward += shared
                 results.update(zip(indices, done, strict=True))
         return [results[index] for index in range(len(items))]
@@ -248,7 +220,7 @@ class WhiteBox:
                 prefix = self._forward.read(prompts, prefix)
             else:
                 chosen = [0] * len(items)
-            logits, _ = self._forward(
+            logits = self._forward(
                 [i.ids for i in items], [i.rows for i in items], prefix=prefix, chosen=chosen
             )
             log_probs = log_probs_of(at_least_float32(logits) / temperature, items)
@@ -260,53 +232,15 @@ class WhiteBox:
         parts = log_probs.float().cpu().split([len(item.rows) for item in items])
         return [part.clone() for part in parts]  # a mere part would keep the whole batch
 
-    def _gradients_batch(
-        self, items: list[Targeted], temperature: float, prefix: Prefix | None
-    ) -> list[Gradient]:
-        lengths = [len(item.rows) for item in items]
-        start = prefix.lengths[0] if prefix else 0
-        with torch.enable_grad():
-            logits, embeddings = self._forward(
-                [i.ids for i in items], [i.rows for i in items], embeddings=True, prefix=prefix
-            )
-            assert embeddings is not None
-            logits = at_least_float32(logits)
-            # Means by sequence: its gradient must not depend on what it is batched with.
-            tempered = log_probs_of(logits / temperature, items)
-            losses = torch.stack([-part.mean() for part in tempered.split(lengths)])
-            # float16 underflows below 6e-8, where such gradients live; a power of two is exact.
-            scale = 1024.0 if embeddings.dtype == torch.float16 else 1.0
-            (gradient,) = torch.autograd.grad(losses.sum() * scale, embeddings)
-        log_probs = log_probs_of(logits.detach(), items).float().cpu().split(lengths)
-        self.counts.targets_backward += len(logits)
-        self.counts.tokens_backward += sum(len(item.ids) - start for item in items)
-        results = []
-        for row, (item, loss) in enumerate(zip(items, losses.tolist(), strict=True)):
-            span = item.inputs or Span(start, start)
-            positions = gradient[row, span.start - start : span.end - start].float() / scale
-            results.append(Gradient(log_probs[row].clone(), loss, positions.cpu()))
-        return results
-
-    def _next_batch(self, sequences: list[Sequence[int]]) -> list[torch.Tensor]:
-        rows = [range(len(sequence) - 1, len(sequence)) for sequence in sequences]
-        with torch.no_grad():
-            logits, _ = self._forward(sequences, rows)
-            log_probs = torch.log_softmax(at_least_float32(logits), dim=-1)
-        self.counts.targets_forward += len(logits)
-        self.counts.tokens_forward += sum(len(sequence) for sequence in sequences)
-        return list(log_probs.float().cpu())
-
     def _check(self, items: Sequence[Targeted], temperature: float) -> None:
         for index, item in enumerate(items):
-            length, targets, inputs = len(item.ids), item.targets, item.inputs or Span(0, 0)
+            length, targets = len(item.ids), item.targets
             self._check_length(length)
             if not 1 <= targets.start <= targets.end <= length:
                 raise ValueError(
                     f"Item {index}: targets [{targets.start}, {targets.end}) must lie in "
                     f"[1, {length}): a first token has nothing to be predicted from."
                 )
-            if not 0 <= inputs.start <= inputs.end <= length:
-                raise ValueError(f"Item {index}: inputs lie outside, at {inputs}.")
         check_positive("temperature", temperature)
 
     def _check_length(self, length: int, purpose: str = "") -> None:

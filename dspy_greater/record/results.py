@@ -35,7 +35,6 @@ class Record:
         left_out: Predictors not optimized: not chosen, without a needed label, or of no such kind.
         train_examples: Number of training examples.
         validation_examples: Number of examples on which programs were verified.
-        skipped_losses: Losses and gradients that were not finite, or not to be had.
         too_long: Examples left out, as their prompt leaves no room for an answer, by split.
         parse_failures: Runs whose output did not parse and counted as wrong.
         errors: Runs that failed and counted as wrong, by what the program or the metric raised.
@@ -61,7 +60,6 @@ class Record:
     train_examples: int = 0
     validation_examples: int = 0
     too_long: dict[str, int] = field(default_factory=dict)
-    skipped_losses: int = 0
     parse_failures: int = 0
     errors: dict[str, int] = field(default_factory=dict)
     total_calls: int = 0
@@ -147,8 +145,6 @@ class Record:
             yield f"{text} ({count} times)" if count > 1 else text
         if len(self.warnings) > WARNINGS:
             yield f"{len(self.warnings) - WARNINGS} more warnings are in detailed_results.warnings"
-        if self.skipped_losses:
-            yield f"{self.skipped_losses} losses or gradients were not finite and left out"
         if self.phases:
             longest = sorted(self.phases.items(), key=lambda phase: -phase[1])
             spent = ", ".join(f"{name} {seconds:.1f}" for name, seconds in longest if seconds)

@@ -55,14 +55,12 @@ class ScheduleState:
         start: The instruction that the search began with.
         step: Steps taken.
         stopped: Why the steps ended; empty while they have not.
-        skipped: Losses and gradients left out so far because they were not finite.
         yields: Whole instructions by source: how many were made, different ones, and fit to run.
     """
 
     start: str
     step: int = 0
     stopped: str = ""
-    skipped: int = 0
     yields: dict[str, list[int]] = field(default_factory=dict)
 
 

@@ -23,9 +23,10 @@ from typing import Any
 import torch
 
 from dspy_greater.basics.spans import Span
-from dspy_greater.model import Targeted, WhiteBox
+from dspy_greater.model import Targeted
 from examples.benchmarks.common import markdown
 from examples.benchmarks.models import load_model
+from examples.published_schedule.white_box import GradientBox
 
 LENGTH = 256
 ROWS = (1, 2, 4, 8, 16)
@@ -68,7 +69,7 @@ def measured(name: str) -> list[tuple[dict[str, int], int]]:
     """Return, by number of rows, the bytes of weights and activations, and those of the growth."""
     model, tokenizer = load_model(name)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    box = WhiteBox(model, tokenizer)
+    box = GradientBox(model, tokenizer)
     box.gradients(batch(1))  # what is allocated once
     found = []
     for rows in ROWS:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import GenerationConfig
 
-from dspy_greater.model import Generation, Sampling, Targeted, WhiteBox
+from dspy_greater.model import Generation, Sampling, Targeted
 from dspy_greater.model.generation import only_config
-from dspy_greater.model.requests import Gradient
 from examples.published_schedule.tokens import proposals
+from examples.published_schedule.white_box import Gradient, GradientBox
 
 if TYPE_CHECKING:
     from dspy_greater.program import Run
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 BATCH = 9
 
 
-class AsPublished(WhiteBox):
+class AsPublished(GradientBox):
     """A white box that gives the same answers in the published way; greedy generation only."""
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
@@ -129,6 +129,7 @@ def published_step(
         return runs
 
     runs = rolled_out(current)
-    view.model.next_log_probs([item.ids for item in proposals(view, current, examples)])
+    contexts = [item.ids for item in proposals(view, current, examples)]
+    GradientBox.of(view.model).next_log_probs(contexts)
     objective.slope(view, current, runs)
     return [objective.try_out(view, [text], [rolled_out(text)])[0] for text in candidates]

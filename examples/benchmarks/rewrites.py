@@ -39,6 +39,7 @@ from examples.benchmarks.common import Cases, markdown
 from examples.benchmarks.instructions import as_text
 from examples.benchmarks.models import quiet
 from examples.benchmarks.rollouts import Rollout, Writing, shared_arguments
+from examples.published_schedule.white_box import GradientBox
 from examples.tasks import load
 
 ARMS = ("gradient", "masked", "random", "whole")
@@ -141,7 +142,7 @@ class Trial:
     def lengths(self, instruction: str) -> list[float]:
         """Return the mean length of the objective's gradient in each clause."""
         weights, items = zip(*self.terms(instruction), strict=True)
-        gradients = self.writing.model.gradients(items)
+        gradients = GradientBox.of(self.writing.model).gradients(items)
         pairs = zip(weights, gradients, strict=True)
         total = sum(-weight * gradient.positions for weight, gradient in pairs)
         norms = [float(row.norm()) for row in total]

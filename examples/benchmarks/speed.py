@@ -37,6 +37,7 @@ from examples.benchmarks.common import (
 )
 from examples.benchmarks.machine import Costs, Machine, seconds
 from examples.benchmarks.models import adapter_for, load_model, quiet
+from examples.published_schedule.white_box import GradientBox
 from examples.small_model.tasks import TASKS, examples
 from examples.tasks import NAMES
 
@@ -79,7 +80,7 @@ def run(options: argparse.Namespace) -> str:
             "steps": against_published(
                 model, tokenizer, machine, options, partial(place, options=options)
             ),
-            "kernels": kernels(model, WhiteBox(model, tokenizer), machine, options.max_tokens),
+            "kernels": kernels(model, GradientBox(model, tokenizer), machine, options.max_tokens),
         }
         if options.model == "small":
             figures["compile"] = light_compile(model, tokenizer, machine, options)
@@ -115,7 +116,7 @@ def light_compile(
     return {"seconds": record.seconds, "counts": record.counts, "phases": spent}
 
 
-def kernels(model: Any, box: WhiteBox, machine: Machine, length: int) -> dict[str, float]:
+def kernels(model: Any, box: GradientBox, machine: Machine, length: int) -> dict[str, float]:
     """Return the shares of the machine's rate that scoring and gradients reach, and decoding.
 
     Decoding is in tokens a second, of one row and of 64, measured and at the machine's own rates.

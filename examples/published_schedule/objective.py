@@ -19,9 +19,9 @@ import torch
 from dspy_greater.search import Attempt
 from examples.published_schedule.gradients import substitution
 from examples.published_schedule.tokens import proposals
+from examples.published_schedule.white_box import GradientBox
 
 if TYPE_CHECKING:
-    from dspy_greater.model.requests import Gradient
     from dspy_greater.program import Run
     from dspy_greater.search.view import PredictorView
 
@@ -156,14 +156,15 @@ class AnswerObjective:
         items = view.answers(instruction, runs, view.examples)
         contexts = proposals(view, instruction, view.examples)
         examples = [i for i, item in enumerate(items) if item is not None]
-        answer = view.model.gradients(
+        model = GradientBox.of(view.model)
+        answer = model.gradients(
             [item for item in items if item is not None], temperature=self.temperature
         )
-        fluency = view.model.gradients([contexts[i] for i in examples])
+        fluency = model.gradients([contexts[i] for i in examples])
         kept = [
             (a.positions, f.positions, i)
             for a, f, i in zip(answer, fluency, examples, strict=True)
-            if _finite(a) and _finite(f)
+            if a.finite and f.finite
         ]
         if not kept:
             raise LossError(
@@ -217,7 +218,3 @@ def _check(trial: Trial) -> None:
             f"instruction {trial.instruction!r}. Check that the model's weights hold no NaN "
             "and, in half precision, load it with dtype='float32' or 'bfloat16'."
         )
-
-
-def _finite(gradient: Gradient) -> bool:
-    return math.isfinite(gradient.loss) and bool(gradient.positions.isfinite().all())

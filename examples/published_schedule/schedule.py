@@ -23,6 +23,7 @@ from dspy_greater.search.steps import Attempt, ScheduleState, Step
 from examples.published_schedule.objective import AnswerObjective, ExampleGradients, Trial
 from examples.published_schedule.proposal import propose
 from examples.published_schedule.tokens import allowed_tokens, proposals, text_of
+from examples.published_schedule.white_box import GradientBox
 
 if TYPE_CHECKING:
     from dspy_greater.search.scores import ScoreBoard
@@ -41,11 +42,13 @@ class PaperState(ScheduleState):
         position: Token position to be edited next.
         tried: Instructions tried so far.
         rng: State of the source of chance; None before the first step.
+        skipped: Losses and gradients left out so far because they were not finite.
     """
 
     position: int = 0
     tried: list[str] = field(default_factory=list)
     rng: list[Any] | None = None
+    skipped: int = 0
 
 
 @dataclass
@@ -199,7 +202,7 @@ class PaperSchedule:
         """Read ``[examples, vocab]`` after each input and the instruction's first tokens."""
         contexts = proposals(self.view, instruction, self.view.examples)
         prefixes = [item.ids[: item.targets.start + position] for item in contexts]
-        return self.view.model.next_log_probs(prefixes)
+        return GradientBox.of(self.view.model).next_log_probs(prefixes)
 
     def _gradients_of_growth(
         self, here: Trial, candidates: Sequence[int]

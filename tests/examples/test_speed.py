@@ -14,25 +14,26 @@ import dspy
 import pytest
 import torch
 
-from dspy_greater.model import Sampling, WhiteBox
+from dspy_greater.model import Sampling
 from examples.benchmarks import batches, hundred_steps, memory, models, products, speed
 from examples.benchmarks import machine as floors
 from examples.benchmarks.against_published import against_published
 from examples.benchmarks.models import AnyText, load_model
 from examples.benchmarks.published import AsPublished
+from examples.published_schedule.white_box import GradientBox
 from examples.quickstart import SMALL_MODEL
 from tests.support.tiny import make_model, make_tokenizer
 from tests.support.white_boxes import random_ids, random_items
 
 
 @pytest.fixture(scope="module")
-def boxes() -> tuple[WhiteBox, AsPublished]:
+def boxes() -> tuple[GradientBox, AsPublished]:
     tokenizer = make_tokenizer()
     model = make_model("llama", len(tokenizer))
-    return WhiteBox(model, tokenizer), AsPublished(model, tokenizer)
+    return GradientBox(model, tokenizer), AsPublished(model, tokenizer)
 
 
-def test_the_published_way_gives_the_same_numbers(boxes: tuple[WhiteBox, WhiteBox]) -> None:
+def test_the_published_way_gives_the_same_numbers(boxes: tuple[GradientBox, GradientBox]) -> None:
     ours, published = boxes
     items, prompts = random_items(5), [random_ids(4 + number, number) for number in range(11)]
     pairs = zip(
@@ -55,7 +56,7 @@ def test_the_published_way_gives_the_same_numbers(boxes: tuple[WhiteBox, WhiteBo
 
 
 def test_the_published_way_leaves_our_weights_frozen(
-    boxes: tuple[WhiteBox, AsPublished],
+    boxes: tuple[GradientBox, AsPublished],
 ) -> None:
     ours, published = boxes
     assert not any(p.requires_grad for p in ours.model.parameters())
@@ -172,7 +173,7 @@ def test_an_untrained_models_text_is_its_reasoning() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 def test_growth_and_activations_are_those_of_what_is_kept(
-    boxes: tuple[WhiteBox, WhiteBox],
+    boxes: tuple[GradientBox, GradientBox],
 ) -> None:
     size = 64 * memory.MEBIBYTE
     # Wide bounds: meanwhile the system may take back pages that nobody uses.
@@ -195,7 +196,7 @@ def test_a_process_apart_has_the_environment_asked_for_and_this_one_not(
 
 
 def test_texts_and_scores_that_hang_on_the_batch_are_counted(
-    monkeypatch: pytest.MonkeyPatch, boxes: tuple[WhiteBox, WhiteBox]
+    monkeypatch: pytest.MonkeyPatch, boxes: tuple[GradientBox, GradientBox]
 ) -> None:
     ours, _ = boxes
     asked = batches.questions(ours, 2)
@@ -224,13 +225,13 @@ def test_a_model_for_an_accelerator_is_measured_in_its_own_format(
     machine = floors.Machine.measure(floors.CPU, model.dtype, size=64)
     assert machine.flops > 0
     with dspy.context(adapter=AnyText()):
-        found = speed.kernels(model, WhiteBox(model, tokenizer), machine, length=4)
+        found = speed.kernels(model, GradientBox(model, tokenizer), machine, length=4)
     decoding = {f"decode_{rows}{best}" for rows in (1, 64) for best in ("", "_at_best")}
     assert found.keys() == {"score", "gradient", *decoding}
     assert all(value > 0 for value in found.values())
 
 
-def test_the_published_way_works_in_half_precision(boxes: tuple[WhiteBox, WhiteBox]) -> None:
+def test_the_published_way_works_in_half_precision(boxes: tuple[GradientBox, GradientBox]) -> None:
     _, published = boxes
     half = AsPublished(copy.deepcopy(published.unfrozen).to(torch.bfloat16), published.tokenizer)
     items = random_items(2)

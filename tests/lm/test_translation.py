@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,13 +12,9 @@ from dspy_greater.lm.translation import (
     response_of,
     sampling_of,
 )
-from dspy_greater.model.requests import Generation, Sampling, TokenLogProb
+from dspy_greater.model.requests import Generation, Sampling
 
 USER = lm15.Message.user("Hi")
-
-
-def decode(ids: Sequence[int]) -> str:
-    return "".join({5: "yes", 6: "no", 7: " END"}[token] for token in ids)
 
 
 def request(*messages: lm15.Message, **kwargs: Any) -> lm15.Request:
@@ -74,6 +69,8 @@ def test_anything_but_text_is_refused(message: lm15.Message, kind: str) -> None:
         ({"extensions": {"logit_bias": {"5": 1}}}, "logit_bias"),
         ({"cache": lm15.CacheConfig()}, "cache"),
         ({"user_id": "me"}, "user_id"),
+        ({"logprobs": 0}, "logprobs"),
+        ({"logprobs": 2}, "logprobs"),
     ],
 )
 def test_settings_that_would_be_ignored_are_refused(settings: dict[str, Any], name: str) -> None:
@@ -94,7 +91,7 @@ def test_settings_that_ask_for_nothing_are_accepted() -> None:
 def test_settings_reach_the_generation() -> None:
     alike: dict[str, Any] = {
         **{"max_tokens": 7, "temperature": 0.5, "top_p": 0.9, "top_k": 3},
-        **{"stop": ("END",), "seed": 0, "logprobs": 2},
+        **{"stop": ("END",), "seed": 0},
     }
     config = lm15.Config(**alike, response_format={"type": "json_object"})
     check_supported(request(config=config))
@@ -111,48 +108,21 @@ def test_no_settings_mean_greedy() -> None:
     assert sampling_of(lm15.Config()).temperature == 0.0
 
 
-def test_answers_carry_text_finish_usage_and_log_probs() -> None:
-    token = TokenLogProb(5, -0.1, top=((5, -0.1), (6, -2.5)))
-    generation = Generation(ids=(5,), text="yes", finish="length", log_probs=(token,))
-    response = response_of(request(), 11, generation, decode)
+def test_answers_carry_text_finish_and_usage() -> None:
+    generation = Generation(ids=(5,), text="yes", finish="length")
+    response = response_of(request(), 11, generation)
     assert (response.text, response.finish_reason) == ("yes", "length")
     assert response.model == "local/x@1"
     assert response.usage == lm15.Usage(input_tokens=11, output_tokens=1, total_tokens=12)
-    assert response.logprobs is not None
-    (only,) = response.logprobs
-    assert (only.token, only.token_id, only.logprob) == ("yes", 5, -0.1)
-    assert [(each.token, each.logprob) for each in only.top] == [("yes", -0.1), ("no", -2.5)]
-
-
-@pytest.mark.parametrize(
-    ("text", "scored", "complete"),
-    [
-        ("yes", ["yes"], True),
-        ("yes EN", ["yes"], False),
-        ("yes ENDno", ["yes", " END", "no"], True),
-    ],
-)
-def test_log_probs_end_before_the_stop_string(text: str, scored: list[str], complete: bool) -> None:
-    tokens = tuple(TokenLogProb(token, -0.1) for token in (5, 7, 6))
-    generation = Generation(ids=(5, 7, 6), text=text, finish="stop", log_probs=tokens)
-    response = response_of(request(), 11, generation, decode)
-    assert [each.token for each in response.logprobs or ()] == scored
-    assert response.logprobs_complete is complete
 
 
 def test_what_was_thought_is_apart_from_the_answer() -> None:
-    scores = tuple(TokenLogProb(token, -1.0) for token in (6, 6, 5))
-    generation = Generation(
-        (6, 6, 5), "yes", "stop", log_probs=scores, block=2, thinking="Is it? No, it is."
-    )
-    response = response_of(request(), 9, generation, decode)
+    generation = Generation((6, 6, 5), "yes", "stop", block=2, thinking="Is it? No, it is.")
+    response = response_of(request(), 9, generation)
     assert [part.type for part in response.message.parts] == ["thinking", "text"]
     assert response.message.parts[0].text == "Is it? No, it is."
     assert response.text == "yes"
     assert (response.usage.output_tokens, response.usage.reasoning_tokens) == (3, 2)
-    assert response.logprobs is not None
-    assert [each.token for each in response.logprobs] == ["yes"]
-    assert response.logprobs_complete
     deltas = [event.delta for event in events_of(response) if event.type == "delta"]
     assert "".join(each.text for each in deltas if each.type == "thinking") == generation.thinking
     assert "".join(each.text for each in deltas if each.type == "text") == "yes"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
 from dspy_greater.model import Sampling, WhiteBox
-from dspy_greater.model.batching import Size, in_batches, is_out_of_memory
+from dspy_greater.model.batching import Size, in_batches, is_out_of_memory, served
 from tests.support.white_boxes import random_ids, random_items, white_box_of
 
 
@@ -88,6 +89,36 @@ def test_batches_respect_the_budget_bucket_by_length_and_keep_the_order() -> Non
     sizes = [Size(length) for length in lengths]
     assert in_batches(lengths, sizes, Size(100, 1), work) == [str(n) for n in lengths]
     assert batches == [[100], [50, 48], [7, 6, 5, 5]]
+
+
+def test_items_that_wait_take_the_places_of_those_that_are_done() -> None:
+    taken: list[list[list[int]]] = []
+
+    def work(take: Callable[[int], list[int]]) -> list[str]:
+        taken.append([take(beside) for beside in (0, 2, 1, 3, 0)])
+        return [str(length) for batch in taken[-1] for length in batch]
+
+    lengths = [5, 50, 6, 48, 7, 100, 5]
+    sizes = [Size(length) for length in lengths]
+    assert served(lengths, sizes, Size(200, 1), work) == [str(length) for length in lengths]
+    assert taken == [[[100, 50], [], [48], [], [7, 6]], [[5, 5], [], [], [], []]]
+
+
+def test_memory_that_runs_out_late_lowers_the_budget_by_what_was_in_hand() -> None:
+    budget, in_hand = Size(60), []
+
+    def work(take: Callable[[int], list[int]]) -> list[int]:
+        done, hand = [], take(0)
+        while hand:
+            in_hand.append(len(hand))
+            if len(hand) > 3:
+                raise torch.OutOfMemoryError("out of memory")
+            done.append(hand.pop(0))
+            hand += take(len(hand))
+        return done
+
+    assert served(range(20), [Size(10)] * 20, budget, work) == list(range(20))
+    assert (budget.tokens, in_hand[:2]) == (30, [6, 3])
 
 
 def test_logits_have_a_budget_of_their_own() -> None:

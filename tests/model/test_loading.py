@@ -12,11 +12,13 @@ import pytest
 import torch
 from transformers import BertConfig, T5Config, ViTConfig
 
+from dspy_greater.basics.spans import Span
 from dspy_greater.model import (
     LoadingError,
     MissingModelError,
     ModelError,
     Sampling,
+    Targeted,
     TokenizerError,
     load,
 )
@@ -96,7 +98,7 @@ from dspy_greater.basics.spans import Span
 box = load(sys.argv[1], device="cpu")
 prompt = box.encode([{"role": "user", "content": "Hi"}]).ids
 box.generate([prompt, prompt[:2]], [Sampling(3), Sampling(4, temperature=1.0, seed=0)])
-box.gradients([Targeted(prompt, Span(2, 4), Span(0, 1))])
+box.log_probs([Targeted(prompt, Span(2, 4))])
 print(box.fingerprint)
 """
 
@@ -220,8 +222,9 @@ def test_attention_is_computed_as_asked(folder: Path, kernel: str) -> None:
     model = load(folder, device="cpu", attn_implementation=kernel)
     assert model.model.config._attn_implementation == kernel
     ids = model.encode([{"role": "user", "content": "Hi"}]).ids
-    expected = load(folder, device="cpu").next_log_probs([ids])
-    torch.testing.assert_close(model.next_log_probs([ids]), expected, atol=1e-4, rtol=1e-4)
+    items = [Targeted(ids, Span(1, len(ids)))]
+    (expected,) = load(folder, device="cpu").log_probs(items)
+    torch.testing.assert_close(model.log_probs(items)[0], expected, atol=1e-4, rtol=1e-4)
 
 
 def test_an_unknown_kernel_is_refused_and_a_loaded_model_keeps_its_own(folder: Path) -> None:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from dspy_greater.model import WhiteBox, products
+from dspy_greater.model import products
 from dspy_greater.model.products import FEW
+from examples.published_schedule.white_box import GradientBox
 from tests.support.tiny import make_model, make_tokenizer
 
 here = pytest.mark.skipif(not products.available(), reason="this torch multiplies by other means")
@@ -72,7 +73,7 @@ def test_a_white_box_multiplies_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(products, "product", listening)
     tokenizer = make_tokenizer()
-    box = WhiteBox(make_model("llama"), tokenizer)
+    box = GradientBox(make_model("llama"), tokenizer)
     rows.clear()
     (ids,) = [tuple(tokenizer("a b a b")["input_ids"])]
     found = box.next_log_probs([ids])

@@ -23,9 +23,9 @@ import torch
 from dspy_greater.basics.spans import Message, Span
 from dspy_greater.model import Generation, Sampling, Targeted
 from dspy_greater.model.encoding import Encoding
-from dspy_greater.model.requests import Gradient
 from dspy_greater.program import PredictorCall, Run
 from dspy_greater.search import Program, Schedule, ScoreBoard, Scores, Step
+from examples.published_schedule.white_box import Gradient
 
 WORDS = ["read", "answer", "carefully", "slowly", "count", "items", "quickly", "guess", "the", "."]
 #: Words that lower or raise the loss of every example; the rest do nothing.

@@ -75,7 +75,7 @@ def kept() -> DetailedResults:
     """Nothing that the search accepted could be verified."""
     record = improved()
     record.outcomes = [outcome(START)]
-    record.parse_failures, record.skipped_losses, record.left_out = 3, 2, ["judge"]
+    record.parse_failures, record.left_out = 3, ["judge"]
     record.errors, record.too_long = (
         {"ValueError": 4, "KeyError": 1},
         {"training": 0, "validation": 2},

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from dspy_greater.basics.spans import Span
-from dspy_greater.model import Sampling, Targeted, WhiteBox
-from dspy_greater.model.requests import Gradient
+from dspy_greater.model import Sampling, Targeted
+from examples.published_schedule.white_box import Gradient, GradientBox
 from tests.support.families import FAMILIES, MEASURED
 from tests.support.marks import mostly_slow
 from tests.support.tiny import make_model, make_tokenizer
@@ -77,7 +77,7 @@ def test_batched_gradients_are_single_gradients(architecture: str) -> None:
         torch.testing.assert_close(batched.log_probs, single.log_probs, atol=2e-5, rtol=1e-5)
 
 
-def test_log_probs_stay_at_temperature_one_and_inputs_are_optional(white_box: WhiteBox) -> None:
+def test_log_probs_stay_at_temperature_one_and_inputs_are_optional(white_box: GradientBox) -> None:
     item = Targeted(random_ids(12), Span(9, 12))
     (sharp,) = white_box.gradients([item], temperature=0.2)
     (plain,) = white_box.log_probs([item])
@@ -124,7 +124,7 @@ def test_nan_gradients_are_returned_as_they_are() -> None:
     model = make_model("llama", len(tokenizer))
     with torch.no_grad():
         model.model.layers[0].mlp.up_proj.weight[0, 0] = torch.nan
-    white_box = WhiteBox(model, tokenizer)
+    white_box = GradientBox(model, tokenizer)
     (gradient,) = white_box.gradients(random_items(1))
     assert gradient.positions.isnan().all()
     assert gradient.loss != gradient.loss
@@ -145,10 +145,11 @@ def test_half_precision_gradients_point_the_same_way() -> None:
     [
         (Targeted([3, 4, 5], Span(2, 2), Span(0, 1)), 1.0, "no targets"),
         (Targeted([3, 4, 5], Span(2, 3), Span(0, 1)), 0.0, "temperature"),
+        (Targeted([3, 4], Span(1, 2), Span(1, 5)), 1.0, "inputs"),
     ],
 )
 def test_undefined_losses_are_refused(
-    white_box: WhiteBox, item: Targeted, temperature: float, message: str
+    white_box: GradientBox, item: Targeted, temperature: float, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         white_box.gradients([item], temperature=temperature)
