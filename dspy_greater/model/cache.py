@@ -71,12 +71,17 @@ class Batch:
     cache: DynamicCache | None
 
     def going_on(self, ids: torch.Tensor, kept: Sequence[int]) -> Batch:
-        """Return some of the rows with what was written since."""
+        """Return some of the rows with what was written since, without what is padding in all."""
         rows = torch.tensor(kept, device=ids.device)
+        mask = pad(self.mask[rows], (0, ids.shape[1] - self.mask.shape[1]), value=1)
+        first = int(mask.any(dim=0).int().argmax())
         if self.cache is not None:
             self.cache.batch_select_indices(rows)
-        new = ids.shape[1] - self.mask.shape[1]
-        return Batch(ids[rows], pad(self.mask[rows], (0, new), value=1), self.cache)
+            for layer in self.cache.layers if first else ():
+                # Copied, for a part of a tensor looks as if it had room behind it.
+                layer.keys = layer.keys[..., first:, :].clone()
+                layer.values = layer.values[..., first:, :].clone()
+        return Batch(ids[rows, first:], mask[:, first:], self.cache)
 
     def joined(self, other: Batch) -> Batch:
         """Return the rows of both; of either the cache holds all but the last token."""

@@ -166,7 +166,15 @@ def test_rows_that_wait_take_the_places_of_rows_that_ended(architecture: str) ->
     narrow = white_box_of(architecture, dtype=torch.float64, tokens=320)
     wide = white_box_of(architecture, dtype=torch.float64)
     plain = [wide.generate([p], [s])[0] for p, s in zip(prompts, samplings, strict=True)]
+    widths: list[int] = []
+    handle = narrow.model.register_forward_pre_hook(
+        lambda module, args, kwargs: widths.append(kwargs["past_key_values"].get_seq_length()),
+        with_kwargs=True,
+    )
     assert narrow.generate(prompts, samplings) == plain
+    handle.remove()
+    # What is padding in all rows goes: no prompt and its answer has more than 80 tokens.
+    assert max(widths) < 100
     # Ten rows of 40 tokens at a time: batches that wait for their longest row would take 150 steps.
     assert narrow.counts.tokens_decoded == wide.counts.tokens_decoded
     assert (narrow.counts.decoding_steps < 130) == (architecture != "gemma2")
