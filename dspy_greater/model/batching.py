@@ -58,7 +58,9 @@ def served(
 
     def take(beside: int) -> list[Item]:
         nonlocal most
-        longest = max((sizes[i].tokens for i in [*taken[:1], *list(waiting)[:1]]), default=0)
+        if not waiting:
+            return []
+        longest = sizes[taken[0] if taken else waiting[0]].tokens
         new = _fitting(waiting, sizes, budget, beside, longest)
         most = max(most, beside + len(new))
         taken.extend(new)

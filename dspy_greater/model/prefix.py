@@ -6,6 +6,7 @@ cache, padding included, and a recurrent state cannot be put in front of a padde
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
@@ -45,6 +46,13 @@ class Prefix:
             cache.update(keys[rows], values[rows], index)
         return cache
 
+    def each(self) -> list[Prefix]:
+        """Return every beginning by itself."""
+        return [
+            Prefix((length,), self.mask[[at]], tuple((k[[at]], v[[at]]) for k, v in self.layers))
+            for at, length in enumerate(self.lengths)
+        ]
+
     @classmethod
     def joined(cls, parts: Sequence[Prefix]) -> Prefix:
         """Return the beginnings of several, one behind the other, padded to the same width."""
@@ -75,29 +83,33 @@ class Beginnings:
         self._common = tuple(prompts[0][:common])
         pairs = zip(prompts, starts, strict=True)
         self._heads = [tuple(prompt[:start]) for prompt, start in pairs]
+        self._left = Counter(self._heads)
         self._read = read
         self._root: Prefix | None = None
-        self._held: Prefix | None = None
-        self._places: dict[tuple[int, ...], int] = {}
+        self._held: dict[tuple[int, ...], Prefix] = {}
 
     def of(self, rows: Sequence[int]) -> tuple[Prefix | None, list[int]]:
-        """Return what some of the prompts begin with, and which of it each; None for nothing."""
+        """Return what some of the prompts begin with, and which of it each; None for nothing.
+
+        What no other prompt begins with is not kept.
+        """
         heads = [self._heads[row] for row in rows]
-        if not any(heads):
+        needed = list(dict.fromkeys(heads))
+        if needed == [()]:
             return None, [0] * len(rows)
         if self._common and self._root is None:
-            self._root = self._held = self._read([self._common])
-            self._places[self._common] = 0
+            self._root = self._read([self._common])
             self.tokens += len(self._common)
-        # Nothing is a beginning, too, where some prompts have no other; it cannot be read alone.
-        first = [] if self._places else [()]
-        new = [head for head in dict.fromkeys([*first, *heads]) if head not in self._places]
-        if new:
-            part = self._read(new, self._root)
-            self.tokens += sum(len(head) - len(self._common) for head in new if head)
-            self._places |= {head: len(self._places) + at for at, head in enumerate(new)}
-            self._held = Prefix.joined([self._held, part]) if self._held else part
-        return self._held, [self._places[head] for head in heads]
+        held = self._held if self._root is None else {**self._held, self._common: self._root}
+        if new := [head for head in needed if head and head not in held]:
+            held |= zip(new, self._read(new, self._root).each(), strict=True)
+            self.tokens += sum(len(head) - len(self._common) for head in new)
+        some = next(held[head] for head in needed if head)
+        held[()] = Prefix((0,), torch.zeros_like(some.mask), some.layers)
+        found = Prefix.joined([held[head] for head in needed])
+        self._left -= Counter(heads)
+        self._held = {head: held[head] for head in held if head and self._left[head]}
+        return found, [needed.index(head) for head in heads]
 
 
 class Group(NamedTuple):

@@ -53,6 +53,17 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does() -> None:
     assert memory.failures > 0
 
 
+def test_what_prompts_share_is_there_when_a_batch_is_begun_again() -> None:
+    common, heads = random_ids(12), [random_ids(10 * n, seed=n) for n in range(3)]
+    ends = [(head, random_ids(3, seed=i)) for head in heads for i in range(4)]
+    prompts, settings = [(*common, *head, *end) for head, end in ends], [Sampling(5)] * 12
+    tight = white_box_of("llama", dtype=torch.float64)
+    memory = SmallMemory(tight, 3, ERRORS[0])
+    expected = white_box_of("llama", dtype=torch.float64).generate(prompts, settings)
+    assert tight.generate(prompts, settings) == expected
+    assert memory.failures > 0
+
+
 def test_the_smaller_size_is_remembered() -> None:
     white_box = white_box_of("llama")
     memory = SmallMemory(white_box, 2, ERRORS[0])
