@@ -75,9 +75,8 @@ class BatchedGeneration:
         Rows leave it when they have ended, and others take their places. Where there is no cache,
         the library makes its own, and all rows stay to the end.
         """
-        device = self._forward.device
         # On MPS the library looks whether to stop one step late, when a sampled row drew again.
-        leaving = self._begins and device.type != "mps"
+        leaving = self._begins and self._forward.device.type != "mps"
         entering = leaving and min(len(request.prompt) for request in requests) > 1
         sampler = RowSampler(requests)
         stops = RowStops(self._encoder, self._ends, requests, leaving=leaving)

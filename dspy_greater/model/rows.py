@@ -149,6 +149,7 @@ class RowStops(StoppingCriteria):
         self._tokenizer, self._ends = encoder.tokenizer, ends
         self._samplings = [request.sampling for request in requests]
         self._leaving = leaving
+        self._before = 0  # steps before those of this batch, less the width that it began with
         self._entered: dict[int, int] = {}  # by request, the steps before its first
         # A stop string spans at most as many tokens as it has bytes; a few more, because decoding
         # may drop a space at the start of the tail.
@@ -168,8 +169,8 @@ class RowStops(StoppingCriteria):
 
     def own(self, row: int, ids: torch.Tensor) -> list[int]:
         """Return what a row that has ended wrote, out of all its ids ``[width]``."""
-        start = len(ids) - self._produced(row)
-        return [int(token) for token in ids[start:].tolist()[: self.length[row]]]
+        tokens: list[int] = ids[len(ids) - self._produced(row) :].tolist()
+        return tokens[: self.length[row]]
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         """Return which rows are done, bool ``[batch]``; all when it is time to leave."""
