@@ -179,7 +179,7 @@ def bootstrap(values: Sequence[float], draws: int = 10_000) -> tuple[float, floa
 
 
 def geometric_mean(values: Sequence[float]) -> float:
-    """Return the mean of perplexities."""
+    """Return the mean of ratios or perplexities."""
     return math.exp(mean(math.log(value) for value in values))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from examples.benchmarks.common import bootstrap, markdown
+from examples.benchmarks.common import bootstrap, geometric_mean, markdown
 from examples.comparison.optimizers import BASELINES
 
 Case = dict[str, Any]
@@ -49,31 +49,46 @@ def by_task(cases: Sequence[Case], rows: Sequence[str], budget: int) -> str:
 
 
 def leads(cases: Sequence[Case], rows: Sequence[str], budget: int, first: str = "greater") -> str:
-    """Say by how much one row is ahead of each other, on the runs that both have."""
-    ours = {_run(case): accuracy(case) for case in _of(cases, first, budget)}
+    """Say by how much one row is ahead of each other, on the runs that both have, and in what time.
+
+    The share of the other's seconds is the geometric mean of the runs, with the least and the most.
+    """
+    ours = {_run(case): case for case in _of(cases, first, budget)}
     lines = []
     for row in rows:
-        theirs = {_run(case): accuracy(case) for case in _of(cases, row, budget)}
-        gaps = [100 * (ours[run] - theirs[run]) for run in ours if run in theirs]
-        if row != first and gaps:
+        pairs = [(ours[_run(c)], c) for c in _of(cases, row, budget) if _run(c) in ours]
+        if row != first and pairs:
+            gaps = [100 * (accuracy(own) - accuracy(its)) for own, its in pairs]
             lead, low, high = bootstrap(gaps)
-            lines.append(f"- {first} - {row}: {lead:+.1f} points ({low:+.1f} to {high:+.1f})")
+            told = f"- {first} - {row}: {lead:+.1f} points ({low:+.1f} to {high:+.1f})"
+            lines.append(told if row in BASELINES else f"{told}, {_share(pairs)}")
     return "\n".join(lines)
 
 
+def _share(pairs: Sequence[tuple[Case, Case]]) -> str:
+    shares = [own["seconds"] / its["seconds"] for own, its in pairs]
+    mid, runs = geometric_mean(shares), "1 run" if len(pairs) == 1 else f"{len(pairs)} runs"
+    return f"in {mid:.2f} of its seconds ({min(shares):.2f} to {max(shares):.2f}), {runs}"
+
+
 def plot(cases: Sequence[Case], rows: Sequence[str], path: Path) -> None:
-    """Draw mean accuracy against mean tokens and mean time, a line through each one's budgets."""
+    """Draw mean accuracy against mean tokens and mean time, a line through each one's budgets.
+
+    Only runs (tasks and seeds) count that the start and every optimizer of ``rows`` have, and only
+    budgets at which all of them were run.
+    """
     import matplotlib as mpl
 
     mpl.use("agg")
     from matplotlib import pyplot as plt
 
+    cases = _shared(cases, rows)
     figure, panels = plt.subplots(1, 2, figsize=(12, 5), sharey=True, layout="constrained")
     costs = {"tokens": (1000, "thousand tokens through the model"), "seconds": (60, "minutes")}
     for axes, (cost, (unit, name)) in zip(panels, costs.items(), strict=True):
-        for row in rows:
+        for index, row in enumerate(rows):
             if row in BASELINES:
-                _level(axes, row, _of(cases, row, 0))
+                _level(axes, row, _of(cases, row, 0), 1 - index / 6)
             else:
                 _path(axes, row, cases, cost, unit)
         axes.set_xlabel(name)
@@ -86,14 +101,22 @@ def plot(cases: Sequence[Case], rows: Sequence[str], path: Path) -> None:
     plt.close(figure)
 
 
-def _level(axes: Any, row: str, own: Sequence[Case]) -> None:
-    """Draw a baseline, which costs nothing."""
+def _shared(cases: Sequence[Case], rows: Sequence[str]) -> list[Case]:
+    """Return the cells of those runs that the start has and each optimizer that has any."""
+    needed = [row for row in rows if row == "none" or row not in BASELINES]
+    own = [{_run(case) for case in cases if case["row"] == row} for row in needed]
+    runs = set.intersection(*filter(None, own)) if any(own) else set()
+    return [case for case in cases if _run(case) in runs]
+
+
+def _level(axes: Any, row: str, own: Sequence[Case], right: float) -> None:
+    """Draw a baseline, which costs nothing, its name up to so far right, for some are level."""
     if not own:
         return
     level = 100 * mean(map(accuracy, own))
     axes.axhline(level, linewidth=0.8, color="0.6", zorder=0)
     axes.annotate(
-        row, (1, level), xycoords=("axes fraction", "data"),
+        row, (right, level), xycoords=("axes fraction", "data"),
         xytext=(-4, 3), textcoords="offset points", ha="right", color="0.4", fontsize=8,
     )  # fmt: skip
 
@@ -101,7 +124,8 @@ def _level(axes: Any, row: str, own: Sequence[Case]) -> None:
 def _path(axes: Any, row: str, cases: Sequence[Case], cost: str, unit: int) -> None:
     """Draw what an optimizer reaches with each budget, from the start on; not one that failed."""
     budgets = sorted({case["budget"] for case in cases if case["budget"]})
-    there = [own for budget in budgets if (own := _of(cases, row, budget))]
+    runs = len(_of(cases, "none", 0))
+    there = [own for budget in budgets if len(own := _of(cases, row, budget)) == runs]
     if not there or all(case["error"] for own in there for case in own):
         return
     axes.plot(
