@@ -37,7 +37,7 @@ from dspy_greater.search.verified.opening import DemoRace, OpeningRace
 from dspy_greater.setup import Setup, announce
 from dspy_greater.state import CompileState, SearchUnderWay
 
-#: Programs, the best on training examples, among which the verdict chooses besides the user's;
+#: Programs, the best at the end of a race, among which the verdict chooses besides the user's;
 #: fewer where to run them would take more than this share of what the start's runs leave.
 FINALISTS, VERDICTS_SHARE = 3, 1 / 2
 #: Most validation examples, as a share of the runs that the bounds pay for, and the fewest: each
@@ -125,12 +125,11 @@ class Loop:
             self.board.validation_score(program)
 
     def _finalists(self) -> list[Program]:
-        """Return the best programs on training examples, of those better than the user's."""
-        start, board = self.state.start, self.board
-        if start not in self.state.scores.training:
+        """Return the best of those that reached the end of a race, if better than the user's."""
+        start, board, scores = self.state.start, self.board, self.state.scores
+        if start not in scores.training:
             return []
-        # The current one may have won a shorter race, and not be among those ranked.
-        gains = {p: board.gain(p, start) for p in (self.state.current, *board.ranked())}
+        gains = {p: board.gain(p, start) for p in (self.state.current, *scores.finalists)}
         better = [program for program, gain in gains.items() if gain > 0]
         return sorted(better, key=lambda program: -gains[program])[: self._looks()]
 

@@ -38,17 +38,22 @@ class Pair(Mail):
 
 
 def compiled(
-    program: dspy.Module, reply: Any, monkeypatch: pytest.MonkeyPatch, **knobs: Any
+    program: dspy.Module,
+    reply: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    train: int = 8,
+    **knobs: Any,
 ) -> dspy.Module:
     play(monkeypatch, chat(reply))
     tokenizer = make_tokenizer()
     model = make_model("llama", len(tokenizer), max_position_embeddings=8192)
-    data = [dspy.Example(text=f"mail {i}", gold="yes").with_inputs("text") for i in range(20)]
+    mails = [f"mail {i}" for i in range(train + 12)]
+    data = [dspy.Example(text=mail, gold="yes").with_inputs("text") for mail in mails]
     settings = {"schedule": CONFIG, "progress": False, **knobs}
     with dspy.context(lm=local_lm((model, tokenizer), cache=False)):
         return GreaterTeleprompter(
             lambda example, prediction, trace=None: prediction.answer == example.gold, **settings
-        ).compile(program, trainset=data[:8], valset=data[8:])
+        ).compile(program, trainset=data[:train], valset=data[train:])
 
 
 def instructions(program: dspy.Module) -> dict[str, str]:
@@ -179,3 +184,27 @@ def test_a_verdict_takes_half_of_what_the_start_leaves_at_most_and_one_look_at_l
     (outcome,) = found.detailed_results.outcomes
     assert outcome.looks == looks
     assert found.detailed_results.total_calls <= (runs or 999)
+
+
+def test_all_that_reach_the_end_of_a_race_that_is_cut_short_may_be_validated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There are 40 training examples, of which the bounds let the race run some."""
+
+    def reply(prompt: str) -> str:
+        return "yes" if int(re.findall(r"mail (\d+)", prompt)[-1]) % 9 < prompt.count("!") else "no"
+
+    program = dspy.Predict(dspy.Signature("text -> answer", "Answer."))
+    own = tuple(f"Number {n}{'!' * n}" for n in range(1, 8))
+    config = VerifiedConfig(
+        max_steps=1, asked=0, starts=0, library=False, examples=0, instructions=own
+    )
+    found = compiled(
+        program, {"answer": reply}, monkeypatch, train=40, schedule=config, max_metric_calls=200
+    )
+    record = found.detailed_results
+    raced = {c.instruction: len(c.train_scores) for c in record.candidates if c.kind == "given"}
+    assert 16 <= max(raced.values()) < 40
+    assert record.outcomes[0].looks == 3
+    assert found.signature.instructions == own[-1]
+    assert record.total_calls <= 200

@@ -34,12 +34,14 @@ class Runner(Protocol):
 class Scores:
     """The metric of programs on the examples that they were run on; part of the state of a compile.
 
-    ``put_back`` are programs that were validated to see whether they do without a change, and
-    ``longest`` are the bytes of the longest answer of a current program on training examples.
+    ``finalists`` reached the end of a race, ``put_back`` are programs that were validated to see
+    whether they do without a change, and ``longest`` are the bytes of the longest answer of a current
+    program on training examples.
     """
 
     training: dict[Program, dict[int, float]] = field(default_factory=dict)
     validation: dict[Program, list[float]] = field(default_factory=dict)
+    finalists: list[Program] = field(default_factory=list)
     put_back: list[Program] = field(default_factory=list)
     longest: int = 0
 
@@ -55,6 +57,7 @@ class Scores:
                 (p.instructions, list(known.items())) for p, known in self.training.items()
             ],
             "validation": [(p.instructions, scores) for p, scores in self.validation.items()],
+            "finalists": [program.instructions for program in self.finalists],
             "put_back": [program.instructions for program in self.put_back],
             "longest": self.longest,
         }
@@ -65,7 +68,10 @@ class Scores:
         training = {Program.of(program): dict(known) for program, known in saved["training"]}
         # In the order in which they were asked for: among equals the first one is returned.
         validation = {Program.of(program): scores for program, scores in saved["validation"]}
-        return cls(training, validation, [*map(Program.of, saved["put_back"])], saved["longest"])
+        finalists, put_back = (
+            [Program.of(program) for program in saved[name]] for name in ("finalists", "put_back")
+        )
+        return cls(training, validation, finalists, put_back, saved["longest"])
 
 
 @dataclass
@@ -122,11 +128,10 @@ class ScoreBoard:
         own, its = self.scores.training[program], self.scores.training[other]
         return mean([own[index] - its[index] for index in own if index in its] or [0.0])
 
-    def ranked(self) -> list[Program]:
-        """Return the programs that raced on all training examples they may, the best first."""
-        known = self.scores.training
-        whole = [p for p in known if len(known[p]) == self.size - len(self.shown(p))]
-        return sorted(whole, key=lambda p: -self.training_mean(p))
+    def reach(self, programs: Sequence[Program]) -> None:
+        """Note that programs reached the end of a race, which may be short of some examples."""
+        known = self.scores.finalists
+        known += [program for program in programs if program not in known]
 
     def differing_first(self, examples: Sequence[int]) -> list[int]:
         """Return training examples, first those on which the programs so far differ most.

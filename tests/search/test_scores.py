@@ -58,6 +58,7 @@ def test_scores_come_back_from_json_as_they_were(
     rng.shuffle(validated)  # type: ignore[attr-defined]
     for program in validated:
         scores.validation[program] = known[program][1] or []
+    scores.finalists = validated[1:]
     loaded = Scores.load(json.loads(json.dumps(scores.dump())))
     assert loaded == scores
     # Among equals the first that was validated is returned, so the order is part of it.

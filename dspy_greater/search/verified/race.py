@@ -54,6 +54,7 @@ class Race:
                 del racing[going_on(len(racing)) :]
                 # By now it is known what runs of these programs cost.
                 total = longest(len(racing), total, self.board.affordable(), done)
+        self.board.reach(racing)
         return racing
 
     def winner(self, reached: Sequence[Program], current: Program) -> Program | None:

@@ -109,9 +109,10 @@ class VerifiedSchedule:
 
     def _second(self, current: Program) -> str:
         """Return the best other instruction in the current one's place; empty where none is."""
-        name, around = self.view.name, current.around(self.view.name)
-        others = [p for p in self.board.ranked() if p.around(name) == around and p != current]
-        return others[0][name] if others else ""
+        name, around, board = self.view.name, current.around(self.view.name), self.board
+        finalists = [p for p in board.scores.finalists if p.around(name) == around and p != current]
+        best = max(finalists, key=lambda program: board.gain(program, current), default=None)
+        return best[name] if best else ""
 
     def _report(
         self, current: Program, accepted: Program | None, racers: Mapping[Program, Kind]
