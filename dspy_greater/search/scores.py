@@ -35,8 +35,8 @@ class Scores:
     """The metric of programs on the examples that they were run on; part of the state of a compile.
 
     ``finalists`` reached the end of a race, ``put_back`` are programs that were validated to see
-    whether they do without a change, and ``longest`` are the bytes of the longest answer of a current
-    program on training examples.
+    whether they do without a change, and ``longest`` are the bytes of a current program's longest
+    answer on training examples.
     """
 
     training: dict[Program, dict[int, float]] = field(default_factory=dict)
@@ -129,7 +129,7 @@ class ScoreBoard:
         return mean([own[index] - its[index] for index in own if index in its] or [0.0])
 
     def reach(self, programs: Sequence[Program]) -> None:
-        """Note that programs reached the end of a race, which may be short of some examples."""
+        """Note that programs went as far as a race, or a step, lets any: they may be validated."""
         known = self.scores.finalists
         known += [program for program in programs if program not in known]
 

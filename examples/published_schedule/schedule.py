@@ -133,6 +133,7 @@ class PaperSchedule:
         state, examples = self.state, self.view.examples
         programs = [current.replaced(self.view.name, text) for text in instructions]
         self.board.train(programs, examples)
+        self.board.reach(programs)
         runs = [self.board.runs(program, examples) for program in programs]
         trials = self.objective.try_out(self.view, instructions, runs)
         new = [trial for trial in trials if trial.instruction not in state.tried]
