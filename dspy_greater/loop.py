@@ -84,7 +84,7 @@ class Loop:
                 while not self.stopped and (predictor := self._next()) is not None:
                     bar.set_description_str(predictor.name, refresh=False)
                     self._turn(predictor, bar)
-            self.board.validate(self._finalists())
+            self._verify()
             for name in self.verdict().program.changes(state.start):
                 self._put_back(name)
         except KeyboardInterrupt:
@@ -132,6 +132,15 @@ class Loop:
         gains = {p: board.gain(p, start) for p in (self.state.current, *scores.finalists)}
         better = [program for program, gain in gains.items() if gain > 0]
         return sorted(better, key=lambda program: -gains[program])[: self._looks()]
+
+    def _verify(self) -> None:
+        """Validate the finalists, within bounds one by one: their runs may be the dearer ones."""
+        finalists = self._finalists()
+        if not self.setup.bounds:
+            self.board.validate(finalists)
+        for program in finalists:
+            if self.budget.left() >= len(self.setup.runner.validation):
+                self.board.validate([program])
 
     def _looks(self) -> int:
         """Return among how many programs the verdict chooses, one at least."""

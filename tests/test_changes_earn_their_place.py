@@ -208,3 +208,24 @@ def test_all_that_reach_the_end_of_a_race_that_is_cut_short_may_be_validated(
     assert record.outcomes[0].looks == 3
     assert found.signature.instructions == own[-1]
     assert record.total_calls <= 200
+
+
+def test_finalists_are_validated_as_long_as_the_bounds_pay_for_their_dearer_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first has won the race, and was validated with it; there are 12 validation examples."""
+    left = iter([30, 12, 11])
+    monkeypatch.setattr("dspy_greater.cost.Budget.left", lambda budget: next(left))
+    own = ("Number one!", "Number two!", "Number three!")
+    config = VerifiedConfig(
+        max_steps=1, asked=0, starts=0, library=False, examples=0, instructions=own
+    )
+    found = compiled(
+        dspy.Predict(dspy.Signature("text -> answer", "Answer.")),
+        {"answer": lambda prompt: "yes" if "!" in prompt else "no"},
+        monkeypatch,
+        schedule=config,
+        max_metric_calls=500,
+    )
+    assert found.detailed_results.outcomes[0].looks == 2
+    assert next(left, None) is None

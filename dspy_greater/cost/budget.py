@@ -38,9 +38,11 @@ class Budget:
     def affordable(self) -> float:
         """Return for how many more runs the bounds pay in this turn, at what they cost by now."""
         bounds, spent = self.share()
-        before, now = self._run, (self.meter.runs - self._before).each
-        dearer = Spent(1, max(before.tokens, now.tokens), max(before.seconds, now.seconds))
-        return bounds.runs(spent, dearer)
+        return bounds.runs(spent, self._dearer())
+
+    def left(self) -> float:
+        """Return for how many more runs the bounds pay in all, with nothing kept back."""
+        return self.bounds.runs(self.meter.total(), self._dearer())
 
     def paid(self) -> float:
         """Return how many runs the bounds pay for in all."""
@@ -58,6 +60,11 @@ class Budget:
         own = meter.whose in waiting
         bounds = self.bounds.share(len(waiting) + (not own), gone)
         return bounds, gone + meter.spent[meter.whose] if own else gone
+
+    def _dearer(self) -> Spent:
+        """Return what a run costs in this turn or, if that is more, what runs did before it."""
+        before, now = self._run, (self.meter.runs - self._before).each
+        return Spent(1, max(before.tokens, now.tokens), max(before.seconds, now.seconds))
 
     def _cost(self, runs: int) -> Spent:
         return Spent(runs, runs * self._run.tokens, runs * self._run.seconds)

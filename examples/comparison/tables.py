@@ -66,9 +66,10 @@ def leads(cases: Sequence[Case], rows: Sequence[str], budget: int, first: str = 
 
 
 def _share(pairs: Sequence[tuple[Case, Case]]) -> str:
-    shares = [own["seconds"] / its["seconds"] for own, its in pairs]
-    mid, runs = geometric_mean(shares), "1 run" if len(pairs) == 1 else f"{len(pairs)} runs"
-    return f"in {mid:.2f} of its seconds ({min(shares):.2f} to {max(shares):.2f}), {runs}"
+    # One that raises at once may have taken no time at all.
+    shares = [own["seconds"] / max(its["seconds"], 0.1) for own, its in pairs]
+    middle, runs = geometric_mean(shares), "1 run" if len(pairs) == 1 else f"{len(pairs)} runs"
+    return f"in {middle:.2f} of its seconds (by run {min(shares):.2f} to {max(shares):.2f}), {runs}"
 
 
 def plot(cases: Sequence[Case], rows: Sequence[str], path: Path) -> None:

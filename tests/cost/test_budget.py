@@ -98,6 +98,9 @@ def test_runs_that_cost_more_than_those_before_are_reckoned_with_within_the_turn
     run(0)
     run(0)  # cheaper ones do not lower the price
     assert budget.affordable() == (1000 - 42 - 2 * 10) / 10
+    assert budget.left() == (1000 - 42) / 10
+    run(158)
+    assert budget.left() == (1000 - 200) / 38
 
 
 @given(st.lists(st.tuples(st.sampled_from(NAMES), st.integers(0, 40)), max_size=30))

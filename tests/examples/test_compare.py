@@ -180,7 +180,7 @@ def test_tasks_have_columns_and_leads_are_paired() -> None:
     assert tables.leads(CASES, ["none", "greater", "gepa"], 100).splitlines() == [
         "- greater - none: +25.0 points (-10.0 to +60.0)",
         "- greater - gepa: +60.0 points (+60.0 to +60.0), "
-        "in 1.00 of its seconds (1.00 to 1.00), 1 run",
+        "in 1.00 of its seconds (by run 1.00 to 1.00), 1 run",
     ]
 
 
