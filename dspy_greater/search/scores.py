@@ -68,9 +68,8 @@ class Scores:
         training = {Program.of(program): dict(known) for program, known in saved["training"]}
         # In the order in which they were asked for: among equals the first one is returned.
         validation = {Program.of(program): scores for program, scores in saved["validation"]}
-        finalists, put_back = (
-            [Program.of(program) for program in saved[name]] for name in ("finalists", "put_back")
-        )
+        finalists = [*map(Program.of, saved["finalists"])]
+        put_back = [*map(Program.of, saved["put_back"])]
         return cls(training, validation, finalists, put_back, saved["longest"])
 
 
@@ -130,8 +129,7 @@ class ScoreBoard:
 
     def reach(self, programs: Sequence[Program]) -> None:
         """Note that programs went as far as a race, or a step, lets any: they may be validated."""
-        known = self.scores.finalists
-        known += [program for program in programs if program not in known]
+        self.scores.finalists += [p for p in programs if p not in self.scores.finalists]
 
     def differing_first(self, examples: Sequence[int]) -> list[int]:
         """Return training examples, first those on which the programs so far differ most.
