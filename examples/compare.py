@@ -55,11 +55,11 @@ def main() -> None:
     else:
         cases = run(options, rows)
     done = [case for case in cases.read() if case["task"] in options.tasks]
-    rows += dict.fromkeys(case["row"] for case in done if FOUND_WITH in case["row"])
+    told = [*rows, *dict.fromkeys(case["row"] for case in done if FOUND_WITH in case["row"])]
     models = ", ".join({case["model"]: None for case in done}) or "no finished cells"
     for budget in options.budget:
-        print(f"\n{budget:,} tokens, {models}\n\n{tables.table(done, rows, budget)}")
-        print(f"\n{tables.by_task(done, rows, budget)}\n\n{tables.leads(done, rows, budget)}")
+        print(f"\n{budget:,} tokens, {models}\n\n{tables.table(done, told, budget)}")
+        print(f"\n{tables.by_task(done, told, budget)}\n\n{tables.leads(done, told, budget)}")
     if options.plot:
         tables.plot(done, rows, options.plot)
 

@@ -61,15 +61,18 @@ def leads(cases: Sequence[Case], rows: Sequence[str], budget: int, first: str = 
             gaps = [100 * (accuracy(own) - accuracy(its)) for own, its in pairs]
             lead, low, high = bootstrap(gaps)
             told = f"- {first} - {row}: {lead:+.1f} points ({low:+.1f} to {high:+.1f})"
-            lines.append(told if row in BASELINES else f"{told}, {_share(pairs)}")
+            lines.append(told + _share(pairs))
     return "\n".join(lines)
 
 
 def _share(pairs: Sequence[tuple[Case, Case]]) -> str:
-    # One that raises at once may have taken no time at all.
-    shares = [own["seconds"] / max(its["seconds"], 0.1) for own, its in pairs]
-    middle, runs = geometric_mean(shares), "1 run" if len(pairs) == 1 else f"{len(pairs)} runs"
-    return f"in {middle:.2f} of its seconds (by run {min(shares):.2f} to {max(shares):.2f}), {runs}"
+    """Tell in what share of the other's seconds ours ran; nothing of one that costs nothing."""
+    if not all(its["seconds"] for _, its in pairs):
+        return ""
+    shares = [own["seconds"] / its["seconds"] for own, its in pairs]
+    middle, count = geometric_mean(shares), "1 run" if len(pairs) == 1 else f"{len(pairs)} runs"
+    spread = f"by run {min(shares):.2f} to {max(shares):.2f}"
+    return f", in {middle:.2f} of its seconds ({spread}), {count}"
 
 
 def plot(cases: Sequence[Case], rows: Sequence[str], path: Path) -> None:
@@ -104,9 +107,9 @@ def plot(cases: Sequence[Case], rows: Sequence[str], path: Path) -> None:
 
 def _shared(cases: Sequence[Case], rows: Sequence[str]) -> list[Case]:
     """Return the cells of those runs that the start has and each optimizer that has any."""
-    needed = [row for row in rows if row == "none" or row not in BASELINES]
-    own = [{_run(case) for case in cases if case["row"] == row} for row in needed]
-    runs = set.intersection(*filter(None, own)) if any(own) else set()
+    runs = {_run(case) for case in cases if case["row"] == "none"}
+    for row in set(rows) - set(BASELINES):
+        runs &= {_run(case) for case in cases if case["row"] == row} or runs
     return [case for case in cases if _run(case) in runs]
 
 

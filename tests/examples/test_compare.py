@@ -152,7 +152,8 @@ def test_baselines_cost_nothing(row: str, lm: dspy.LM, task: BenchmarkTask) -> N
 def case(row: str, task: str, right: int, budget: int = 100, error: str | None = None) -> Any:
     scores = [1.0] * right + [0.0] * (10 - right)
     cell = {"row": row, "task": task, "seed": 0, "budget": 0 if row in BASELINES else budget}
-    return {**cell, "scores": scores, "tokens": 50, "seconds": 2.0, "error": error}
+    cost = {"tokens": 0, "seconds": 0.0} if row in BASELINES else {"tokens": 50, "seconds": 2.0}
+    return {**cell, "scores": scores, **cost, "error": error}
 
 
 CASES = [
@@ -271,6 +272,28 @@ def test_instructions_of_another_model_run_on_this_one(
     out = capsys.readouterr().out
     assert "Not transferred, for demos or an error: 1" in out
     assert "| greater of other | 1 |" in out
+
+
+def test_what_another_model_found_is_in_the_tables_and_not_in_the_plot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It costs nothing here, and was run on one of the two seeds."""
+    free = {"budget": 100, "tokens": 0, "seconds": 0.0}
+    found = [case("none", "letters", 2), case("greater", "letters", 8)]
+    found += [{**cell, "seed": 1, "scores": [0.0] * 10} for cell in found]
+    found.append({**case("greater of other", "letters", 5), **free})
+    results, figures = tmp_path / "cells.jsonl", kept_figures(monkeypatch)
+    results.write_text("".join(json.dumps({**cell, "model": "mine"}) + "\n" for cell in found))
+    command = ["compare.py", "--tables", "--optimizers", "greater", "--tasks", "letters"]
+    command += ["--budget", "100", "--results", str(results), "--plot", str(tmp_path / "plot.png")]
+    monkeypatch.setattr(sys, "argv", command)
+    compare.main()
+    told = capsys.readouterr().out.splitlines()
+    assert told[-1] == "- greater - greater of other: +30.0 points (+30.0 to +30.0)"
+    (figure,) = figures
+    lines = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].lines}
+    assert lines["greater"] == [[0, 10], [0.05, 40]]
+    assert "greater of other" not in lines
 
 
 @pytest.mark.parametrize(
