@@ -19,7 +19,7 @@ from dspy_greater.basics.console import redraws, say, shorten
 from dspy_greater.cost import Budget
 from dspy_greater.program import Predictor
 from dspy_greater.program.data import shown_in
-from dspy_greater.program.demos import with_demos
+from dspy_greater.program.demos import Shown, examples_of, shown_by, with_demos
 from dspy_greater.program.runs import unreadable
 from dspy_greater.record import Candidate, StepEvent
 from dspy_greater.record.outcomes import UNCALLED
@@ -62,7 +62,7 @@ class Loop:
             len(setup.runner.train),
             setup.perfect_score,
             self.budget.affordable,
-            cache(lambda p: shown_in(p.instructions.values(), setup.runner.train)),
+            cache(self._shown_in),
         )
         self.stopped = ""
         self._schedules: dict[str, Schedule] = {}
@@ -262,14 +262,25 @@ class Loop:
         """Let sets of demos race the user's, then whole programs the winner's."""
         setup, state, runner = self.setup, self.state, self.setup.runner
         state.raced = True
-        if runner.pool:
+        if DEMOS in state.start:
             seed = f"{setup.seed} {DEMOS}"
-            self._go_on_from(DemoRace(state.start, self.board, seed, runner.shown), DEMOS)
+            self._go_on_from(DemoRace(state.start, self.board, seed, self._shown), DEMOS)
         views = {each.name: self.view(each, state.current) for each in runner.predictors}
         seed = f"{setup.seed} {TOGETHER}"
         race = setup.config.joint_race(views, state.current, self.board, seed)
         if len(views) > 1 and race is not None:
             self._go_on_from(race, TOGETHER)
+
+    def _shown(self) -> dict[int, Shown]:
+        """Return what training examples can show as demos, by index."""
+        setup, train = self.setup, self.setup.runner.train
+        runs = self.board.runs(self.state.start, range(len(train)))
+        return shown_by(setup.runner.predictors, train, setup.labels, runs)
+
+    def _shown_in(self, program: Program) -> set[int]:
+        """Return the training examples that a program shows."""
+        words = program.around(DEMOS).values()
+        return examples_of(program.demos) | shown_in(words, self.setup.runner.train)
 
     def _go_on_from(self, race: OpeningRace, kind: str) -> None:
         """Hold a race, put it on record and go on from its winner."""

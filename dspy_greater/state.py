@@ -15,7 +15,7 @@ from dspy_greater.search import Attempt, Program, ScheduleConfig, ScheduleState,
 logger = logging.getLogger(__name__)
 
 #: Counted up whenever what is saved has another form, within a version too.
-FORM = 8
+FORM = 9
 
 
 @dataclass

@@ -26,7 +26,6 @@ from dspy_greater.program.data import (
     Labels,
     check_dataset,
     scripts_in,
-    set_aside,
     split,
     warn_of_overlap,
 )
@@ -38,8 +37,9 @@ from dspy_greater.record.identity import modules_of
 from dspy_greater.report import DetailedResults
 from dspy_greater.running.fitting import fitting
 from dspy_greater.running.lms import LMs, asked, language_models
-from dspy_greater.running.runner import ProgramRunner, start_of
-from dspy_greater.search import ScheduleConfig, settings
+from dspy_greater.running.runner import ProgramRunner
+from dspy_greater.search import Program, ScheduleConfig, settings
+from dspy_greater.search.programs import DEMOS
 from dspy_greater.setup import Setup
 from dspy_greater.state import FORM, CompileState
 from dspy_greater.version import __version__
@@ -79,9 +79,9 @@ class GreaterTeleprompter(Teleprompter):
             names; None for all. Each is searched to its end, in the program's order; they share
             the bounds evenly. What DSPy appends to an agent's instruction (its tools) is kept.
         frozen: Names of predictors that keep their instructions.
-        demos: ``"keep"`` yours, or ``"search"`` for better ones first: of a third of the training
-            examples, one, two or four that your program got right, or others with their labels.
-            They race like instructions, which then race with the winner's demos in the prompt.
+        demos: ``"keep"`` yours, or ``"search"`` for better ones first: one, two or four training
+            examples that your program got right, or others with their labels. They race like
+            instructions, which then race with the winner's demos in the prompt.
         scripts: In which instructions may be written beside Latin, by Unicode names such as
             ``"cyrillic"`` or ``"cjk"``. None: those of the program and its examples.
         label_fn: ``label_fn(example, predictor_name)`` returns a predictor's right outputs by
@@ -226,9 +226,7 @@ class GreaterTeleprompter(Teleprompter):
             warn_of_overlap(train, validation)
         fit, fit_too = fitting(predictors, train, validation, lms)
         labels = {name: [given[index] for index in fit] for name, given in labels.items()}
-        kept = [train[index] for index in fit]
-        verified = [validation[index] for index in fit_too]
-        data = set_aside(kept, verified, labels, self.demos == "search")
+        data = Data([train[i] for i in fit], [validation[i] for i in fit_too], labels)
         with self._checkpoint(student, predictors, data, lms) as checkpoint:
             loop = self._loop(student, predictors, data, lms, checkpoint)
             record, meter = loop.state.record, loop.state.meter
@@ -313,13 +311,13 @@ class GreaterTeleprompter(Teleprompter):
         target = lms.target.lms if lms.target else {}
         identity = {
             "config": {**self.get_config(), "seed": self.seed},
-            "trainset": [(e.inputs(), e.labels()) for e in (*data.train, *data.pool)],
+            "trainset": [(e.inputs(), e.labels()) for e in data.train],
             "valset": [(e.inputs(), e.labels()) for e in data.validation],
             "program": modules_of(student),
             "metric": self.metric.function,
             "adapter": current_adapter(),
             "predictors": [each.name for each in predictors],
-            "labels": (data.labels, data.pool_labels),
+            "labels": data.labels,
             "model": white_box(lms.white_box).fingerprint,
             "settings of the LM": asked(lms.white_box),
             "target LM": {name: (its.model, asked(its)) for name, its in target.items()},
@@ -338,7 +336,9 @@ class GreaterTeleprompter(Teleprompter):
     ) -> Loop:
         """Return the loop at its beginning, or where the ``log_dir`` left it."""
         model = white_box(lms.white_box)
-        start = start_of(predictors, demos=bool(data.pool))
+        instructions = {each.name: each.instruction for each in predictors}
+        searched = {DEMOS: ""} if self.demos == "search" else {}
+        start = Program.of({**instructions, **searched})
         if checkpoint is not None and checkpoint.state is not None:
             state = CompileState.load(checkpoint.state, self.config)
         else:
@@ -353,6 +353,7 @@ class GreaterTeleprompter(Teleprompter):
             state = CompileState(start, start, record=record)
         runner = ProgramRunner(
             student=student,
+            start=start,
             predictors=predictors,
             train=data.train,
             validation=data.validation,
@@ -362,8 +363,6 @@ class GreaterTeleprompter(Teleprompter):
             target=lms.target,
             num_threads=self.num_threads,
             max_errors=self.max_errors,
-            pool=data.pool,
-            pool_labels=data.pool_labels,
         )
         its = scripts_in(student, data, self.config) if self.scripts is None else self.scripts
         setup = Setup(

@@ -102,9 +102,7 @@ def test_whatever_the_program_says_counts() -> None:
     program = dspy.Predict(Sorted)
     program.demos = [dspy.Example(text="سؤال", label="bad")]
     data = [dspy.Example(text=t, label="bad").with_inputs("text") for t in ("좋다", "👍")]
-    found = scripts_in(
-        program, Data(data, data, {}, [], {}), VerifiedConfig(instructions=("Διάβασε",))
-    )
+    found = scripts_in(program, Data(data, data, {}), VerifiedConfig(instructions=("Διάβασε",)))
     assert found == {"cyrillic", "kana", "cjk", "arabic", "hangul", "pictures", "greek"}
 
 

@@ -20,8 +20,6 @@ logger = logging.getLogger(__name__)
 
 #: By predictor, the labels of examples that are not in them.
 Labels = dict[str, list[dspy.Example]]
-#: Examples that demos are taken from, at most.
-MOST_SHOWN = 12
 _HOW = "dspy.Example(question=..., answer=...).with_inputs('question')"
 _NUMBER = re.compile(r"\d+")
 _NAME = re.compile(r"(?<=[\w,;:] )[A-Z]\w+")  # a capital within a sentence
@@ -29,13 +27,11 @@ _WORD = re.compile(r"\w{4,}|\d+")
 
 
 class Data(NamedTuple):
-    """What a compile learns from; ``pool`` are examples to be shown, where demos are searched."""
+    """What a compile learns from; ``labels`` are those of training examples, not in them."""
 
     train: list[dspy.Example]
     validation: list[dspy.Example]
     labels: Labels
-    pool: list[dspy.Example]
-    pool_labels: Labels
 
 
 def check_dataset(name: str, examples: Any, program: dspy.Module) -> None:
@@ -123,26 +119,6 @@ def split(
         )
     held_out = max(1, round(0.4 * len(shuffled)))
     return shuffled[held_out:][:max_examples], shuffled[:held_out]
-
-
-def set_aside(
-    train: list[dspy.Example], validation: list[dspy.Example], labels: Labels, demos: bool
-) -> Data:
-    """Return the data of a compile; with ``demos`` a third of the training examples can be shown.
-
-    Raises:
-        DataError: If that leaves fewer than two of either kind.
-    """
-    count = min(MOST_SHOWN, len(train) // 3) if demos else 0
-    if demos and count < 2:
-        raise DataError(
-            f"demos='search' takes demos from a third of the training examples, and there are only "
-            f"{len(train)}: give six or more, or demos='keep'."
-        )
-    raced = len(train) - count
-    mine = {name: given[:raced] for name, given in labels.items()}
-    others = {name: given[raced:] for name, given in labels.items()}
-    return Data(train[:raced], validation, mine, train[raced:], others)
 
 
 def scripts_in(program: dspy.Module, data: Data, settings: object) -> frozenset[str]:

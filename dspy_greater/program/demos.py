@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import dspy
 
@@ -17,8 +18,9 @@ from dspy_greater.program.runs import Run
 
 #: By predictor, the values of one call of it by field.
 Shown = dict[str, dict[str, Any]]
-#: How many examples a set of demos shows, each as often as there are others to draw.
-SIZES, DRAWS = (1, 2, 4), 3
+_T = TypeVar("_T")
+#: How many examples are shown at once, by turns.
+SIZES = (1, 1, 2, 4)
 
 
 def shown_by(
@@ -26,8 +28,8 @@ def shown_by(
     examples: Sequence[dspy.Example],
     labels: Mapping[str, Sequence[dspy.Example]],
     runs: Sequence[Run],
-) -> list[Shown]:
-    """Return what each of some examples can show, but for those that show nothing.
+) -> dict[int, Shown]:
+    """Return what each of some examples can show, by index, but for those that show nothing.
 
     What the program did there where it was all right, as few-shot optimizers of DSPy have it, else
     its labels behind what it wrote, such as its reasoning: they show the form. No demo leaves a
@@ -35,31 +37,41 @@ def shown_by(
 
     Args:
         predictors: Those that get demos.
-        examples: Not those that programs race on: who has seen the answer is right.
+        examples: The training examples.
         labels: By predictor, the labels of each example where they are not in it.
         runs: The program's run on each of them.
     """
-    found = []
+    found = {}
     for index, (example, run) in enumerate(zip(examples, runs, strict=True)):
         its = {name: given[index] for name, given in labels.items()}
         shown = _done(predictors, run) if run.score >= 1 else _told(predictors, example, its, run)
         if shown and _kept(shown) == shown:
-            found.append(shown)
+            found[index] = shown
     return found
 
 
-def demo_sets(shown: Sequence[Shown], rng: random.Random) -> list[str]:
-    """Return sets of demos of several sizes, each once, as text; see :func:`demos_of`."""
-    sizes = [size for size in SIZES if size <= len(shown)] * DRAWS
-    drawn = [rng.sample(list(shown), size) for size in sizes]
-    return list(dict.fromkeys(map(json.dumps, drawn)))
+def drawn(items: Sequence[_T], count: int, most: int, rng: random.Random) -> list[list[_T]]:
+    """Return so many samples of items of several sizes, none of more than ``most`` items."""
+    sizes = itertools.islice(itertools.cycle(SIZES), count)
+    return [rng.sample(items, size) for size in sizes if size <= min(most, len(items))]
+
+
+def demo_sets(shown: Mapping[int, Shown], count: int, most: int, rng: random.Random) -> list[str]:
+    """Return sets of demos, see :func:`drawn`, each once, as text: what is shown, by example."""
+    sets = drawn(list(shown), count, most, rng)
+    return list(dict.fromkeys(json.dumps({i: shown[i] for i in each}) for each in sets))
+
+
+def examples_of(text: str) -> set[int]:
+    """Return the indices of the examples that a set of demos shows."""
+    return {int(index) for index in json.loads(text)} if text else set()
 
 
 def demos_of(text: str, predictor: str) -> list[dspy.Example]:
     """Return a predictor's demos in a set, marked as DSPy marks what it did not get from users."""
     return [
         dspy.Example(augmented=True, **shown[predictor])
-        for shown in json.loads(text)
+        for shown in json.loads(text).values()
         if predictor in shown
     ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import dspy
 from dspy.clients.base_lm import BaseLM
@@ -16,13 +16,13 @@ from dspy.clients.base_lm import BaseLM
 from dspy_greater.cost import Meter
 from dspy_greater.lm import white_box
 from dspy_greater.program import Metric, Predictor, Run, current_adapter
-from dspy_greater.program.demos import Shown, demos_of, shown_by
+from dspy_greater.program.demos import demos_of
 from dspy_greater.program.errors import shown
 from dspy_greater.program.predictors import replace_instruction
 from dspy_greater.program.rendering import end_marks
 from dspy_greater.program.runs import MAX_THREADS, check_own, run_programs
 from dspy_greater.running.lms import Target, is_local
-from dspy_greater.search.programs import DEMOS, Program
+from dspy_greater.search.programs import Program
 
 logger = logging.getLogger(__name__)
 
@@ -35,16 +35,16 @@ class ProgramRunner:
     """Runs the programs of one compile where they belong, and counts the runs.
 
     Attributes:
+        start: The student as the search sees it.
         predictors: Those whose instructions differ among programs.
         target: What runs programs; None for the white box, ``lm``.
         num_threads: Threads of one evaluation; None for one per run where the model is local, and
             DSPy's setting on a target elsewhere.
         max_errors: Examples that may not fail under the student, or be left without an answer.
-        pool: Examples that demos are taken from; empty where they are not searched.
-        pool_labels: By predictor, the labels of each where they are not in the examples.
     """
 
     student: dspy.Module
+    start: Program
     predictors: Sequence[Predictor]
     train: Sequence[dspy.Example]
     validation: Sequence[dspy.Example]
@@ -54,12 +54,9 @@ class ProgramRunner:
     target: Target | None = None
     num_threads: int | None = None
     max_errors: int | None = None
-    pool: Sequence[dspy.Example] = ()
-    pool_labels: Mapping[str, Sequence[dspy.Example]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.meter.engine = self.lm.engine
-        self._start = start_of(self.predictors, demos=bool(self.pool))
         self._white_box = _ending_at_marks(self.lm)
 
     def module(self, program: Program) -> dspy.Module:
@@ -71,11 +68,6 @@ class ProgramRunner:
             if name in program:
                 predictor.demos = demos_of(demos, name)
         return module
-
-    def shown(self) -> list[Shown]:
-        """Return what the examples of the pool can show, after a run of the student on each."""
-        (runs,) = self._verify({self._start: self.pool})
-        return shown_by(self.predictors, self.pool, self.pool_labels, runs)
 
     def run(
         self, wanted: Mapping[Program, Sequence[int]], limit: int | None = None
@@ -103,7 +95,7 @@ class ProgramRunner:
                 results = self._on_target(self.target, modules, examples)
         errors = dspy.settings.max_errors if self.max_errors is None else self.max_errors
         for (program, own), runs in zip(wanted.items(), results, strict=True):
-            if program == self._start:
+            if program == self.start:
                 check_own(runs, own, errors)
         return results
 
@@ -155,12 +147,6 @@ class ProgramRunner:
                 usage = {} if self.target is None else run.usage  # the white box books its own
                 self.meter.book_run(usage, parse_failed=run.parse_failed, error=kind)
         return results
-
-
-def start_of(predictors: Sequence[Predictor], demos: bool) -> Program:
-    """Return the student as the search sees it, with its ``demos`` where they are searched, too."""
-    instructions = {each.name: each.instruction for each in predictors}
-    return Program.of({**instructions, DEMOS: ""} if demos else instructions)
 
 
 def _ending_at_marks(lm: BaseLM) -> BaseLM:

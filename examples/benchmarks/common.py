@@ -110,7 +110,7 @@ def place_in(
     """Return where the only predictor of a program is searched."""
     (predictor,) = found = predictors_of(program, train)
     start = Program.of({predictor.name: predictor.instruction})
-    runner = _Unvalidated(program, found, train, [], Metric(metric), Meter(), lm)
+    runner = _Unvalidated(program, start, found, train, [], Metric(metric), Meter(), lm)
     board = ScoreBoard(Scores(), runner, len(train))
     view = PredictorView(
         predictor,

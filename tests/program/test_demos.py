@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dspy_greater.program import Run
-from dspy_greater.program.demos import SIZES, demo_sets, demos_of, shown_by, with_demos
+from dspy_greater.program.demos import (
+    SIZES,
+    demo_sets,
+    demos_of,
+    drawn,
+    examples_of,
+    shown_by,
+    with_demos,
+)
 from dspy_greater.program.predictors import predictors_of
 from dspy_greater.program.runs import PredictorCall
 
@@ -25,7 +33,8 @@ def run(score: float, name: str = "self", **outputs: object) -> Run:
 
 def shown(program: dspy.Module, made: Run, **labels: dspy.Example) -> list[dict[str, object]]:
     predictors = predictors_of(program, [EXAMPLE])
-    return shown_by(predictors, [EXAMPLE], {k: [v] for k, v in labels.items()}, [made])
+    found = shown_by(predictors, [EXAMPLE], {k: [v] for k, v in labels.items()}, [made])
+    return list(found.values())
 
 
 def test_a_run_that_was_all_right_shows_what_the_program_wrote() -> None:
@@ -72,21 +81,28 @@ def test_what_json_cannot_keep_is_no_demo() -> None:
     assert len(shown(DIRECT, run(1.0, answer=[1, 2]))) == 1
 
 
-@given(st.integers(0, 30), st.integers(0, 9))
-def test_sets_are_of_several_sizes_and_show_no_example_twice(count: int, seed: int) -> None:
-    pool = [{"self": {"question": str(n), "answer": str(n)}} for n in range(count)]
-    sets = demo_sets(pool, random.Random(seed))
-    assert len(sets) == len(set(sets))
-    sizes = {len(json.loads(text)) for text in sets}
-    assert sizes == {size for size in SIZES if size <= count}
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 9))
+def test_sets_are_of_several_sizes_and_tell_whom_they_show(n: int, most: int, seed: int) -> None:
+    shown = {7 * i: {"self": {"question": str(7 * i), "answer": str(i)}} for i in range(n)}
+    sets = demo_sets(shown, 8, most, random.Random(seed))
+    assert len(sets) == len(set(sets)) <= 8
+    assert {len(examples_of(text)) for text in sets} == {s for s in SIZES if s <= min(most, n)}
     for text in sets:
-        asked = [demo.question for demo in demos_of(text, "self")]
-        assert len(asked) == len(set(asked)) == len(json.loads(text))
-    assert sets == demo_sets(pool, random.Random(seed))
+        asked = [int(demo.question) for demo in demos_of(text, "self")]
+        assert len(asked) == len(examples_of(text))  # none twice
+        assert {*asked} == examples_of(text) <= {*shown}
+    assert sets == demo_sets(shown, 8, most, random.Random(seed))
+    assert examples_of("") == set()
+
+
+def test_sizes_come_by_turns() -> None:
+    sizes = [len(sample) for sample in drawn("abcdef", 6, 6, random.Random(0))]
+    assert sizes == [1, 1, 2, 4, 1, 1]
 
 
 def test_a_predictor_that_an_example_says_nothing_of_has_no_demo_of_it() -> None:
-    text = json.dumps([{"first": {"a": "1"}}, {"first": {"a": "2"}, "second": {"b": "3"}}])
+    shown = {4: {"first": {"a": "1"}}, 5: {"first": {"a": "2"}, "second": {"b": "3"}}}
+    text = json.dumps(shown)
     assert [demo.a for demo in demos_of(text, "first")] == ["1", "2"]
     assert [demo.b for demo in demos_of(text, "second")] == ["3"]
     assert all(demo.augmented for demo in demos_of(text, "first"))
@@ -94,7 +110,8 @@ def test_a_predictor_that_an_example_says_nothing_of_has_no_demo_of_it() -> None
 
 def test_a_predictor_with_demos_is_another_one() -> None:
     (predictor,) = predictors_of(DIRECT, [EXAMPLE])
-    (text,) = demo_sets([{"self": {"question": "1?", "answer": "1"}}], random.Random(0))
+    shown = {0: {"self": {"question": "1?", "answer": "1"}}}
+    (text,) = demo_sets(shown, 1, 1, random.Random(0))
     assert [demo.answer for demo in with_demos(predictor, text).module.demos] == ["1"]
     assert predictor.module.demos == []
     assert with_demos(predictor, "") is predictor

@@ -37,9 +37,11 @@ def of(
 ) -> ProgramRunner:
     """Three examples of each kind, verified on a target."""
     program = student or Two()
+    predictors = predictors_of(program, examples(3))
     return ProgramRunner(
         student=program,
-        predictors=predictors_of(program, examples(3)),
+        start=Program.of({each.name: each.instruction for each in predictors}),
+        predictors=predictors,
         train=examples(3),
         validation=examples(3),
         metric=Metric(metric),
@@ -50,14 +52,9 @@ def of(
     )
 
 
-def started(runs: ProgramRunner) -> Program:
-    """The student as the search sees it."""
-    return Program.of({each.name: each.instruction for each in runs.predictors})
-
-
 def verified(runs: ProgramRunner, count: int = 3, **settings: Any) -> list[Run]:
     """Run the student on training examples."""
-    (done,) = runs.run({started(runs): range(count)}, **settings)
+    (done,) = runs.run({runs.start: range(count)}, **settings)
     return done
 
 
@@ -106,7 +103,7 @@ def test_runs_are_the_targets(lm: dspy.LM) -> None:
     runs = of(lm, target(engine))
     assert [run.score for run in verified(runs)] == [1.0] * 3
     assert engine.calls == 6
-    assert runs.validate([started(runs)]) == [[1.0] * 3]
+    assert runs.validate([runs.start]) == [[1.0] * 3]
     assert engine.calls == 12
 
 
@@ -132,7 +129,7 @@ def test_another_local_model_books_nothing_as_the_white_box(lm: dspy.LM) -> None
 
 def test_a_program_is_run_with_its_instructions(lm: dspy.LM) -> None:
     runs = of(lm, target(Adder(lambda instruction: instruction == "Add well.")))
-    programs = [started(runs), started(runs).replaced("answer", "Add well.")]
+    programs = [runs.start, runs.start.replaced("answer", "Add well.")]
     wanted = dict(zip(programs, ([2, 0], [1]), strict=True))
     assert [[run.score for run in done] for done in runs.run(wanted)] == [[0.0, 0.0], [1.0]]
     assert runs.validate(programs) == [[0.0] * 3, [1.0] * 3]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Mapping, Sequence
 
 from dspy_greater.model import Targeted
 from dspy_greater.program import Run
+from dspy_greater.program.demos import SIZES, drawn
 from dspy_greater.search.view import PredictorView
 
-#: How many examples an instruction shows more than the current one, by turns.
-SIZES = (1, 1, 2, 4)
 #: Fewer examples that were solved are filled up with some that were not.
 FEWEST_SOLVED = max(SIZES)
 HEADER, BETWEEN = "\n\nFor example:\n\n", "\n\n"
@@ -24,8 +22,8 @@ def with_examples(
     words, shown = apart(instruction)
     begun = words + (shown + BETWEEN if shown else HEADER)
     left = [text for text in worked if text not in shown]
-    sizes = (size for size in itertools.islice(itertools.cycle(SIZES), count) if size <= len(left))
-    return list(dict.fromkeys(begun + BETWEEN.join(rng.sample(left, size)) for size in sizes))
+    samples = drawn(left, count, len(left), rng)
+    return list(dict.fromkeys(begun + BETWEEN.join(sample) for sample in samples))
 
 
 def apart(instruction: str) -> tuple[str, str]:

@@ -20,6 +20,9 @@ from dspy_greater.search.verified.sizes import CONTEXTS, Sizes
 from dspy_greater.search.verified.writer import Writer
 from dspy_greater.search.view import PredictorView
 
+#: Sets of demos that race.
+SETS = 8
+
 
 @dataclass
 class OpeningRace:
@@ -70,15 +73,16 @@ class OpeningRace:
 
 @dataclass
 class DemoRace(OpeningRace):
-    """Sets of demos race the program's own; ``shown`` runs it on what demos are taken from."""
+    """Sets of demos race the program's own; ``shown`` is what training examples can show."""
 
-    shown: Callable[[], Sequence[Shown]]
+    shown: Callable[[], Mapping[int, Shown]]
 
     parts = (DEMOS,)
 
     def texts(self, names: Sequence[str]) -> list[tuple[str, ...]]:
         """Return sets of demos."""
-        return [(text,) for text in demo_sets(self.shown(), random.Random(f"{self.seed} sets"))]
+        most, rng = self.board.size // 2, random.Random(f"{self.seed} sets")
+        return [(text,) for text in demo_sets(self.shown(), SETS, most, rng)]
 
 
 @dataclass
