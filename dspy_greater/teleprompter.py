@@ -79,9 +79,9 @@ class GreaterTeleprompter(Teleprompter):
             names; None for all. Each is searched to its end, in the program's order; they share
             the bounds evenly. What DSPy appends to an agent's instruction (its tools) is kept.
         frozen: Names of predictors that keep their instructions.
-        demos: ``"keep"`` yours, or ``"search"`` for better ones first: one, two or four training
-            examples that your program got right, or others with their labels. They race like
-            instructions, which then race with the winner's demos in the prompt.
+        demos: ``"keep"`` yours, or ``"search"`` for better ones first: one or two training examples
+            that your program got right, or others with their labels. They race like instructions,
+            which then race with the winner's demos in the prompt.
         scripts: In which instructions may be written beside Latin, by Unicode names such as
             ``"cyrillic"`` or ``"cjk"``. None: those of the program and its examples.
         label_fn: ``label_fn(example, predictor_name)`` returns a predictor's right outputs by

@@ -19,8 +19,8 @@ from dspy_greater.program.runs import Run
 #: By predictor, the values of one call of it by field.
 Shown = dict[str, dict[str, Any]]
 _T = TypeVar("_T")
-#: How many examples are shown at once, by turns.
-SIZES = (1, 1, 2, 4)
+#: How many examples a set of demos shows, by turns: one does what four do, for fewer tokens.
+SIZES = (1, 1, 2)
 
 
 def shown_by(
@@ -50,15 +50,17 @@ def shown_by(
     return found
 
 
-def drawn(items: Sequence[_T], count: int, most: int, rng: random.Random) -> list[list[_T]]:
-    """Return so many samples of items of several sizes, none of more than ``most`` items."""
-    sizes = itertools.islice(itertools.cycle(SIZES), count)
-    return [rng.sample(items, size) for size in sizes if size <= min(most, len(items))]
+def drawn(
+    items: Sequence[_T], sizes: Sequence[int], count: int, rng: random.Random
+) -> list[list[_T]]:
+    """Return so many samples of items, of these sizes by turns, but for those that are too few."""
+    turns = itertools.islice(itertools.cycle(sizes), count)
+    return [rng.sample(items, size) for size in turns if size <= len(items)]
 
 
-def demo_sets(shown: Mapping[int, Shown], count: int, most: int, rng: random.Random) -> list[str]:
-    """Return sets of demos, see :func:`drawn`, each once, as text: what is shown, by example."""
-    sets = drawn(list(shown), count, most, rng)
+def demo_sets(shown: Mapping[int, Shown], count: int, rng: random.Random) -> list[str]:
+    """Return so many sets of demos at most, each once, as text: what is shown, by example."""
+    sets = drawn(list(shown), SIZES, count, rng)
     return list(dict.fromkeys(json.dumps({i: shown[i] for i in each}) for each in sets))
 
 

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from dspy_greater.model import Targeted
 from dspy_greater.program import Run
-from dspy_greater.program.demos import SIZES, drawn
+from dspy_greater.program.demos import drawn
 from dspy_greater.search.view import PredictorView
 
+#: How many examples an instruction shows more than the current one, by turns.
+SIZES = (1, 1, 2, 4)
 #: Fewer examples that were solved are filled up with some that were not.
 FEWEST_SOLVED = max(SIZES)
 HEADER, BETWEEN = "\n\nFor example:\n\n", "\n\n"
@@ -22,7 +24,7 @@ def with_examples(
     words, shown = apart(instruction)
     begun = words + (shown + BETWEEN if shown else HEADER)
     left = [text for text in worked if text not in shown]
-    samples = drawn(left, count, len(left), rng)
+    samples = drawn(left, SIZES, count, rng)
     return list(dict.fromkeys(begun + BETWEEN.join(sample) for sample in samples))
 
 

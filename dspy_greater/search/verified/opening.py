@@ -81,8 +81,8 @@ class DemoRace(OpeningRace):
 
     def texts(self, names: Sequence[str]) -> list[tuple[str, ...]]:
         """Return sets of demos."""
-        most, rng = self.board.size // 2, random.Random(f"{self.seed} sets")
-        return [(text,) for text in demo_sets(self.shown(), SETS, most, rng)]
+        sets = demo_sets(self.shown(), SETS, random.Random(f"{self.seed} sets"))
+        return [(text,) for text in sets]
 
 
 @dataclass

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dspy_greater.program import Run
-from dspy_greater.program.demos import SIZES
-from dspy_greater.search.verified.examples import HEADER, apart, with_examples, worked
+from dspy_greater.search.verified.examples import HEADER, SIZES, apart, with_examples, worked
 from tests.support.fakes import FakeView, run_of
 
 RNG = random.Random(0)
