@@ -53,7 +53,7 @@ def shown_by(
 def drawn(
     items: Sequence[_T], sizes: Sequence[int], count: int, rng: random.Random
 ) -> list[list[_T]]:
-    """Return so many samples of items, of these sizes by turns, but for those that are too few."""
+    """Return samples of items, ``count`` of these sizes by turns, without those too large."""
     turns = itertools.islice(itertools.cycle(sizes), count)
     return [rng.sample(items, size) for size in turns if size <= len(items)]
 
