@@ -20,7 +20,8 @@ class Candidate:
     """One instruction that was tried for one predictor, or one set of demos.
 
     Attributes:
-        predictor: Name of the predictor, or ``"the set of demos"``, whose text is JSON.
+        predictor: Name of the predictor, or ``"the set of demos"``, whose text is JSON: what each
+            predictor shows, by place of the example among those that the search drew.
         instruction: The text, without what DSPy wrote behind an agent's.
         step: Step in which it was first tried; 0 for the instruction at the start.
         kind: Where it comes from: ``"start"``, ``"given"``, ``"library"``, ``"examples"``,
