@@ -120,9 +120,13 @@ class Loop:
         """Validate the best program without one of its changes, unless it is the only one."""
         scores, start = self.state.scores, self.state.start
         program = self.verdict().program.replaced(name, start[name])
-        if program not in scores.validation:
+        if program not in scores.validation and self._pays():
             scores.put_back.append(program)
             self.board.validation_score(program)
+
+    def _pays(self) -> bool:
+        """Whether the bounds pay for one program more on all validation examples."""
+        return self.budget.left() >= len(self.setup.runner.validation)
 
     def _finalists(self) -> list[Program]:
         """Return the best of those that reached the end of a race, if better than the user's."""
@@ -139,7 +143,7 @@ class Loop:
         if not self.setup.bounds:
             self.board.validate(finalists)
         for program in finalists:
-            if self.budget.left() >= len(self.setup.runner.validation):
+            if self._pays():
                 self.board.validate([program])
 
     def _looks(self) -> int:

@@ -9,6 +9,7 @@ import dspy
 import pytest
 
 from dspy_greater import GreaterTeleprompter, VerifiedConfig, local_lm
+from dspy_greater.cost import Budget
 from tests.support.scripted import chat, play
 from tests.support.tiny import make_model, make_tokenizer
 
@@ -81,6 +82,13 @@ def test_what_no_run_calls_and_what_the_metric_does_not_see_stay_as_they_were(
     assert "refuse: kept as it was; no run on a training example called it" in told
     assert "note: kept as it was; the program is not surely worse without its change" in told
     assert not any(c.predictor == "refuse" and c.kind != "start" for c in record.candidates)
+
+
+def test_what_bounds_do_not_pay_for_is_not_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Budget, "left", lambda self: 11.0)  # of twelve validation examples
+    reply = {"note": lambda p: f"note {len(p)}", "answer": careful}
+    record = compiled(Mail(), reply, monkeypatch).detailed_results
+    assert record.outcomes[0].together == ["note", "answer"]
 
 
 def test_changes_that_help_only_together_stay_together(monkeypatch: pytest.MonkeyPatch) -> None:
