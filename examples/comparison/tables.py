@@ -48,11 +48,13 @@ def by_task(cases: Sequence[Case], rows: Sequence[str], budget: int) -> str:
     return markdown(["optimizer", *tasks], lines)
 
 
-def leads(cases: Sequence[Case], rows: Sequence[str], budget: int, first: str = "greater") -> str:
-    """Say by how much one row is ahead of each other, on the runs that both have, and in what time.
+def leads(cases: Sequence[Case], rows: Sequence[str], budget: int) -> str:
+    """Say by how much the first optimizer is ahead of each other row, and in what time.
 
+    Only runs count that both have.
     The share of the other's seconds is the geometric mean of the runs, with the least and the most.
     """
+    first = next((row for row in rows if row not in BASELINES), "")
     ours = {_run(case): case for case in _of(cases, first, budget)}
     lines = []
     for row in rows:

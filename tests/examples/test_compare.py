@@ -183,6 +183,8 @@ def test_tasks_have_columns_and_leads_are_paired() -> None:
         "- greater - gepa: +60.0 points (+60.0 to +60.0), "
         "in 1.00 of its seconds (by run 1.00 to 1.00), 1 run",
     ]
+    (_, lead) = tables.leads(CASES, ["none", "gepa", "greater"], 100).splitlines()
+    assert lead.startswith("- gepa - greater: -60.0 points")
 
 
 def test_a_plot_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
