@@ -27,7 +27,7 @@ _WORD = re.compile(r"\w{4,}|\d+")
 
 
 class Data(NamedTuple):
-    """What a compile learns from; ``labels`` are those of training examples, not in them."""
+    """What a compile learns from; ``labels`` are those that are not in the training examples."""
 
     train: list[dspy.Example]
     validation: list[dspy.Example]

@@ -51,8 +51,8 @@ def by_task(cases: Sequence[Case], rows: Sequence[str], budget: int) -> str:
 def leads(cases: Sequence[Case], rows: Sequence[str], budget: int) -> str:
     """Say by how much the first optimizer is ahead of each other row, and in what time.
 
-    Only runs count that both have.
-    The share of the other's seconds is the geometric mean of the runs, with the least and the most.
+    Only runs that both have count. The share of the other's seconds is their geometric mean, with
+    the least and the most.
     """
     first = next((row for row in rows if row not in BASELINES), "")
     ours = {_run(case): case for case in _of(cases, first, budget)}
